@@ -1,0 +1,51 @@
+"""Who may do what: permissions through roles and groups, as ThingsBoard PE and Cumulocity have them.
+
+A caller's permissions are computed from the rows in memory, so a role taken away counts for the next command.
+"""
+
+from __future__ import annotations
+
+from claimsvc.core.facts import Facts
+from claimsvc.core.model import Principal, PrincipalKind, Role, User
+from claimsvc.core.policy import MANAGEMENT_TENANT
+
+CLAIM_DEVICES = "DEVICE:CLAIM_DEVICES"
+DEVICE_CONTROL_ADMIN = "ROLE_DEVICE_CONTROL_ADMIN"
+DEVICE_CONTROL_READ = "ROLE_DEVICE_CONTROL_READ"
+DEVICE_BOOTSTRAP = "ROLE_DEVICE_BOOTSTRAP"
+TENANT_ADMIN = "TENANT_ADMIN"
+MANAGE_TENANTS = "MANAGE_TENANTS"
+"""Never granted by a role: what a tenant admin of the management tenant may do besides."""
+
+GRANTABLE = frozenset({CLAIM_DEVICES, DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ, TENANT_ADMIN})
+"""Permissions a role of a tenant's own may hold."""
+
+BUILT_IN_ROLES: dict[str, frozenset[str]] = {
+    "customer": frozenset({CLAIM_DEVICES}),
+    "operator": frozenset({DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ}),
+    "viewer": frozenset({DEVICE_CONTROL_READ}),
+    "admin": frozenset({TENANT_ADMIN, CLAIM_DEVICES, DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ}),
+    "bootstrap": frozenset({DEVICE_BOOTSTRAP}),
+}
+
+_EVERYTHING = frozenset({*GRANTABLE, MANAGE_TENANTS})
+
+
+def permissions(facts: Facts, caller: str) -> frozenset[str]:
+    """Return what `caller` may do; a device, and whoever nobody knows, may do nothing here."""
+    principal = facts.get(Principal, caller)
+    if principal is None:
+        return frozenset()
+    if principal.kind is PrincipalKind.SERVICE:
+        return _EVERYTHING
+    user = facts.get(User, caller)
+    if user is None:
+        return frozenset()
+    granted: set[str] = set()
+    for name in facts.roles_of(user):
+        built_in = BUILT_IN_ROLES.get(name)
+        role = facts.get(Role, (user.tenant, name))
+        granted.update(built_in if built_in is not None else role.permissions if role else ())
+    if TENANT_ADMIN in granted and user.tenant == MANAGEMENT_TENANT:
+        granted.add(MANAGE_TENANTS)
+    return frozenset(granted)

@@ -1,0 +1,238 @@
+"""Customers, users, roles, groups and tenants, made by admins of their tenant (design 4.4)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from claimsvc.core import access
+from claimsvc.core.commands.accounts import (
+    CreateCustomer,
+    CreateGroup,
+    CreateRole,
+    CreateTenant,
+    CreateUser,
+    DeleteCustomer,
+    DeleteUser,
+    Establish,
+    ListItems,
+    ReadCustomer,
+    ReadUser,
+    UpdateUser,
+)
+from claimsvc.core.facts import Facts
+from claimsvc.core.logins import credential, issue, revoke
+from claimsvc.core.model import Customer, Event, Group, Principal, PrincipalKind, Role, Tenant, User
+from claimsvc.core.names import name_error, tenant_error
+from claimsvc.core.outcomes import (
+    Append,
+    Change,
+    Decision,
+    Done,
+    Found,
+    Listing,
+    Put,
+    Refused,
+    Remove,
+    refuse,
+)
+from claimsvc.core.policy import MANAGEMENT_TENANT, Given
+from claimsvc.core.reasons import Reason
+
+
+def establish(command: Establish, facts: Facts, given: Given) -> Decision:
+    """Make the default and management tenants and the service's own principal, where they are missing."""
+    service = facts.get(Principal, command.caller)
+    if service is not None and service.kind is not PrincipalKind.SERVICE:
+        return refuse(Reason.NAME_TAKEN, f"{command.caller!r} is a {service.kind.value} of this store")
+    titles = {given.policy.default_tenant: "Default tenant", MANAGEMENT_TENANT: "Management tenant"}
+    changes: list[Change] = [
+        Put(Tenant(tenant, title, given.now_ms))
+        for tenant, title in titles.items()
+        if facts.get(Tenant, tenant) is None
+    ]
+    if service is None:
+        changes.append(Put(Principal(command.caller, PrincipalKind.SERVICE, given.policy.default_tenant)))
+    return Decision(Done(), tuple(changes))
+
+
+def create_tenant(command: CreateTenant, facts: Facts, given: Given) -> Decision:
+    """Make a tenant."""
+    if error := tenant_error(command.tenant):
+        return refuse(Reason.INVALID_NAME, error)
+    if facts.get(Tenant, command.tenant):
+        return refuse(Reason.ALREADY_EXISTS)
+    tenant = Tenant(command.tenant, command.title, given.now_ms)
+    event = _event("tenant_created", tenant.id, command.caller, tenant.id, given)
+    return Decision(Found(tenant, created=True), (Put(tenant), event))
+
+
+# --- customers
+
+
+def create_customer(command: CreateCustomer, facts: Facts, given: Given) -> Decision:
+    """Make a customer; titles need not differ."""
+    if error := name_error(command.title):
+        return refuse(Reason.INVALID_VALUE, f"title: {error}")
+    tenant = facts.tenant_of(command.caller)
+    customer = Customer(given.new_id(), tenant, command.title, given.now_ms)
+    event = _event("customer_created", tenant, command.caller, customer.title, given)
+    return Decision(Found(customer, created=True), (Put(customer), event))
+
+
+def read_customer(command: ReadCustomer, facts: Facts, given: Given) -> Decision:
+    """Read a customer of the caller's tenant."""
+    customer = _customer(facts.tenant_of(command.caller), command.customer_id, facts)
+    return Decision(Found(customer)) if customer else refuse(Reason.NOT_FOUND)
+
+
+def delete_customer(command: DeleteCustomer, facts: Facts, given: Given) -> Decision:
+    """Remove a customer; one with users or devices stays, so that no device changes hands unseen."""
+    tenant = facts.tenant_of(command.caller)
+    customer = _customer(tenant, command.customer_id, facts)
+    if customer is None:
+        return refuse(Reason.NOT_FOUND)
+    if facts.customer_in_use(customer.id):
+        return refuse(Reason.IN_USE, "the customer has users or devices")
+    event = _event("customer_deleted", tenant, command.caller, customer.title, given)
+    return Decision(Done(), (Remove(Customer, customer.id), event))
+
+
+# --- users
+
+
+def create_user(command: CreateUser, facts: Facts, given: Given) -> Decision:
+    """Make a user with a login."""
+    tenant = command.tenant_meant(facts)
+    foreign = tenant != facts.tenant_of(command.caller)
+    if foreign and access.MANAGE_TENANTS not in access.permissions(facts, command.caller):
+        return refuse(Reason.NOT_PERMITTED)
+    if facts.get(Tenant, tenant) is None:
+        return refuse(Reason.NOT_FOUND, f"no tenant {tenant!r}")
+    if error := name_error(command.username):
+        return refuse(Reason.INVALID_NAME, error)
+    if missing := _missing(tenant, command.customer_id, command.groups, command.roles, facts):
+        return refuse(Reason.NOT_FOUND, missing)
+    if facts.get(User, command.principal(facts, given.policy)):
+        return refuse(Reason.ALREADY_EXISTS)
+    login = issue(tenant, command.username, PrincipalKind.USER, command.secret, facts, given)
+    if isinstance(login, Refused):
+        return Decision(login)
+    user = User(
+        login.principal,
+        tenant,
+        command.username,
+        command.customer_id,
+        command.roles,
+        command.groups,
+        given.now_ms,
+    )
+    event = _event("user_created", tenant, command.caller, command.username, given)
+    changes = (login.changes[0], Put(user), *login.changes[1:], event)
+    return Decision(Found(user, command.secret if login.issued else None, created=True), changes)
+
+
+def read_user(command: ReadUser, facts: Facts, given: Given) -> Decision:
+    """Read a user of the caller's tenant."""
+    user = facts.get(User, command.principal(facts, given.policy))
+    return Decision(Found(user)) if user else refuse(Reason.NOT_FOUND)
+
+
+def update_user(command: UpdateUser, facts: Facts, given: Given) -> Decision:
+    """Change a user; a new password ends the old one."""
+    user = facts.get(User, command.principal(facts, given.policy))
+    if user is None:
+        return refuse(Reason.NOT_FOUND)
+    missing = _missing(user.tenant, command.customer_id, command.groups or (), command.roles or (), facts)
+    if missing:
+        return refuse(Reason.NOT_FOUND, missing)
+    changed = replace(
+        user,
+        customer_id=user.customer_id if command.customer_id is None else command.customer_id or None,
+        groups=user.groups if command.groups is None else command.groups,
+        roles=user.roles if command.roles is None else command.roles,
+    )
+    changes: list[Change] = [Put(changed)] if changed != user else []
+    issued = command.secret if given.policy.issue_logins else None
+    if issued:
+        changes.append(Put(credential(user.principal, user.principal, issued, given)))
+    if changes:
+        changes.append(_event("user_updated", user.tenant, command.caller, user.username, given))
+    return Decision(Found(changed, issued), tuple(changes))
+
+
+def delete_user(command: DeleteUser, facts: Facts, given: Given) -> Decision:
+    """Remove a user and end the login."""
+    user = facts.get(User, command.principal(facts, given.policy))
+    if user is None:
+        return refuse(Reason.NOT_FOUND)
+    event = _event("user_deleted", user.tenant, command.caller, user.username, given)
+    return Decision(Done(), (Remove(User, user.principal), *revoke(user.principal, facts), event))
+
+
+# --- roles and groups
+
+
+def create_role(command: CreateRole, facts: Facts, given: Given) -> Decision:
+    """Make a role; the built-in names are taken."""
+    tenant = facts.tenant_of(command.caller)
+    if error := name_error(command.name):
+        return refuse(Reason.INVALID_NAME, error)
+    unknown = [name for name in command.permissions if name not in access.GRANTABLE]
+    if unknown:
+        return refuse(Reason.INVALID_VALUE, f"permissions: {unknown[0]!r} cannot be granted")
+    if command.name in access.BUILT_IN_ROLES or facts.get(Role, (tenant, command.name)):
+        return refuse(Reason.ALREADY_EXISTS)
+    role = Role(tenant, command.name, command.permissions)
+    event = _event("role_created", tenant, command.caller, command.name, given)
+    return Decision(Found(role, created=True), (Put(role), event))
+
+
+def create_group(command: CreateGroup, facts: Facts, given: Given) -> Decision:
+    """Make a group."""
+    tenant = facts.tenant_of(command.caller)
+    if error := name_error(command.name):
+        return refuse(Reason.INVALID_NAME, error)
+    if facts.get(Group, (tenant, command.name)):
+        return refuse(Reason.ALREADY_EXISTS)
+    if missing := _missing(tenant, None, (), command.roles, facts):
+        return refuse(Reason.NOT_FOUND, missing)
+    group = Group(tenant, command.name, command.roles)
+    event = _event("group_created", tenant, command.caller, command.name, given)
+    return Decision(Found(group, created=True), (Put(group), event))
+
+
+# --- listings
+
+
+def list_items(command: ListItems, facts: Facts, given: Given) -> Decision:
+    """Allow a page of the caller's tenant's items; tenants are the management tenant's to see."""
+    tenant = None if command.kind is Tenant else facts.tenant_of(command.caller)
+    if tenant is None and access.MANAGE_TENANTS not in access.permissions(facts, command.caller):
+        return refuse(Reason.NOT_PERMITTED)
+    return Decision(
+        Listing(command.kind, tenant, command.limit, command.after, command.named, command.since_ms)
+    )
+
+
+def _customer(tenant: str, customer_id: str, facts: Facts) -> Customer | None:
+    customer = facts.get(Customer, customer_id)
+    return customer if customer and customer.tenant == tenant else None
+
+
+def _missing(
+    tenant: str, customer_id: str | None, groups: tuple[str, ...], roles: tuple[str, ...], facts: Facts
+) -> str | None:
+    """Return which of these the tenant does not have, or None."""
+    if customer_id and _customer(tenant, customer_id, facts) is None:
+        return f"no customer {customer_id!r}"
+    for name in groups:
+        if facts.get(Group, (tenant, name)) is None:
+            return f"no group {name!r}"
+    for name in roles:
+        if name not in access.BUILT_IN_ROLES and facts.get(Role, (tenant, name)) is None:
+            return f"no role {name!r}"
+    return None
+
+
+def _event(event: str, tenant: str, caller: str, detail: str, given: Given) -> Append:
+    return Append(Event(tenant, given.now_ms, event, caller, detail=detail))

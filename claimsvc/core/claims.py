@@ -1,0 +1,119 @@
+"""Claims and releases: a customer takes a device with its key and gives it back (TB 2.3, 2.4)."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from dataclasses import replace
+
+from claimsvc.core import access, lockouts
+from claimsvc.core.commands.claiming import ClaimDevice, ReleaseDevice
+from claimsvc.core.facts import Facts
+from claimsvc.core.model import CLAIMING_ALLOWED, Attribute, ClaimWindow, Device, Event, User
+from claimsvc.core.outcomes import (
+    Append,
+    Change,
+    Claimed,
+    ClaimNotice,
+    Decision,
+    Put,
+    Refused,
+    Released,
+    Remove,
+    refuse,
+)
+from claimsvc.core.policy import Given
+from claimsvc.core.reasons import Reason
+
+
+def claim(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
+    """A customer user claims a device; the order of the checks is ThingsBoard's (TB 2.3)."""
+    user = facts.get(User, command.caller)
+    if user is None or user.customer_id is None:
+        return refuse(Reason.NOT_A_CUSTOMER)
+    if not command.name:
+        return refuse(Reason.INVALID_VALUE, "Parameter 'deviceName' can't be empty!")
+    device = facts.device_named(user.tenant, command.name)
+    if device is None:
+        return refuse(Reason.NOT_FOUND)
+    until = lockouts.locked_until_ms(facts, user.principal, device.id)
+    if until > given.now_ms:
+        return Decision(Refused(Reason.LOCKED_OUT, retry_after_ms=until - given.now_ms))
+    windows = [window for window in facts.windows(device.id) if given.now_ms <= window.expires_at_ms]
+    if any(hmac.compare_digest(window.key_hash, command.key.hardened) for window in windows):
+        return (
+            _owned(device, facts) if device.owner else _granted(device, user, user.customer_id, facts, given)
+        )
+    if device.owner and not windows:
+        return _owned(device, facts)
+    return _failed(device, user, windows, facts, given)
+
+
+def _granted(device: Device, user: User, customer_id: str, facts: Facts, given: Given) -> Decision:
+    claimed = replace(device, owner=customer_id, claimed_at_ms=given.now_ms)
+    event = Event(
+        device.tenant, given.now_ms, "device_claimed", user.principal, device.id, device.name, customer_id
+    )
+    forgotten = lockouts.forget(facts, user.principal, device.id)
+    changes = (Put(claimed), *_spent(device, facts), *forgotten, Append(event))
+    return Decision(Claimed(claimed), changes, tuple(_notices(claimed, given)))
+
+
+def _owned(device: Device, facts: Facts) -> Decision:
+    """CLAIMED, also to the owner; windows that lead nowhere go (TB 2.3)."""
+    return Decision(Refused(Reason.ALREADY_CLAIMED), _spent(device, facts))
+
+
+def _failed(device: Device, user: User, windows: list[ClaimWindow], facts: Facts, given: Given) -> Decision:
+    if windows:
+        reason = Reason.WRONG_KEY
+    else:
+        reason = Reason.WINDOW_EXPIRED if facts.windows(device.id) else Reason.NO_WINDOW
+    counted = lockouts.count_failure(facts, given, user.principal, device.id)
+    changes: list[Change] = [Put(replace(window, attempts=window.attempts + 1)) for window in windows]
+    changes += counted.changes
+    for name in ("claim_refused", "claim_locked_out")[: 1 + counted.locked]:
+        happened = Event(
+            device.tenant, given.now_ms, name, user.principal, device.id, device.name, reason.value
+        )
+        changes.append(Append(happened))
+    return Decision(Refused(reason), tuple(changes))
+
+
+def _spent(device: Device, facts: Facts) -> tuple[Change, ...]:
+    """Everything that allowed a claim: all windows and `claimingAllowed`."""
+    windows = (Remove(ClaimWindow, window.key) for window in facts.windows(device.id))
+    allowed = facts.get(Attribute, (device.id, CLAIMING_ALLOWED))
+    return (*windows, *((Remove(Attribute, allowed.key),) if allowed else ()))
+
+
+def release(command: ReleaseDevice, facts: Facts, given: Given) -> Decision:
+    """The owning customer or a tenant admin gives a device back (TB lets anybody: we do not)."""
+    if not command.name:
+        return refuse(Reason.INVALID_VALUE, "Parameter 'deviceName' can't be empty!")
+    device = facts.device_named(facts.tenant_of(command.caller), command.name)
+    if device is None:
+        return refuse(Reason.NOT_FOUND)
+    if device.owner is None:
+        return Decision(Released(device, was_owned=False))
+    user = facts.get(User, command.caller)
+    is_owner = user is not None and user.customer_id == device.owner
+    if not is_owner and access.TENANT_ADMIN not in access.permissions(facts, command.caller):
+        return refuse(Reason.NOT_THE_OWNER)
+    released = replace(device, owner=None, claimed_at_ms=None)
+    event = Event(
+        device.tenant, given.now_ms, "device_released", command.caller, device.id, device.name, device.owner
+    )
+    windows = [Remove(ClaimWindow, window.key) for window in facts.windows(device.id)]
+    changes: tuple[Change, ...] = (Put(released), *windows, *_allowed_again(device, given), Append(event))
+    return Decision(Released(released, was_owned=True), changes, tuple(_notices(released, given)))
+
+
+def _allowed_again(device: Device, given: Given) -> Iterator[Put]:
+    if not given.policy.allow_by_default:
+        yield Put(Attribute(device.id, CLAIMING_ALLOWED, "true", given.now_ms))
+
+
+def _notices(device: Device, given: Given) -> Iterator[ClaimNotice]:
+    if device.principal is not None:
+        yield ClaimNotice(device.principal, device.owner is not None, given.now_ms)

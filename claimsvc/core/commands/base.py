@@ -1,0 +1,42 @@
+"""The common part of every command."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from claimsvc.core.facts import Facts, Needs
+from claimsvc.core.policy import Policy
+from claimsvc.core.secrets import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The common part. `device` names the device for the log, where there is one."""
+
+    caller: str
+
+    @property
+    def device(self) -> str | None:
+        return None
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """Return what must be hardened before a rule may run."""
+        return ()
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        """Add the keys this command's rule reads; `facts` holds the callers already."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnNamedDevice(Command):
+    """A command about one of the caller's tenant's devices, by its name."""
+
+    name: str
+
+    @property
+    def device(self) -> str | None:
+        return self.name
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.device_names.add((facts.tenant_of(self.caller), self.name))

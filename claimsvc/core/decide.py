@@ -1,0 +1,73 @@
+"""One table from command to rule, and the function that asks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from claimsvc.core import accounts, claims, devices, windows
+from claimsvc.core.access import CLAIM_DEVICES, MANAGE_TENANTS, TENANT_ADMIN, permissions
+from claimsvc.core.commands import accounts as account
+from claimsvc.core.commands import claiming
+from claimsvc.core.commands import devices as device
+from claimsvc.core.commands.base import Command
+from claimsvc.core.facts import Facts
+from claimsvc.core.outcomes import Decision, refuse
+from claimsvc.core.policy import Given
+from claimsvc.core.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What decides a command, and which permissions let it be asked: any of them; none means anybody."""
+
+    decide: Callable[[Any, Facts, Given], Decision]
+    permissions: frozenset[str] = frozenset()
+
+
+def _admin(decide: Callable[[Any, Facts, Given], Decision]) -> Rule:
+    return Rule(decide, frozenset({TENANT_ADMIN}))
+
+
+RULES: dict[type[Command], Rule] = {
+    claiming.OpenWindow: Rule(windows.open_window),
+    claiming.OpenWindows: Rule(windows.open_windows),
+    claiming.ReadSessionLimits: Rule(windows.session_limits),
+    claiming.ClaimDevice: Rule(claims.claim, frozenset({CLAIM_DEVICES})),
+    claiming.ReleaseDevice: Rule(claims.release, frozenset({CLAIM_DEVICES, TENANT_ADMIN})),
+    device.FindDevice: _admin(devices.find),
+    device.CreateDevice: _admin(devices.create),
+    device.ReadDevice: _admin(devices.read),
+    device.UpdateDevice: _admin(devices.update),
+    device.DeleteDevice: _admin(devices.delete),
+    device.ReadCredentials: _admin(devices.read_credentials),
+    device.SetAttributes: _admin(devices.set_attributes),
+    device.ReadAttributes: _admin(devices.read_attributes),
+    device.DeleteAttributes: _admin(devices.delete_attributes),
+    device.CreateGateway: _admin(devices.create_gateway),
+    device.BindDevices: _admin(devices.bind),
+    account.Establish: Rule(accounts.establish),
+    account.CreateCustomer: _admin(accounts.create_customer),
+    account.ReadCustomer: _admin(accounts.read_customer),
+    account.DeleteCustomer: _admin(accounts.delete_customer),
+    account.CreateUser: _admin(accounts.create_user),
+    account.ReadUser: _admin(accounts.read_user),
+    account.UpdateUser: _admin(accounts.update_user),
+    account.DeleteUser: _admin(accounts.delete_user),
+    account.CreateRole: _admin(accounts.create_role),
+    account.CreateGroup: _admin(accounts.create_group),
+    account.ListItems: _admin(accounts.list_items),
+    account.CreateTenant: Rule(accounts.create_tenant, frozenset({MANAGE_TENANTS})),
+}
+
+
+def decide(command: Command, facts: Facts, given: Given) -> Decision:
+    """Decide one command on the facts, and make its changes visible to the next one of the batch."""
+    rule = RULES[type(command)]
+    if rule.permissions and not rule.permissions & permissions(facts, command.caller):
+        return refuse(Reason.NOT_PERMITTED)
+    decision = rule.decide(command, facts, given)
+    for change in decision.changes:
+        facts.apply(change)
+    return decision

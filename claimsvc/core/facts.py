@@ -1,0 +1,163 @@
+"""What a batch of commands needs to know, and what is known: rows in memory, changed as decisions fall.
+
+Deciding applies each change here at once, so a later command of the same batch sees what an earlier one did.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from claimsvc.core.model import (
+    Attribute,
+    ClaimWindow,
+    Credential,
+    Device,
+    Group,
+    Principal,
+    Row,
+    User,
+    WindowSource,
+)
+from claimsvc.core.outcomes import Append, Change, Put
+
+R = TypeVar("R", bound=Row)
+Key = str | tuple[str, str]
+
+
+@dataclass(slots=True)
+class Needs:
+    """Keys of the rows that a batch must have in memory. Callers themselves are always there."""
+
+    principals: set[str] = field(default_factory=set)
+    tenants: set[str] = field(default_factory=set)
+    customers: set[str] = field(default_factory=set)
+    users: set[str] = field(default_factory=set)
+    groups: set[tuple[str, str]] = field(default_factory=set)
+    roles: set[tuple[str, str]] = field(default_factory=set)
+    device_ids: set[str] = field(default_factory=set)
+    device_names: set[tuple[str, str]] = field(default_factory=set)
+    """(tenant, name)"""
+    logins: set[str] = field(default_factory=set)
+    attempts_at: set[tuple[str, str, str]] = field(default_factory=set)
+    """(user, tenant, device name): whose failures count where."""
+    windows: bool = False
+    attributes: bool = False
+    credentials: bool = False
+    """Whether the devices of this batch are wanted with their windows, attributes, logins."""
+
+
+class Facts:
+    """The rows of one batch, by kind and key. A row that was not loaded looks like one that is not there."""
+
+    __slots__ = ("_by_name", "_by_principal", "_default_tenant", "_of_device", "_rows", "_used_customers")
+
+    def __init__(self, default_tenant: str) -> None:
+        self._default_tenant = default_tenant
+        self._rows: dict[type[Any], dict[Key, Any]] = defaultdict(dict)
+        self._by_name: dict[tuple[str, str], str] = {}
+        self._by_principal: dict[str, str] = {}
+        self._of_device: dict[str, dict[tuple[type[Any], Key], None]] = defaultdict(dict)
+        self._used_customers: set[str] = set()
+
+    # --- reading
+
+    def get(self, kind: type[R], key: Key) -> R | None:
+        """Return the row of this kind and key, or None."""
+        row: R | None = self._rows[kind].get(key)
+        return row
+
+    def tenant_of(self, caller: str) -> str:
+        """Return the caller's tenant; whom nobody knows is of the default tenant (design 4.2)."""
+        principal = self.get(Principal, caller)
+        return principal.tenant if principal else self._default_tenant
+
+    def device_named(self, tenant: str, name: str) -> Device | None:
+        """Return the tenant's device of this name, or None."""
+        device_id = self._by_name.get((tenant, name))
+        return self.get(Device, device_id) if device_id else None
+
+    def device_of(self, principal: str) -> Device | None:
+        """Return the device that logs in as `principal`, or None."""
+        device_id = self._by_principal.get(principal)
+        return self.get(Device, device_id) if device_id else None
+
+    def devices(self) -> list[Device]:
+        """Return every device in memory."""
+        return list(self._rows[Device].values())
+
+    def windows(self, device_id: str) -> list[ClaimWindow]:
+        """Return the device's claim windows, open or over."""
+        found = (self.get(ClaimWindow, (device_id, source)) for source in WindowSource)
+        return [window for window in found if window]
+
+    def attributes(self, device_id: str) -> list[Attribute]:
+        """Return the device's loaded attributes."""
+        return [row for row in self.of_device(device_id) if isinstance(row, Attribute)]
+
+    def of_device(self, device_id: str) -> list[Row]:
+        """Return every loaded row that hangs on the device."""
+        return [self._rows[kind][key] for kind, key in self._of_device[device_id]]
+
+    def credentials(self, principal: str) -> list[Credential]:
+        """Return the principal's loaded logins, revoked ones too."""
+        return [row for row in self._rows[Credential].values() if row.principal == principal]
+
+    def roles_of(self, user: User) -> set[str]:
+        """Return the names of the roles a user has, directly and through groups."""
+        names = set(user.roles)
+        for group_name in user.groups:
+            group = self.get(Group, (user.tenant, group_name))
+            if group:
+                names.update(group.roles)
+        return names
+
+    def customer_in_use(self, customer_id: str) -> bool:
+        """Return whether a customer has users or devices."""
+        return customer_id in self._used_customers
+
+    # --- changing
+
+    def mark_in_use(self, customer_id: str) -> None:
+        """Note that a customer has users or devices in the store."""
+        self._used_customers.add(customer_id)
+
+    def apply(self, change: Change) -> None:
+        """Make a decided change visible to the commands that follow."""
+        if isinstance(change, Append):
+            return
+        if isinstance(change, Put):
+            self.put(change.row)
+        elif change.kind is Device and isinstance(change.key, str):
+            self._forget_device(change.key)
+        else:
+            self._rows[change.kind].pop(change.key, None)
+            if isinstance(change.key, tuple):
+                self._of_device[change.key[0]].pop((change.kind, change.key), None)
+
+    def put(self, row: Row) -> None:
+        """Hold a row, loaded or decided."""
+        self._rows[type(row)][row.key] = row
+        if isinstance(row, Device):
+            self._by_name[row.tenant, row.name] = row.id
+            if row.principal is not None:
+                self._by_principal[row.principal] = row.id
+            if row.owner is not None:
+                self._used_customers.add(row.owner)
+        elif isinstance(row, User):
+            if row.customer_id is not None:
+                self._used_customers.add(row.customer_id)
+        elif isinstance(row, ClaimWindow | Attribute):
+            self._of_device[row.device_id][type(row), row.key] = None
+
+    def _forget_device(self, device_id: str) -> None:
+        device = self.get(Device, device_id)
+        if device is None:
+            return
+        del self._rows[Device][device_id]
+        del self._by_name[device.tenant, device.name]
+        if device.principal is not None:
+            self._by_principal.pop(device.principal, None)
+        for kind, key in self._of_device.pop(device_id, {}):
+            self._rows[kind].pop(key, None)

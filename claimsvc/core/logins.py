@@ -1,0 +1,58 @@
+"""Issuing and ending logins. A login never takes over a name of another kind, tenant or device (design 3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from claimsvc.core.facts import Facts
+from claimsvc.core.model import Credential, CredentialKind, Principal, PrincipalKind
+from claimsvc.core.names import login_error, principal_name
+from claimsvc.core.outcomes import Change, Put, Refused, Remove
+from claimsvc.core.policy import Given
+from claimsvc.core.reasons import Reason
+from claimsvc.core.secrets import Secret, SecretKind
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A principal that was free, and the changes that make it; the first is the principal itself."""
+
+    principal: str
+    changes: tuple[Change, ...]
+    issued: bool
+    """False when the broker's logins are kept by somebody else: then the login must exist there."""
+
+
+def issue(
+    tenant: str, name: str, kind: PrincipalKind, secret: Secret, facts: Facts, given: Given
+) -> Login | Refused:
+    """Make the principal of `name` with its login, or say why that cannot be."""
+    principal = principal_name(tenant, name, given.policy)
+    if error := login_error(principal, given.policy):
+        return Refused(Reason.INVALID_NAME, error)
+    login = secret.hardened if secret.kind is SecretKind.ACCESS_TOKEN else principal
+    if facts.get(Principal, principal) or facts.get(Credential, login):
+        return Refused(Reason.NAME_TAKEN)
+    row = Put(Principal(principal, kind, tenant))
+    if not given.policy.issue_logins:
+        return Login(principal, (row,), issued=False)
+    return Login(principal, (row, Put(credential(login, principal, secret, given))), issued=True)
+
+
+def credential(login: str, principal: str, secret: Secret, given: Given) -> Credential:
+    """Return the row that lets `principal` log in with `secret`."""
+    return Credential(
+        login,
+        principal,
+        CredentialKind(secret.kind.value),
+        secret.hardened,
+        secret.sealed,
+        given.now_ms + given.policy.reissue_window_ms,
+        given.now_ms,
+    )
+
+
+def revoke(principal: str, facts: Facts) -> tuple[Change, ...]:
+    """End every login of a principal and free its name."""
+    logins = (Remove(Credential, row.key) for row in facts.credentials(principal))
+    return (*logins, Remove(Principal, principal))

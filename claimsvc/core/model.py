@@ -1,0 +1,265 @@
+"""The rows the rules speak about. Each is frozen and has a `key` that is unique among its kind.
+
+Times are epoch milliseconds UTC. Hashes are text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+CLAIMING_ALLOWED = "claimingAllowed"
+"""The SERVER_SCOPE attribute a device needs before it may open a window, unless all may (seed)."""
+CLAIMING_DATA = "claimingData"
+"""The SERVER_SCOPE attribute that opens a server window (seed)."""
+
+
+class PrincipalKind(StrEnum):
+    """Who a login may belong to. A name belongs to one kind for good (design: principals)."""
+
+    DEVICE = "device"
+    USER = "user"
+    SERVICE = "service"
+
+
+class WindowSource(StrEnum):
+    """Who opened a claim window: the device itself, or the `claimingData` attribute (seed)."""
+
+    DEVICE = "device"
+    SERVER = "server"
+
+
+class CredentialKind(StrEnum):
+    """How a device or user logs in at the broker."""
+
+    PASSWORD = "password"  # noqa: S105 - the kind's name
+    ACCESS_TOKEN = "access_token"  # noqa: S105 - the kind's name
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """One organisation; everything else belongs to a tenant."""
+
+    id: str
+    title: str
+    created_at_ms: int
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A name the broker may say is talking, unique over all kinds and tenants."""
+
+    name: str
+    kind: PrincipalKind
+    tenant: str
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """Who owns claimed devices."""
+
+    id: str
+    tenant: str
+    title: str
+    created_at_ms: int
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A named set of permissions."""
+
+    tenant: str
+    name: str
+    permissions: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.tenant, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Users with the same roles."""
+
+    tenant: str
+    name: str
+    roles: tuple[str, ...]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.tenant, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person or program that calls the API; with a customer it can claim for that customer."""
+
+    principal: str
+    tenant: str
+    username: str
+    customer_id: str | None
+    roles: tuple[str, ...]
+    groups: tuple[str, ...]
+    created_at_ms: int
+
+    @property
+    def key(self) -> str:
+        return self.principal
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device or gateway. `principal` is None while it has no login: then a gateway speaks for it."""
+
+    id: str
+    tenant: str
+    name: str
+    principal: str | None
+    created_at_ms: int
+    owner: str | None = None
+    """The customer's id."""
+    gateway_id: str | None = None
+    is_gateway: bool = False
+    type: str = "default"
+    label: str | None = None
+    claimed_at_ms: int | None = None
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimWindow:
+    """The time during which a key claims a device. Open while now <= expires_at_ms (TB 2.3)."""
+
+    device_id: str
+    source: WindowSource
+    key_hash: str
+    opened_at_ms: int
+    expires_at_ms: int
+    attempts: int = 0
+    """Wrong keys tried against this window."""
+
+    @property
+    def key(self) -> tuple[str, WindowSource]:
+        return self.device_id, self.source
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One SERVER_SCOPE attribute; `value` is JSON text."""
+
+    device_id: str
+    name: str
+    value: str
+    updated_at_ms: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.device_id, self.name
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimAttempts:
+    """Failures of one user at one device since the last lockout, and how often that user was locked out."""
+
+    user: str
+    device_id: str
+    count: int
+    lockouts: int
+    locked_until_ms: int
+    last_failed_at_ms: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.user, self.device_id
+
+
+@dataclass(frozen=True, slots=True)
+class UserFailures:
+    """The times of one user's recent failures over all devices, oldest first."""
+
+    user: str
+    recent_ms: tuple[int, ...]
+    lockouts: int
+    locked_until_ms: int
+
+    @property
+    def key(self) -> str:
+        return self.user
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A login at the broker. `sealed` can be opened by the service until `sealed_until_ms`."""
+
+    login: str
+    principal: str
+    kind: CredentialKind
+    secret_hash: str
+    sealed: str | None
+    sealed_until_ms: int
+    created_at_ms: int
+    revoked_at_ms: int | None = None
+
+    @property
+    def key(self) -> str:
+        return self.login
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the audit trail; append only."""
+
+    tenant: str
+    at_ms: int
+    event: str
+    principal: str
+    device_id: str | None = None
+    device: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The first answer to a request id, kept sealed so that a repeat does nothing twice (design: REST)."""
+
+    lane: str
+    request_id: str
+    digest: str
+    sealed: str
+    expires_at_ms: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.lane, self.request_id
+
+
+Row = (
+    Tenant
+    | Principal
+    | Customer
+    | Role
+    | Group
+    | User
+    | Device
+    | ClaimWindow
+    | Attribute
+    | ClaimAttempts
+    | UserFailures
+    | Credential
+    | Answered
+)

@@ -1,0 +1,77 @@
+"""Which names can be used, and how a name of ours becomes one topic level (design: identity).
+
+Everything here keeps a stranger's text from becoming a topic, a password-file line or a broker disconnect.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from claimsvc.core.policy import Policy
+
+NAME_MAX = 255  # ThingsBoard's column width
+_TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TO_ENCODE = re.compile(r"[%/+#\x00-\x1f\x7f-\x9f]")
+_NONCHARACTER_LOW, _NONCHARACTER_HIGH = 0xFDD0, 0xFDEF
+
+
+def name_error(name: str) -> str | None:
+    """Return why `name` cannot name a device, user, group or role, or None.
+
+    A broker disconnects whoever publishes a topic with a control character or a Unicode noncharacter, so no
+    such name is ever stored.
+    """
+    if not name:
+        return "the name is empty"
+    if len(name) > NAME_MAX:
+        return f"the name is longer than {NAME_MAX} characters"
+    if name.isascii() and name.isprintable():
+        return None
+    for character in name:
+        if unicodedata.category(character) in {"Cc", "Cs"} or _is_noncharacter(character):
+            return f"the name contains U+{ord(character):04X}, which no topic can carry"
+    return None
+
+
+def _is_noncharacter(character: str) -> bool:
+    code = ord(character)
+    return _NONCHARACTER_LOW <= code <= _NONCHARACTER_HIGH or code & 0xFFFE == 0xFFFE  # noqa: PLR2004 - Unicode 23.7
+
+
+def topic_error(topic: str) -> str | None:
+    """Return why a broker would refuse a publish on `topic`, or None."""
+    if not topic or "+" in topic or "#" in topic:
+        return "a topic to publish on is not empty and has no wildcard"
+    return name_error(topic)
+
+
+def login_error(name: str, policy: Policy) -> str | None:
+    """Return why a login of this name cannot be issued, or None."""
+    if error := name_error(name):
+        return error
+    if name != name.strip():
+        return "a login cannot begin or end with a blank"
+    if name in policy.reserved_names:
+        return "the name is reserved"
+    for character in policy.login_excludes:
+        if character in name:
+            return f"the credential store cannot hold a login with {character!r}"
+    return None
+
+
+def tenant_error(tenant: str) -> str | None:
+    """Return why `tenant` cannot be a tenant's id, or None."""
+    if _TENANT_ID.fullmatch(tenant):
+        return None
+    return "a tenant id is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit"
+
+
+def principal_name(tenant: str, name: str, policy: Policy) -> str:
+    """Return the principal of `name` in `tenant`: one topic level, different for every pair."""
+    level = _TO_ENCODE.sub(_percent, name)
+    return level if tenant == policy.default_tenant else f"{tenant}%2F{level}"
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode())

@@ -1,0 +1,216 @@
+"""What a decision is made of: the outcome the asker gets, and the changes that make it true."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from claimsvc.core.model import (
+    Attribute,
+    ClaimWindow,
+    Credential,
+    Customer,
+    Device,
+    Event,
+    Group,
+    Role,
+    Row,
+    Tenant,
+    User,
+)
+from claimsvc.core.reasons import MESSAGES, Reason
+from claimsvc.core.secrets import Secret
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A refusal is a value: it may come with changes of its own, such as a counted attempt."""
+
+    reason: Reason
+    detail: str = ""
+    retry_after_ms: int | None = None
+
+    @property
+    def message(self) -> str:
+        """Return the text for a person."""
+        text = MESSAGES[self.reason]
+        return f"{text}: {self.detail}" if self.detail else text
+
+
+@dataclass(frozen=True, slots=True)
+class WindowOpened:
+    """A claim window is open until `expires_at_ms`."""
+
+    device: str
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsOpened:
+    """A gateway's message: one outcome per device it named, in its order."""
+
+    entries: tuple[tuple[str, WindowOpened | Refused], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What a client may send (TB 5.1)."""
+
+    is_gateway: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The device belongs to the caller's customer now."""
+
+    device: Device
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The device belongs to nobody; `was_owned` is False when there was nothing to release."""
+
+    device: Device
+    was_owned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """One item that was asked for, made or changed."""
+
+    item: T
+    secret: Secret | None = None
+    """A password or token that is given this once."""
+    created: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCredential:
+    """A device's newest login; `credential` is None when this service keeps none for it."""
+
+    device: Device
+    credential: Credential | None
+    secret: Secret | None = None
+    """The login's secret, opened by the pipeline while it may be given again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundAttributes:
+    """A device's SERVER_SCOPE attributes. Windows stand for `claimingData`, whose key is never shown."""
+
+    attributes: tuple[Attribute, ...]
+    server_window: ClaimWindow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A gateway with the devices just bound to it."""
+
+    gateway: Device
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """There is nothing to show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A page the caller may read; the store fills it from its reader after the batch is committed."""
+
+    kind: type[Tenant | Customer | User | Group | Role | Device | Event]
+    tenant: str | None
+    limit: int
+    after: str | None
+    device: str | None = None
+    since_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A filled listing. `next_after` continues it; None on the last page."""
+
+    listing: Listing
+    items: tuple[object, ...]
+    next_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The request was answered before; `sealed` is that answer."""
+
+    sealed: str
+
+
+Outcome = (
+    Refused
+    | WindowOpened
+    | WindowsOpened
+    | SessionLimits
+    | Claimed
+    | Released
+    | Found[Device]
+    | Found[Customer]
+    | Found[User]
+    | Found[Group]
+    | Found[Role]
+    | Found[Tenant]
+    | FoundCredential
+    | FoundAttributes
+    | Bound
+    | Done
+    | Listing
+    | Page
+    | Repeated
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a row, new or changed."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Take a row away, with everything that hangs on it."""
+
+    kind: type[Row]
+    key: str | tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Write a line of the audit trail."""
+
+    event: Event
+
+
+Change = Put | Remove | Append
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimNotice:
+    """Tell a device that it was claimed or released (design 4.2)."""
+
+    principal: str
+    claimed: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An outcome, the changes it stands on, and whom else to tell."""
+
+    outcome: Outcome
+    changes: tuple[Change, ...] = ()
+    notices: tuple[ClaimNotice, ...] = ()
+
+
+def refuse(reason: Reason, detail: str = "") -> Decision:
+    """Return a refusal that changes nothing."""
+    return Decision(Refused(reason, detail))

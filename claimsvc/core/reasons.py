@@ -1,0 +1,70 @@
+"""Why something was refused: one code per cause, used in logs, audit events and answers alike.
+
+The wire may say less (ThingsBoard knows one word, FAILURE, for most of these); the log never does.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """The cause of a refusal. The value is the code on the wire, `MESSAGES` its text for a person."""
+
+    # Not understandable, decided before any rule is asked.
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    NO_SUCH_CALL = "no_such_call"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    # Claiming.
+    ALREADY_CLAIMED = "already_claimed"
+    CLAIMING_NOT_ALLOWED = "claiming_not_allowed"
+    NO_WINDOW = "no_window"
+    WINDOW_EXPIRED = "window_expired"
+    WRONG_KEY = "wrong_key"
+    LOCKED_OUT = "locked_out"
+    # Who may do what.
+    NOT_PERMITTED = "not_permitted"
+    NOT_A_CUSTOMER = "not_a_customer"
+    NOT_A_DEVICE = "not_a_device"
+    NOT_A_GATEWAY = "not_a_gateway"
+    NOT_THE_OWNER = "not_the_owner"
+    # What there is.
+    UNKNOWN_DEVICE = "unknown_device"
+    NOT_FOUND = "not_found"
+    ALREADY_EXISTS = "already_exists"
+    NAME_TAKEN = "name_taken"
+    INVALID_NAME = "invalid_name"
+    INVALID_VALUE = "invalid_value"
+    IN_USE = "in_use"
+    REQUEST_ID_REUSED = "request_id_reused"
+    # We are broken.
+    INTERNAL = "internal"
+
+
+MESSAGES: dict[Reason, str] = {
+    Reason.MALFORMED: "The request could not be understood",
+    Reason.TOO_LARGE: "The request is over the size limit",
+    Reason.NO_SUCH_CALL: "There is no such call",
+    Reason.METHOD_NOT_ALLOWED: "This call does not take this method",
+    Reason.ALREADY_CLAIMED: "The device has been claimed already",
+    Reason.CLAIMING_NOT_ALLOWED: "The attribute claimingAllowed of the device is not true",
+    Reason.NO_WINDOW: "The device has no open claim window",
+    Reason.WINDOW_EXPIRED: "The claim window of the device is over",
+    Reason.WRONG_KEY: "The secret key does not match",
+    Reason.LOCKED_OUT: "Too many failed attempts",
+    Reason.NOT_PERMITTED: "You don't have permission to perform this operation!",
+    Reason.NOT_A_CUSTOMER: "Only a user of a customer can claim a device",
+    Reason.NOT_A_DEVICE: "This login does not belong to a device",
+    Reason.NOT_A_GATEWAY: "This device is not a gateway",
+    Reason.NOT_THE_OWNER: "The device belongs to another customer",
+    Reason.UNKNOWN_DEVICE: "The device is not known, and devices are not created on their first word",
+    Reason.NOT_FOUND: "Requested item wasn't found!",
+    Reason.ALREADY_EXISTS: "An item of that name exists already",
+    Reason.NAME_TAKEN: "The name belongs to another login",
+    Reason.INVALID_NAME: "The name cannot be used",
+    Reason.INVALID_VALUE: "A value cannot be used",
+    Reason.IN_USE: "The item is still in use",
+    Reason.REQUEST_ID_REUSED: "The request id was used for another request within the repeat window",
+    Reason.INTERNAL: "Something is broken in the service; its log has the details",
+}

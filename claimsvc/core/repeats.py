@@ -1,0 +1,16 @@
+"""A request id stands for its first answer for a while, so that a repeat does nothing twice."""
+
+from __future__ import annotations
+
+from claimsvc.core.model import Answered
+from claimsvc.core.outcomes import Refused, Repeated
+from claimsvc.core.reasons import Reason
+
+
+def recall(earlier: Answered | None, digest: str, now_ms: int) -> Repeated | Refused | None:
+    """Return the first answer to a repeat, a refusal of other content, or None for a new request."""
+    if earlier is None or earlier.expires_at_ms < now_ms:
+        return None
+    if earlier.digest != digest:
+        return Refused(Reason.REQUEST_ID_REUSED)
+    return Repeated(earlier.sealed)

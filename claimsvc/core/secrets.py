@@ -1,0 +1,44 @@
+"""What somebody told us in confidence, on its way from the wire to a hash.
+
+A dialect makes a `Secret` with its text; the pipeline hardens it before the rules run. The rules see hashes
+only. No representation of a secret shows its text.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class SecretKind(StrEnum):
+    """What a secret is for decides how it is kept."""
+
+    CLAIM_KEY = "claim_key"  # compared only: keyed hash, and the text is forgotten
+    ACCESS_TOKEN = "access_token"  # noqa: S105 - looked up by keyed hash; sealed while it may be given again
+    PASSWORD = "password"  # noqa: S105 - $7$ hash as the broker checks it; sealed likewise
+
+
+class Secret:
+    """One secret: `text` until it is hardened (None: make one up), then `digest` and perhaps `sealed`."""
+
+    __slots__ = ("digest", "kind", "sealed", "text")
+
+    def __init__(self, kind: SecretKind, text: str | None) -> None:
+        self.kind = kind
+        self.text = text
+        self.digest = ""
+        self.sealed = ""
+
+    @property
+    def hardened(self) -> str:
+        """Return the hash that stands for this secret. Raises RuntimeError before it was hardened."""
+        if not self.digest:
+            raise RuntimeError("a secret reached the rules in clear")
+        return self.digest
+
+    def __repr__(self) -> str:
+        return f"Secret({self.kind.value}, ***)"
+
+
+def claim_key(text: str) -> Secret:
+    """Return a claim key; the empty key is a key like any other (TB 2.3)."""
+    return Secret(SecretKind.CLAIM_KEY, text)
