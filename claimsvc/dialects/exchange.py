@@ -1,0 +1,176 @@
+"""Lanes, and how a message in one becomes a request: who asks, what, and where the answer goes.
+
+The lane in the topic is believed and nothing else: no payload or MQTT property changes who is asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from claimsvc.core.commands.base import Command
+from claimsvc.core.model import Event
+from claimsvc.core.names import topic_error
+from claimsvc.core.outcomes import ClaimNotice, Outcome, Refused
+from claimsvc.core.reasons import Reason
+from claimsvc.wire import Inbound, Outbound
+
+Encode = Callable[[Outcome, int], bytes]
+"""Turns an outcome, at a time in epoch milliseconds, into the bytes of its answer."""
+
+
+class Rejected(Exception):  # noqa: N818 - a verdict on the sender's bytes, not an error of ours
+    """The bytes cannot be understood as a request."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.refused = Refused(reason, detail)
+
+
+def malformed(detail: str) -> Rejected:
+    """Return the rejection that names what is wrong; it never quotes a payload, which may hold secrets."""
+    return Rejected(Reason.MALFORMED, detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The largest requests, in bytes of payload, and devices in a gateway's message."""
+
+    payload_bytes: int
+    gateway_bytes: int
+    gateway_devices: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What an endpoint may look at: the caller, the topic behind the lane, payload and broker's stamp."""
+
+    caller: str
+    tail: str
+    payload: bytes
+    received_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An arrival understood, or refused without asking any rule."""
+
+    command: Command | Refused
+    encode: Encode
+    answer_tail: str
+    name: str
+    """What was asked, for the log, also where there is no command."""
+    request_id: str | None = None
+    content: bytes = b""
+    """What a repeat of the request id must equal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A topic of a dialect, without its lane. `filter` may end in `+` levels; `depths` adds more of them."""
+
+    dialect: str
+    filter: str
+    read: Callable[[Arrival], Reading]
+    depths: Sequence[int] = (0,)
+
+    @property
+    def prefix(self) -> str | None:
+        """Return what every tail begins with, or None where the tail is the filter itself."""
+        return self.filter.partition("+")[0] if "+" in self.filter else None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A message understood as far as it can be, with where its answer goes."""
+
+    inbound: Inbound
+    lane: str
+    principal: str
+    dialect: str
+    reading: Reading
+    answer_topic: str
+    response_topic_ignored: bool = False
+
+    @property
+    def command(self) -> Command | None:
+        """Return the command, or None where the message was refused without one."""
+        return None if isinstance(self.reading.command, Refused) else self.reading.command
+
+    def answer(self, outcome: Outcome, now_ms: int) -> Outbound:
+        """Return the answer in the dialect's words."""
+        return self.to_asker(self.reading.encode(outcome, now_ms))
+
+    def to_asker(self, payload: bytes) -> Outbound:
+        """Return `payload` as the answer."""
+        return Outbound(self.answer_topic, payload, correlation=self.inbound.correlation)
+
+
+class Dialects:
+    """All endpoints below one root. Decoding never raises: what cannot be understood is a refusal."""
+
+    def __init__(
+        self,
+        root: str,
+        endpoints: Iterable[Endpoint],
+        encode_notice: Callable[[ClaimNotice], tuple[str, bytes]],
+        encode_event: Callable[[Event], bytes],
+    ) -> None:
+        self._root = root
+        self._encode_notice = encode_notice
+        self._encode_event = encode_event
+        self._endpoints = tuple(endpoints)
+        self._exact = {each.filter: each for each in self._endpoints if each.prefix is None}
+        self._prefixed = tuple((each.prefix, each) for each in self._endpoints if each.prefix is not None)
+
+    @property
+    def filters(self) -> list[str]:
+        """Return the subscriptions: filters of exact depth, so that no name can shift a topic."""
+        return [
+            f"{self._root}/u/+/{endpoint.filter}{'/+' * depth}"
+            for endpoint in self._endpoints
+            for depth in endpoint.depths
+        ]
+
+    def decode(self, inbound: Inbound) -> Request | None:
+        """Return the request a message makes, or None when no endpoint of ours has its topic."""
+        lane = self._lane(inbound.topic)
+        if lane is None:
+            return None
+        prefix, principal, tail = lane
+        endpoint = self._exact.get(tail) or self._prefixed_endpoint(tail)
+        if endpoint is None:
+            return None
+        reading = endpoint.read(Arrival(principal, tail, inbound.payload, inbound.received_at_ms))
+        default, asked = prefix + reading.answer_tail, inbound.response_topic
+        own = asked is not None and asked.startswith(f"{prefix}response/") and not topic_error(asked)
+        answer_topic = asked if asked is not None and own else default
+        ignored = asked is not None and asked != answer_topic
+        return Request(
+            inbound, prefix, principal, endpoint.dialect, reading, answer_topic, response_topic_ignored=ignored
+        )
+
+    def notice(self, notice: ClaimNotice) -> Outbound:
+        """Return the message that tells a device of its claim or release."""
+        tail, payload = self._encode_notice(notice)
+        return Outbound(f"{self._root}/u/{notice.principal}/{tail}", payload)
+
+    def event(self, event: Event) -> Outbound:
+        """Return an audit event for who listens, at most once: the store holds it."""
+        return Outbound(f"{self._root}/events/{event.tenant}/{event.event}", self._encode_event(event), qos=0)
+
+    def status(self, payload: bytes) -> Outbound:
+        """Return the retained word about the service itself."""
+        return Outbound(f"{self._root}/status", payload, retain=True)
+
+    def _lane(self, topic: str) -> tuple[str, str, str] | None:
+        prefix = f"{self._root}/u/"
+        if not topic.startswith(prefix):
+            return None
+        principal, separator, tail = topic[len(prefix) :].partition("/")
+        if not principal or not separator:
+            return None
+        return f"{prefix}{principal}/", principal, tail
+
+    def _prefixed_endpoint(self, tail: str) -> Endpoint | None:
+        return next((endpoint for prefix, endpoint in self._prefixed if tail.startswith(prefix)), None)

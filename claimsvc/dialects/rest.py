@@ -1,0 +1,200 @@
+"""REST over MQTT: request/<request id>/<METHOD>/<path>[?query] and its answer on response/<request id>.
+
+Routes are data that the dialects bring; here they are matched, called and their answers wrapped (design 4.2).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from claimsvc.core.commands.base import Command
+from claimsvc.core.outcomes import Outcome, Refused
+from claimsvc.core.reasons import Reason
+from claimsvc.dialects.exchange import Arrival, Endpoint, Reading, Rejected, malformed
+
+PREFIX = "request/"
+DEEPEST_PATH = 10
+"""Levels of the longest path that is listened for."""
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
+
+B = TypeVar("B", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a route: its caller, the path's variables decoded, the query and the body."""
+
+    caller: str
+    variables: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP-like status and a JSON body."""
+
+    status: int
+    body: object
+
+
+EncodeAnswer = Callable[[Outcome, int], Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A method and path with `{variable}` segments, what command a call of it is, and how it is answered."""
+
+    method: str
+    path: str
+    decode: Callable[[Call], Command]
+    encode: EncodeAnswer
+    name: str
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        return tuple(self.path.strip("/").split("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A dialect's routes below one prefix, and how that dialect words a refusal."""
+
+    prefix: str
+    refuse: EncodeAnswer
+    routes: tuple[Route, ...]
+
+
+def parse(model: type[B], body: bytes, *, empty: bytes | None = None) -> B:
+    """Return the body as `model`; `empty` stands for a missing body. Raises Rejected naming the field."""
+    try:
+        return TypeAdapter(model).validate_json(body or empty or b"")
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise malformed(f"{where}: {first['msg']}") from None
+
+
+class Router:
+    """Finds the route of a request; an unknown path is answered in the words of the nearest section."""
+
+    def __init__(self, sections: Iterable[Section]) -> None:
+        self._sections = tuple(sections)
+        self._by_length: dict[int, list[tuple[tuple[str, ...], Route, Section]]] = {}
+        for section in self._sections:
+            for route in section.routes:
+                entry = (route.segments, route, section)
+                self._by_length.setdefault(len(route.segments), []).append(entry)
+
+    def endpoint(self, limit_bytes: int) -> Endpoint:
+        """Return the topic filter under which all requests come."""
+        return Endpoint(
+            "rest",
+            f"{PREFIX}+/+",
+            lambda arrival: self._read(arrival, limit_bytes),
+            depths=range(1, DEEPEST_PATH + 1),
+        )
+
+    def _read(self, arrival: Arrival, limit_bytes: int) -> Reading:
+        request_id, _, rest = arrival.tail.removeprefix(PREFIX).partition("/")
+        method, _, target = rest.partition("/")
+        path, _, query = target.partition("?")
+        found = self._find(method, path)
+        if isinstance(found, Refused):
+            section = self._nearest(path)
+            command: Command | Refused = found
+            encode, name = section.refuse, "unknown"
+        else:
+            route, variables = found
+            encode, name = route.encode, route.name
+            try:
+                command = _decode(route, variables, query, arrival, request_id, limit_bytes)
+            except Rejected as rejected:
+                command = rejected.refused
+        content = f"{method} {target}\n".encode() + arrival.payload
+        return Reading(
+            command, _wrapped(encode), f"response/{request_id}", name, request_id=request_id, content=content
+        )
+
+    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | Refused:
+        segments = path.split("/")
+        other_methods: list[str] = []
+        for pattern, route, _section in self._by_length.get(len(segments), ()):
+            variables = _match(pattern, segments)
+            if variables is None:
+                continue
+            if route.method == method:
+                return route, variables
+            other_methods.append(route.method)
+        if other_methods:
+            return Refused(Reason.METHOD_NOT_ALLOWED, f"use {' or '.join(sorted(set(other_methods)))}")
+        return Refused(Reason.NO_SUCH_CALL)
+
+    def _nearest(self, path: str) -> Section:
+        matching = (section for section in self._sections if f"/{path}".startswith(section.prefix))
+        return next(matching, self._sections[-1])
+
+
+def _decode(
+    route: Route,
+    variables: Mapping[str, str],
+    query: str,
+    arrival: Arrival,
+    request_id: str,
+    limit_bytes: int,
+) -> Command:
+    if not _REQUEST_ID.fullmatch(request_id):
+        raise malformed("a request id is 1 to 64 of A-Z a-z 0-9 . _ ~ -")
+    if len(arrival.payload) > limit_bytes:
+        raise Rejected(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
+    decoded = {name: _unquoted(value) for name, value in variables.items()}
+    return route.decode(Call(arrival.caller, decoded, _query(query), arrival.payload))
+
+
+def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
+    variables: dict[str, str] = {}
+    for expected, segment in zip(pattern, segments, strict=True):
+        if expected.startswith("{"):
+            variables[expected[1:-1]] = segment
+        elif expected != segment:
+            return None
+    return variables
+
+
+def _unquoted(segment: str) -> str:
+    try:
+        return unquote_to_bytes(segment).decode()
+    except UnicodeDecodeError:
+        raise malformed("the path is not percent-encoded UTF-8") from None
+
+
+def _query(text: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=100))
+    except ValueError:
+        raise malformed("the query is not percent-encoded UTF-8") from None
+
+
+def _wrapped(encode: EncodeAnswer) -> Callable[[Outcome, int], bytes]:
+    def wrapped(outcome: Outcome, now_ms: int) -> bytes:
+        answer = encode(outcome, now_ms)
+        return to_json({"status": answer.status, "body": answer.body})
+
+    return wrapped
+
+
+def number(query: Mapping[str, str], name: str, default: int, most: int) -> int:
+    """Return a whole number of the query, cut to `most`. Raises Rejected."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(2**53))):
+        raise malformed(f"{name}: a whole number is expected")
+    return min(int(text), most)

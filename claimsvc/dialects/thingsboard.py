@@ -1,0 +1,236 @@
+"""ThingsBoard's device and gateway topics: claim, gateway claim, session limits (TB 1 and 5.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from claimsvc.core.commands.base import Command
+from claimsvc.core.commands.claiming import OpenWindow, OpenWindows, ReadSessionLimits, WindowEntry
+from claimsvc.core.outcomes import (
+    ClaimNotice,
+    Outcome,
+    Refused,
+    SessionLimits,
+    WindowOpened,
+    WindowsOpened,
+)
+from claimsvc.core.reasons import Reason
+from claimsvc.core.secrets import Secret, claim_key
+from claimsvc.dialects.exchange import Arrival, Encode, Endpoint, Limits, Reading, Rejected, malformed
+
+DIALECT = "thingsboard"
+CLAIM_TOPICS = ("v1/devices/me/claim", "v2/c", "v2/c/j")
+CLAIM_ANSWER = "v1/devices/me/claim/response"
+CLAIM_STATE = "v1/devices/me/claim/state"
+GATEWAY_TOPIC = "v1/gateway/claim"
+GATEWAY_ANSWER = "v1/gateway/claim/response"
+RPC_TOPIC = "v1/devices/me/rpc/request/"
+RPC_ANSWER = "v1/devices/me/rpc/response/"
+
+LONGEST_DURATION_MS = 2**53
+"""Longer durations are this long; the operator's maximum is far below."""
+_MAX_INFLIGHT = 100  # ThingsBoard's own value; clients read it and wait at it
+_UNLIMITED = {"messages": "", "telemetryMessages": "", "telemetryDataPoints": ""}
+
+_EXPECTED = {
+    "secretKey": "secretKey: a text, number or boolean is expected",
+    "durationMs": "durationMs: a whole number of milliseconds is expected",
+}
+
+
+class ClaimBody(BaseModel):
+    """What a device says of its window; both fields optional, null is absent (TB 1.2)."""
+
+    model_config = ConfigDict(strict=True)
+
+    secretKey: str | bool | int | float | None = None
+    durationMs: int | str | None = None
+
+
+_CLAIM = TypeAdapter(ClaimBody)
+
+
+def endpoints(limits: Limits) -> list[Endpoint]:
+    """Return the topics of this dialect with the operator's limits."""
+    claim = _reader("OpenWindow", _decode_claim, encode_claim, limits.payload_bytes, lambda _: CLAIM_ANSWER)
+    gateway = _reader(
+        "OpenWindows",
+        lambda arrival: _decode_gateway(arrival, limits.gateway_devices),
+        encode_gateway,
+        limits.gateway_bytes,
+        lambda _: GATEWAY_ANSWER,
+    )
+    rpc = _reader(
+        "ReadSessionLimits",
+        _decode_rpc,
+        lambda outcome, _now_ms: encode_rpc(outcome, limits),
+        limits.payload_bytes,
+        lambda tail: RPC_ANSWER + tail.removeprefix(RPC_TOPIC),
+    )
+    return [
+        *(Endpoint(DIALECT, topic, claim) for topic in CLAIM_TOPICS),
+        Endpoint(DIALECT, GATEWAY_TOPIC, gateway),
+        Endpoint(DIALECT, f"{RPC_TOPIC}+", rpc),
+    ]
+
+
+def encode_notice(notice: ClaimNotice) -> tuple[str, bytes]:
+    """Return the topic behind the device's lane, and the payload, that tell it of a claim or release."""
+    state = "claimed" if notice.claimed else "released"
+    return CLAIM_STATE, b'{"state":"%s","time":%d}' % (state.encode(), notice.at_ms)
+
+
+def _reader(
+    name: str,
+    decode: Callable[[Arrival], Command],
+    encode: Encode,
+    limit_bytes: int,
+    answer_tail: Callable[[str], str],
+) -> Callable[[Arrival], Reading]:
+    def read(arrival: Arrival) -> Reading:
+        command: Command | Refused
+        if len(arrival.payload) > limit_bytes:
+            command = Refused(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
+        else:
+            try:
+                command = decode(arrival)
+            except Rejected as rejected:
+                command = rejected.refused
+        return Reading(command, encode, answer_tail(arrival.tail), name)
+
+    return read
+
+
+# --- decoding
+
+
+def _decode_claim(arrival: Arrival) -> OpenWindow:
+    payload = arrival.payload or b"{}"
+    try:
+        body = _CLAIM.validate_json(payload)
+    except ValidationError as error:
+        raise _malformed_claim(error) from None
+    key = _key(body, lambda: _with_number_texts(payload))
+    return OpenWindow(arrival.caller, key, _duration_ms(body), arrival.received_at_ms)
+
+
+def _decode_gateway(arrival: Arrival, most: int) -> OpenWindows:
+    payload = arrival.payload or b"{}"
+    try:
+        entries = from_json(payload, allow_inf_nan=False)
+    except ValueError:
+        raise malformed("the payload is no JSON") from None
+    if not isinstance(entries, dict):
+        raise malformed("an object is expected, with a member per device")
+    if not entries:
+        raise malformed("the message names no device")
+    if len(entries) > most:
+        raise Rejected(Reason.TOO_LARGE, f"at most {most} devices in a message")
+    decoded = tuple(_decode_entry(name, value, payload) for name, value in entries.items())
+    return OpenWindows(arrival.caller, decoded, arrival.received_at_ms)
+
+
+def _decode_entry(name: str, value: object, payload: bytes) -> WindowEntry | tuple[str, Refused]:
+    try:
+        body = _CLAIM.validate_python(value)
+        key = _key(body, lambda: _with_number_texts(payload)[name])
+        return WindowEntry(name, key, _duration_ms(body))
+    except ValidationError as error:
+        return name, _malformed_claim(error).refused
+    except Rejected as rejected:
+        return name, rejected.refused
+
+
+def _malformed_claim(error: ValidationError) -> Rejected:
+    location = error.errors(include_input=False, include_url=False)[0]["loc"]
+    if location and location[0] in _EXPECTED:
+        return malformed(_EXPECTED[str(location[0])])
+    return malformed("a JSON object is expected")
+
+
+def _key(body: ClaimBody, raw: Callable[[], Mapping[str, Any]]) -> Secret:
+    """Numbers and booleans become the text they were written as, so that device and customer agree."""
+    if body.secretKey is None:
+        return claim_key("")
+    if isinstance(body.secretKey, str):
+        return claim_key(body.secretKey)
+    if isinstance(body.secretKey, bool):
+        return claim_key("true" if body.secretKey else "false")
+    return claim_key(raw()["secretKey"])
+
+
+def _with_number_texts(payload: bytes) -> dict[str, Any]:
+    def refuse(_constant: str) -> None:
+        raise malformed(_EXPECTED["secretKey"])
+
+    parsed: dict[str, Any] = json.loads(payload, parse_float=str, parse_int=str, parse_constant=refuse)
+    return parsed
+
+
+def _duration_ms(body: ClaimBody) -> int | None:
+    duration = body.durationMs
+    if isinstance(duration, str):
+        if not (duration.isascii() and duration.isdigit()):
+            raise malformed(_EXPECTED["durationMs"])
+        # Java's parser reads a long; text beyond that is as long as can be, and never a slow big number.
+        duration = int(duration) if len(duration) <= len(str(2**63)) else LONGEST_DURATION_MS
+    return min(duration, LONGEST_DURATION_MS) if duration is not None else None
+
+
+def _decode_rpc(arrival: Arrival) -> ReadSessionLimits:
+    try:
+        body = from_json(arrival.payload)
+    except ValueError:
+        raise malformed("the payload is no JSON") from None
+    method = body.get("method") if isinstance(body, dict) else None
+    if method != "getSessionLimits":
+        raise Rejected(Reason.NO_SUCH_CALL, "the one method here is getSessionLimits")
+    return ReadSessionLimits(arrival.caller)
+
+
+# --- encoding
+
+
+def encode_claim(outcome: Outcome, _now_ms: int) -> bytes:
+    """Return the answer to a device's claim message."""
+    if isinstance(outcome, WindowOpened):
+        return b'{"status":"SUCCESS","expirationTime":%d}' % outcome.expires_at_ms
+    return to_json(_failure(outcome))
+
+
+def encode_gateway(outcome: Outcome, _now_ms: int) -> bytes:
+    """Return the answer to a gateway: an object per device, or a single failure."""
+    if not isinstance(outcome, WindowsOpened):
+        return to_json(_failure(outcome))
+    return to_json({name: _entry(entry) for name, entry in outcome.entries})
+
+
+def encode_rpc(outcome: Outcome, limits: Limits) -> bytes:
+    """Return what the vendor's clients read after they connect (TB 5.1)."""
+    if not isinstance(outcome, SessionLimits):
+        return to_json({key: value for key, value in _failure(outcome).items() if key != "status"})
+    answer: dict[str, object] = {
+        "maxPayloadSize": limits.payload_bytes,
+        "maxInflightMessages": _MAX_INFLIGHT,
+        "rateLimits": _UNLIMITED,
+    }
+    if outcome.is_gateway:
+        answer["gatewayRateLimits"] = _UNLIMITED
+    return to_json(answer)
+
+
+def _entry(outcome: WindowOpened | Refused) -> dict[str, object]:
+    if isinstance(outcome, WindowOpened):
+        return {"status": "SUCCESS", "expirationTime": outcome.expires_at_ms}
+    return _failure(outcome)
+
+
+def _failure(outcome: Outcome) -> dict[str, object]:
+    if not isinstance(outcome, Refused):
+        raise TypeError(f"no answer for {type(outcome).__name__} on this topic")
+    return {"status": "FAILURE", "error": outcome.reason.value, "message": outcome.message}

@@ -1,0 +1,347 @@
+"""ThingsBoard's REST calls about devices, claims and attributes, in its shapes and status words (TB 3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import to_json
+
+from claimsvc.core.commands.base import Command
+from claimsvc.core.commands.claiming import ClaimDevice, ReleaseDevice
+from claimsvc.core.commands.devices import (
+    CreateDevice,
+    DeleteAttributes,
+    DeleteDevice,
+    FindDevice,
+    ReadAttributes,
+    ReadCredentials,
+    ReadDevice,
+    ServerWindow,
+    SetAttributes,
+    UpdateDevice,
+)
+from claimsvc.core.model import CLAIMING_DATA, Credential, CredentialKind, Device
+from claimsvc.core.names import name_error
+from claimsvc.core.outcomes import (
+    Claimed,
+    Done,
+    Found,
+    FoundAttributes,
+    FoundCredential,
+    Outcome,
+    Refused,
+    Released,
+)
+from claimsvc.core.reasons import Reason
+from claimsvc.core.secrets import Secret, SecretKind, claim_key
+from claimsvc.dialects.exchange import malformed
+from claimsvc.dialects.rest import Answer, Call, Route, Section, parse
+
+NOBODY = "13814000-1dd2-11b2-8080-808080808080"
+"""ThingsBoard's null id: the customer of a device nobody owns."""
+_LATEST = 2**53
+_TOKEN_MAX = 255
+
+# reason: (status, ThingsBoard's errorCode)
+STATUSES: dict[Reason, tuple[int, int]] = {
+    Reason.MALFORMED: (400, 31),
+    Reason.TOO_LARGE: (413, 31),
+    Reason.NO_SUCH_CALL: (404, 32),
+    Reason.METHOD_NOT_ALLOWED: (405, 31),
+    Reason.ALREADY_CLAIMED: (400, 31),
+    Reason.CLAIMING_NOT_ALLOWED: (400, 31),
+    Reason.NO_WINDOW: (400, 31),
+    Reason.WINDOW_EXPIRED: (400, 31),
+    Reason.WRONG_KEY: (400, 31),
+    Reason.LOCKED_OUT: (429, 33),
+    Reason.NOT_PERMITTED: (403, 20),
+    Reason.NOT_A_CUSTOMER: (403, 20),
+    Reason.NOT_A_DEVICE: (403, 20),
+    Reason.NOT_A_GATEWAY: (403, 20),
+    Reason.NOT_THE_OWNER: (403, 20),
+    Reason.UNKNOWN_DEVICE: (404, 32),
+    Reason.NOT_FOUND: (404, 32),
+    Reason.ALREADY_EXISTS: (400, 31),
+    Reason.NAME_TAKEN: (400, 31),
+    Reason.INVALID_NAME: (400, 31),
+    Reason.INVALID_VALUE: (400, 31),
+    Reason.IN_USE: (400, 31),
+    Reason.REQUEST_ID_REUSED: (409, 35),
+    Reason.INTERNAL: (500, 2),
+}
+
+CLAIM_WORDS: dict[Reason, str] = {
+    # The whole answer to a claim that was understood and refused; the exact cause is in the log (TB 3.1).
+    Reason.NO_WINDOW: "FAILURE",
+    Reason.WINDOW_EXPIRED: "FAILURE",
+    Reason.WRONG_KEY: "FAILURE",
+    Reason.ALREADY_CLAIMED: "CLAIMED",
+}
+
+
+# --- wire models
+
+
+class ClaimRequest(BaseModel):
+    """The key a customer presents; null, missing or no body at all is the empty key."""
+
+    model_config = ConfigDict(strict=True)
+
+    secretKey: str | bool | int | float | None = None
+
+
+class AdditionalInfo(BaseModel):
+    """What ThingsBoard keeps beside a device; only the gateway mark means something here."""
+
+    gateway: bool = False
+
+
+class EntityId(BaseModel):
+    """A ThingsBoard id."""
+
+    id: str
+
+
+class DeviceBody(BaseModel):
+    """A device to make, or with its id to change."""
+
+    name: str
+    type: Annotated[str, Field(min_length=1, max_length=255)] = "default"
+    label: Annotated[str, Field(max_length=255)] | None = None
+    additionalInfo: AdditionalInfo | None = None
+    id: EntityId | None = None
+
+
+class ClaimingData(BaseModel):
+    """The `claimingData` attribute: it always has an end (seed)."""
+
+    model_config = ConfigDict(strict=True)
+
+    secretKey: str | None = None
+    expirationTime: Annotated[int, Field(gt=0, le=_LATEST)]
+
+
+# --- decoding
+
+
+def _claim(call: Call) -> Command:
+    body = parse(ClaimRequest, call.body, empty=b"{}")
+    key = body.secretKey
+    if isinstance(key, bool):
+        key = "true" if key else "false"
+    elif key is not None and not isinstance(key, str):
+        key = json.loads(call.body, parse_float=str, parse_int=str)["secretKey"]
+    return ClaimDevice(call.caller, call.variables["deviceName"], claim_key(str(key or "")))
+
+
+def _create_device(call: Call) -> Command:
+    body = parse(DeviceBody, call.body)
+    is_gateway = body.additionalInfo is not None and body.additionalInfo.gateway
+    if body.id is not None:
+        return UpdateDevice(call.caller, body.id.id, body.name, body.type, body.label, is_gateway)
+    token = call.query.get("accessToken")
+    if token is not None and not (0 < len(token) <= _TOKEN_MAX and token.isascii() and token.isprintable()):
+        raise malformed(f"accessToken: 1 to {_TOKEN_MAX} printable ASCII characters are expected")
+    kind = SecretKind.PASSWORD if token is None else SecretKind.ACCESS_TOKEN
+    return CreateDevice(call.caller, body.name, body.type, body.label, is_gateway, Secret(kind, token))
+
+
+def _find_device(call: Call) -> Command:
+    if "deviceName" not in call.query:
+        raise malformed("deviceName: the query must name the device")
+    return FindDevice(call.caller, call.query["deviceName"])
+
+
+def _set_attributes(call: Call) -> Command:
+    body = parse(_Object, call.body)
+    attributes = dict(body.model_extra or {})
+    window = _server_window(attributes.pop(CLAIMING_DATA)) if CLAIMING_DATA in attributes else None
+    for name, value in attributes.items():
+        if error := name_error(name):
+            raise malformed(f"an attribute: {error}")
+        if value is None:
+            raise malformed(f"{name}: null is no value")
+    texts = tuple((name, to_json(value).decode()) for name, value in attributes.items())
+    return SetAttributes(call.caller, call.variables["deviceId"], texts, window)
+
+
+class _Object(BaseModel):
+    """Any JSON object."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _server_window(value: Any) -> ServerWindow:
+    """Read `claimingData` as an object, or as the text of one: both are in use (TB 2.1)."""
+    data = parse(ClaimingData, value.encode() if isinstance(value, str) else to_json(value))
+    return ServerWindow(claim_key(data.secretKey or ""), data.expirationTime)
+
+
+def _keys(call: Call) -> tuple[str, ...]:
+    return tuple(name for name in call.query.get("keys", "").split(",") if name)
+
+
+def _read_attributes(call: Call) -> Command:
+    return ReadAttributes(call.caller, call.variables["deviceId"], _keys(call))
+
+
+def _delete_attributes(call: Call) -> Command:
+    names = _keys(call)
+    if not names:
+        raise malformed("keys: the query must name the attributes")
+    return DeleteAttributes(call.caller, call.variables["deviceId"], names)
+
+
+def _by_id(command: Callable[[str, str], Command]) -> Callable[[Call], Command]:
+    return lambda call: command(call.caller, call.variables["deviceId"])
+
+
+# --- encoding
+
+
+def refuse(outcome: Outcome, now_ms: int) -> Answer:
+    """Return ThingsBoard's error object, with our code and, after a lockout, the time left beside it."""
+    if not isinstance(outcome, Refused):
+        raise TypeError(f"no ThingsBoard answer for {type(outcome).__name__}")
+    status, code = STATUSES[outcome.reason]
+    body: dict[str, object] = {
+        "status": status,
+        "message": outcome.message,
+        "errorCode": code,
+        "timestamp": now_ms,
+        "error": outcome.reason.value,
+    }
+    if outcome.retry_after_ms is not None:
+        seconds = -(-outcome.retry_after_ms // 1000)
+        body["message"] = f"{outcome.message}. Try again in {seconds} seconds"
+        body["retryAfterMs"] = outcome.retry_after_ms
+    return Answer(status, body)
+
+
+def encode(outcome: Outcome, now_ms: int) -> Answer:
+    """Return the answer to any call of this dialect but a claim."""
+    if isinstance(outcome, Found) and isinstance(outcome.item, Device):
+        return Answer(200, device_json(outcome.item))
+    if isinstance(outcome, Released):
+        return Answer(200, {"result": {}, "setOrExpired": True})  # as the seed shows it
+    if isinstance(outcome, FoundCredential):
+        return Answer(200, _credentials_json(outcome))
+    if isinstance(outcome, FoundAttributes):
+        return Answer(200, _attributes_json(outcome))
+    if isinstance(outcome, Done):
+        return Answer(200, {})
+    return refuse(outcome, now_ms)
+
+
+def encode_claim(outcome: Outcome, now_ms: int) -> Answer:
+    """Return SUCCESS with the device, or the bare word FAILURE or CLAIMED."""
+    if isinstance(outcome, Claimed):
+        return Answer(200, {"device": device_json(outcome.device), "response": "SUCCESS"})
+    if isinstance(outcome, Refused) and outcome.reason in CLAIM_WORDS:
+        return Answer(400, CLAIM_WORDS[outcome.reason])
+    return refuse(outcome, now_ms)
+
+
+def device_json(device: Device) -> dict[str, object]:
+    """Return a device in ThingsBoard's shape; the time of the claim is ours to add (TB 7)."""
+    info: dict[str, object] = {"gateway": True} if device.is_gateway else {}
+    if device.claimed_at_ms is not None:
+        info["claimedTime"] = device.claimed_at_ms
+    return {
+        "id": _id("DEVICE", device.id),
+        "createdTime": device.created_at_ms,
+        "tenantId": _id("TENANT", device.tenant),
+        "customerId": _id("CUSTOMER", device.owner or NOBODY),
+        "name": device.name,
+        "type": device.type,
+        "label": device.label,
+        "additionalInfo": info,
+    }
+
+
+def _credentials_json(found: FoundCredential) -> dict[str, object]:
+    """`credentialsId` and the password are null once the reissue window is over."""
+    credential = found.credential
+    text = found.secret.text if found.secret else None
+    shape: dict[str, object] = {"deviceId": _id("DEVICE", found.device.id)}
+    if credential is None:
+        return {**shape, "credentialsType": None, "credentialsId": None, "credentialsValue": None}
+    if credential.kind is CredentialKind.ACCESS_TOKEN:
+        shape |= {"credentialsType": "ACCESS_TOKEN", "credentialsId": text, "credentialsValue": None}
+    else:
+        shape |= {
+            "credentialsType": "MQTT_BASIC",
+            "credentialsId": credential.login,
+            "credentialsValue": _basic(credential, text),
+        }
+    return {**shape, "createdTime": credential.created_at_ms}
+
+
+def _basic(credential: Credential, password: str | None) -> str:
+    """ThingsBoard gives this value as a text that holds JSON."""
+    return to_json({"clientId": None, "userName": credential.login, "password": password}).decode()
+
+
+def _attributes_json(found: FoundAttributes) -> list[dict[str, object]]:
+    shown = [_attribute(row.updated_at_ms, row.name, json.loads(row.value)) for row in found.attributes]
+    if window := found.server_window:
+        shown.append(_attribute(window.opened_at_ms, CLAIMING_DATA, {"expirationTime": window.expires_at_ms}))
+    return shown
+
+
+def _attribute(updated_at_ms: int, key: str, value: object) -> dict[str, object]:
+    return {"lastUpdateTs": updated_at_ms, "key": key, "value": value}
+
+
+def _id(entity: str, value: str) -> dict[str, str]:
+    return {"entityType": entity, "id": value}
+
+
+_DEVICE = "/api/device/{deviceId}"
+_CLAIM = "/api/customer/device/{deviceName}/claim"
+_TELEMETRY = "/api/plugins/telemetry"
+
+SECTION = Section(
+    "/api/",
+    refuse,
+    (
+        Route("POST", _CLAIM, _claim, encode_claim, "ClaimDevice"),
+        Route(
+            "DELETE",
+            _CLAIM,
+            lambda call: ReleaseDevice(call.caller, call.variables["deviceName"]),
+            encode,
+            "ReleaseDevice",
+        ),
+        Route("POST", "/api/device", _create_device, encode, "CreateDevice"),
+        Route("GET", "/api/tenant/devices", _find_device, encode, "FindDevice"),
+        Route("GET", _DEVICE, _by_id(ReadDevice), encode, "ReadDevice"),
+        Route("DELETE", _DEVICE, _by_id(DeleteDevice), encode, "DeleteDevice"),
+        Route("GET", f"{_DEVICE}/credentials", _by_id(ReadCredentials), encode, "ReadCredentials"),
+        *(
+            Route("POST", path, _set_attributes, encode, "SetAttributes")
+            for path in (
+                f"{_TELEMETRY}/DEVICE/{{deviceId}}/attributes/SERVER_SCOPE",
+                f"{_TELEMETRY}/DEVICE/{{deviceId}}/SERVER_SCOPE",
+                f"{_TELEMETRY}/{{deviceId}}/SERVER_SCOPE",
+            )
+        ),
+        Route(
+            "GET",
+            f"{_TELEMETRY}/DEVICE/{{deviceId}}/values/attributes/SERVER_SCOPE",
+            _read_attributes,
+            encode,
+            "ReadAttributes",
+        ),
+        *(
+            Route("DELETE", path, _delete_attributes, encode, "DeleteAttributes")
+            for path in (
+                f"{_TELEMETRY}/DEVICE/{{deviceId}}/SERVER_SCOPE",
+                f"{_TELEMETRY}/{{deviceId}}/SERVER_SCOPE",
+            )
+        ),
+    ),
+)
