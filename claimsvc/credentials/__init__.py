@@ -1,0 +1,1 @@
+"""Where issued logins go, so that the broker admits them."""

@@ -1,0 +1,38 @@
+"""Small files that are whole or not there, even when the power fails."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file only its owner can read, making its directory where needed. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, text, mode=0o600)
+
+
+def replace_file(path: Path, text: str, mode: int) -> None:
+    """Put a new file in the place of `path` in one step; its owner and group stay. Raises OSError."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "w") as file:
+        if path.exists():
+            was = path.stat()
+            os.fchmod(file.fileno(), was.st_mode & 0o777)
+            if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), was.st_uid, was.st_gid)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename in `directory` last."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

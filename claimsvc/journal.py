@@ -1,0 +1,56 @@
+"""One line per handled message, and its count: the exact reason also where the wire says FAILURE."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from claimsvc import metrics
+from claimsvc.core.outcomes import Change, Outcome, Refused, Repeated, WindowsOpened
+from claimsvc.dialects.exchange import Request
+from claimsvc.log import Logger
+from claimsvc.wire import Inbound, Outbound
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one message comes to: its outcome, and what is published before it is acknowledged."""
+
+    inbound: Inbound
+    request: Request | None
+    outcome: Outcome
+    outbounds: tuple[Outbound, ...] = ()
+    changes: tuple[Change, ...] = ()
+
+
+def record(reply: Reply, log: Logger) -> None:
+    """Count a reply that went out and write its line."""
+    request, outcome = reply.request, reply.outcome
+    word, fields = _words(outcome)
+    dialect, name = (request.dialect, request.reading.name) if request else ("none", "unknown")
+    metrics.requests(dialect, name, word, str(fields.get("reason", ""))).inc()
+    command = request.command if request else None
+    if request and request.response_topic_ignored:
+        log.warning("response_topic_ignored", principal=request.principal)
+    log.info(
+        "handled",
+        lane=request.lane if request else reply.inbound.topic,
+        principal=request.principal if request else None,
+        command=name,
+        outcome=word,
+        device=command.device if command else None,
+        ms=round((time.monotonic() - reply.inbound.arrived) * 1000, 1),
+        **fields,
+    )
+
+
+def _words(outcome: Outcome) -> tuple[str, dict[str, object]]:
+    if isinstance(outcome, Refused):
+        detail = {"detail": outcome.detail} if outcome.detail else {}
+        return "refused", {"reason": outcome.reason.value, **detail}
+    if isinstance(outcome, Repeated):
+        return "repeated", {}
+    if isinstance(outcome, WindowsOpened):
+        refused = sum(isinstance(entry, Refused) for _, entry in outcome.entries)
+        return "done", {"entries": len(outcome.entries), "entries_refused": refused}
+    return "done", {}

@@ -1,0 +1,75 @@
+"""Structured logs: JSON, or colours where standard output is a terminal. Never a payload or secret."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+Logger = structlog.typing.FilteringBoundLogger
+
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_LONGEST_VALUE = 300
+"""A principal may be 64 KiB long; a log line may not."""
+
+
+def open_log(level: str, style: str, stream: TextIO | None = None) -> Logger:
+    """Return the process's logger; `style` is json, text, or auto: text on a terminal."""
+    out = stream or sys.stdout
+    pretty = style == "text" or (style == "auto" and out.isatty())
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer(colors=out.isatty())
+        if pretty
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
+    # The MQTT library's own words are about packets; what matters of them is logged by the session.
+    logging.getLogger("mqtt").setLevel(logging.CRITICAL)
+    logger: Logger = structlog.wrap_logger(
+        structlog.WriteLogger(file=_Coalesced(out)),  # type: ignore[arg-type]  # write and flush is all it needs
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+            _shorten,
+            *(() if pretty else (structlog.processors.format_exc_info,)),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+    ).bind()
+    return logger
+
+
+class _Coalesced:
+    """Writes all lines of one turn of the event loop at once: a batch's lines cost one system call."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        if not self._lines:
+            try:
+                asyncio.get_running_loop().call_soon(self._write_out)
+            except RuntimeError:  # no loop is running: before it starts, or after it ended
+                self._stream.write(line)
+                self._stream.flush()
+                return
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Do nothing: structlog flushes after every line, the loop does at the end of its turn."""
+
+    def _write_out(self) -> None:
+        lines, self._lines = self._lines, []
+        self._stream.write("".join(lines))
+        self._stream.flush()
+
+
+def _shorten(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str) and len(value) > _LONGEST_VALUE and key != "exception":
+            event[key] = value[:_LONGEST_VALUE] + "…"
+    return event

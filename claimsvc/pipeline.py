@@ -1,0 +1,303 @@
+"""The batch loop: the one place that sees everything, and so it decides nothing.
+
+bytes -> request -> command -> facts -> decision -> changes -> COMMIT -> answer -> acknowledgement
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pydantic_core import from_json, to_json
+
+from claimsvc import metrics
+from claimsvc.core.commands.base import Command
+from claimsvc.core.decide import decide
+from claimsvc.core.facts import Facts
+from claimsvc.core.model import Answered, Credential
+from claimsvc.core.outcomes import (
+    Append,
+    Change,
+    FoundCredential,
+    Listing,
+    Outcome,
+    Put,
+    Refused,
+    Remove,
+    Repeated,
+)
+from claimsvc.core.policy import DAY_MS, Given, Policy
+from claimsvc.core.reasons import Reason
+from claimsvc.core.repeats import recall
+from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.dialects.exchange import Dialects, Request
+from claimsvc.journal import Reply, record
+from claimsvc.log import Logger
+from claimsvc.sealing import Sealing, new_id, random_password, random_token
+from claimsvc.store.database import StoreError
+from claimsvc.store.repository import Repository
+from claimsvc.wire import Inbound, Outbound
+
+BATCH = 512
+SWEEP_EVERY_MS = 60_000
+_PATIENCE_S = 30.0
+
+
+class Link(Protocol):
+    """The pipeline's side of the session with the broker."""
+
+    async def receive(self, limit: int, patience_s: float) -> list[Inbound]:
+        """Return what has arrived, at most `limit`; nothing after `patience_s` without a message."""
+
+    def answer(self, inbound: Inbound, outbounds: Sequence[Outbound]) -> None:
+        """Publish the answers to a request, then acknowledge it."""
+
+    def abandon(self, why: str) -> None:
+        """Have everything unacknowledged delivered again."""
+
+
+class Logins(Protocol):
+    """Who makes the broker admit the logins of the store."""
+
+    async def sync(self) -> None:
+        """Bring the broker's logins to the store's. Raises LoginsError."""
+
+
+class LoginsError(Exception):
+    """The broker's logins could not be brought to the store's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What the pipeline works with. `clock` gives epoch milliseconds."""
+
+    dialects: Dialects
+    store: Repository
+    sealing: Sealing
+    logins: Logins | None
+    log: Logger
+    clock: Callable[[], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """The operator's choices the pipeline needs."""
+
+    policy: Policy
+    repeat_window_ms: int
+    events_days: int
+
+
+class Pipeline:
+    """Turns batches of messages into durable changes and answers."""
+
+    def __init__(self, tools: Tools, choices: Choices) -> None:
+        self._tools = tools
+        self._choices = choices
+        self._logins_behind = False
+        self._next_sweep_ms = 0
+        self._stopping = False
+
+    def stop(self) -> None:
+        """End `run` after the batch in hand."""
+        self._stopping = True
+
+    async def run(self, link: Link) -> None:
+        """Handle batches until stopped. Whatever has arrived during a commit is the next batch."""
+        while not self._stopping:
+            batch = await link.receive(BATCH, _PATIENCE_S)
+            try:
+                for reply in await self.handle(batch) if batch else ():
+                    link.answer(reply.inbound, reply.outbounds)
+                    record(reply, self._tools.log)
+                await self._sweep()
+            except (StoreError, LoginsError) as error:
+                metrics.REDONE.inc()
+                self._tools.log.error("batch_failed", error=str(error), messages=len(batch))  # noqa: TRY400
+                link.abandon("a batch could not be committed")
+
+    # --- a batch
+
+    async def handle(self, batch: Sequence[Inbound]) -> list[Reply]:
+        """Decide and commit a batch. Raises StoreError or LoginsError: then nothing may be acknowledged.
+
+        A message that breaks us is found by halving and answered `internal`: it costs the others nothing and
+        does not come back.
+        """
+        try:
+            return await self._commit(batch)
+        except (StoreError, LoginsError):
+            raise
+        except Exception:
+            if len(batch) == 1:
+                self._tools.log.exception("internal_error", topic=batch[0].topic)
+                return [self._broken(batch[0])]
+        middle = len(batch) // 2
+        return [*await self.handle(batch[:middle]), *await self.handle(batch[middle:])]
+
+    async def execute(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Decide and commit commands of the service's own. Raises StoreError or LoginsError."""
+        await self._harden(commands)
+        facts = await self._tools.store.load(commands, self._choices.policy)
+        given = self._given()
+        decisions = [decide(command, facts, given) for command in commands]
+        await self._make_durable([change for decision in decisions for change in decision.changes])
+        return [decision.outcome for decision in decisions]
+
+    async def _commit(self, batch: Sequence[Inbound]) -> list[Reply]:
+        read = [(inbound, self._tools.dialects.decode(inbound)) for inbound in batch]
+        asked = [request for _, request in read if request and request.command]
+        commands = [request.command for request in asked if request.command]
+        await self._harden(commands)
+        facts = await self._tools.store.load(commands, self._choices.policy, _request_ids(asked))
+        given = self._given()
+        replies = [self._reply(inbound, request, facts, given) for inbound, request in read]
+        await self._make_durable([change for reply in replies for change in reply.changes])
+        return [await self._filled(reply, given) for reply in replies]
+
+    def _given(self) -> Given:
+        return Given(self._choices.policy, self._tools.clock(), new_id)
+
+    async def _make_durable(self, changes: Sequence[Change]) -> None:
+        with metrics.COMMIT_SECONDS.time():
+            await self._tools.store.apply(changes)
+        if self._tools.logins is None:
+            return
+        # Behind until written: what fails here is made good by the next batch, or at the next start.
+        self._logins_behind = self._logins_behind or any(map(_changes_logins, changes))
+        if self._logins_behind:
+            await self._tools.logins.sync()
+            self._logins_behind = False
+
+    async def _filled(self, reply: Reply, given: Given) -> Reply:
+        """Fill a listing from what is committed by now."""
+        if reply.request is None or not isinstance(reply.outcome, Listing):
+            return reply
+        page = await self._tools.store.read(reply.outcome)
+        return replace(reply, outcome=page, outbounds=(reply.request.answer(page, given.now_ms),))
+
+    async def _sweep(self) -> None:
+        now_ms = self._tools.clock()
+        if now_ms >= self._next_sweep_ms:
+            self._next_sweep_ms = now_ms + SWEEP_EVERY_MS
+            await self._tools.store.sweep(now_ms, now_ms - self._choices.events_days * DAY_MS)
+
+    # --- one message
+
+    def _reply(self, inbound: Inbound, request: Request | None, facts: Facts, given: Given) -> Reply:
+        if request is None:
+            return Reply(inbound, None, Refused(Reason.NO_SUCH_CALL))
+        command = request.reading.command
+        if isinstance(command, Refused):
+            return self._refused(request, command, given)
+        if request.reading.request_id is not None:
+            earlier = facts.get(Answered, (request.lane, request.reading.request_id))
+            digest = self._tools.sealing.digest(request.reading.content) if earlier else ""
+            recalled = recall(earlier, digest, given.now_ms)
+            if isinstance(recalled, Repeated):
+                return self._again(request, recalled)
+            if recalled is not None:
+                return self._refused(request, recalled, given)
+        return self._first(request, command, facts, given)
+
+    def _refused(self, request: Request, refused: Refused, given: Given) -> Reply:
+        return Reply(request.inbound, request, refused, (request.answer(refused, given.now_ms),))
+
+    def _first(self, request: Request, command: Command, facts: Facts, given: Given) -> Reply:
+        decision = decide(command, facts, given)
+        outcome = self._revealed(decision.outcome)
+        if isinstance(outcome, Listing):
+            return Reply(request.inbound, request, outcome)
+        dialects = self._tools.dialects
+        answer = request.answer(outcome, given.now_ms)
+        notices = [dialects.notice(notice) for notice in decision.notices]
+        events = [dialects.event(change.event) for change in decision.changes if isinstance(change, Append)]
+        changes = decision.changes
+        if request.reading.request_id is not None and changes:
+            remembered = Put(self._answered(request, request.reading.request_id, answer, notices, given))
+            facts.apply(remembered)
+            changes = (*changes, remembered)
+        return Reply(request.inbound, request, outcome, (*notices, answer, *events), changes)
+
+    def _answered(
+        self, request: Request, request_id: str, answer: Outbound, notices: list[Outbound], given: Given
+    ) -> Answered:
+        sealing = self._tools.sealing
+        kept = to_json([answer.payload.decode(), [[each.topic, each.payload.decode()] for each in notices]])
+        sealed = sealing.seal(kept, _purpose(request))
+        expires_at_ms = given.now_ms + self._choices.repeat_window_ms
+        return Answered(
+            request.lane, request_id, sealing.digest(request.reading.content), sealed, expires_at_ms
+        )
+
+    def _again(self, request: Request, repeated: Repeated) -> Reply:
+        """Give the first answer again; notices only to a redelivery, whose first handling may have died."""
+        payload, notices = from_json(self._tools.sealing.open(repeated.sealed, _purpose(request)))
+        outbounds = [Outbound(topic, text.encode()) for topic, text in notices if request.inbound.redelivered]
+        return Reply(request.inbound, request, repeated, (*outbounds, request.to_asker(payload.encode())))
+
+    def _broken(self, inbound: Inbound) -> Reply:
+        outcome = Refused(Reason.INTERNAL)
+        try:
+            request = self._tools.dialects.decode(inbound)
+            outbounds = (request.answer(outcome, self._tools.clock()),) if request else ()
+        except Exception:
+            self._tools.log.exception("internal_error", topic=inbound.topic)
+            return Reply(inbound, None, outcome)
+        return Reply(inbound, request, outcome, outbounds)
+
+    # --- secrets
+
+    async def _harden(self, commands: Iterable[Command]) -> None:
+        """Turn what clients told us in confidence into hashes; logins in threads, they take milliseconds."""
+        slow: list[Secret] = []
+        for command in commands:
+            for secret in command.secrets:
+                if secret.kind is SecretKind.CLAIM_KEY:
+                    secret.digest = self._tools.sealing.claim_key_hash(secret.text or "")
+                    secret.text = None
+                else:
+                    slow.append(secret)
+        if slow:
+            await asyncio.gather(*(asyncio.to_thread(self._harden_login, secret) for secret in slow))
+
+    def _harden_login(self, secret: Secret) -> None:
+        sealing = self._tools.sealing
+        if secret.kind is SecretKind.ACCESS_TOKEN:
+            secret.text = secret.text or random_token()
+            secret.digest = sealing.access_token_hash(secret.text)
+        else:
+            generated = secret.text is None
+            secret.text = secret.text or random_password()
+            secret.digest = sealing.password_hash(secret.text, generated=generated)
+        secret.sealed = sealing.seal(secret.text.encode(), secret.kind.value)
+
+    def _revealed(self, outcome: Outcome) -> Outcome:
+        """Open a login's secret that may still be given."""
+        if not isinstance(outcome, FoundCredential) or not outcome.credential:
+            return outcome
+        kind, sealed = outcome.credential.kind.value, outcome.credential.sealed
+        if sealed is None:
+            return outcome
+        text = self._tools.sealing.open(sealed, kind).decode()
+        return replace(outcome, secret=Secret(SecretKind(kind), text))
+
+
+def _request_ids(requests: Iterable[Request]) -> list[tuple[str, str]]:
+    return [
+        (request.lane, request.reading.request_id)
+        for request in requests
+        if request.reading.request_id is not None
+    ]
+
+
+def _purpose(request: Request) -> str:
+    return f"answer {request.lane}{request.reading.request_id}"
+
+
+def _changes_logins(change: Change) -> bool:
+    if isinstance(change, Put):
+        return isinstance(change.row, Credential)
+    return isinstance(change, Remove) and change.kind is Credential

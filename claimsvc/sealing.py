@@ -1,0 +1,159 @@
+"""Keyed hashes, sealing, password hashes and random names: everything that needs the service's key or chance.
+
+The key file is made at the first start, 0600, 256 random bits; what is compared or sealed uses keys derived
+from it, one per purpose. Never logs, never returns the key.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import os
+import secrets
+import string
+import time
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from claimsvc.files import write_private
+
+KEY_BYTES = 32
+GENERATED_ITERATIONS = 2
+"""A generated password has 128 random bits: nothing to stretch, and the broker hashes in its only thread."""
+
+_ALPHANUMERIC = string.ascii_letters + string.digits
+_PASSWORD_LENGTH = 22  # 62**22 > 2**128
+_TOKEN_LENGTH = 20  # as ThingsBoard's; 62**20 > 2**119
+_SALT_BYTES = 12
+_HASH_BYTES = 64
+_NONCE_BYTES = 12
+
+
+class KeyFileError(Exception):
+    """The key file cannot be used."""
+
+
+class Sealing:
+    """The service's key at work. Pure but for fresh nonces, salts and passwords."""
+
+    def __init__(self, key: bytes, password_iterations: int) -> None:
+        if len(key) != KEY_BYTES:
+            raise KeyFileError(f"the key has {len(key)} bytes, not {KEY_BYTES}")
+        self._claim_key = _derive(key, "claim key")
+        self._token_key = _derive(key, "access token")
+        self._digest_key = _derive(key, "request digest")
+        self._cipher = AESGCM(_derive(key, "seal"))
+        self._password_iterations = password_iterations
+        self.fingerprint = _derive(key, "fingerprint").hex()[:16]
+
+    def claim_key_hash(self, text: str) -> str:
+        """Return the keyed hash of a claim key."""
+        return _keyed(self._claim_key, text)
+
+    def access_token_hash(self, text: str) -> str:
+        """Return the keyed hash by which an access token is looked up."""
+        return _keyed(self._token_key, text)
+
+    def password_hash(self, text: str, *, generated: bool) -> str:
+        """Return the $7$ hash of a password. Milliseconds for a person's: call it outside the event loop."""
+        return password_hash(text, GENERATED_ITERATIONS if generated else self._password_iterations)
+
+    def digest(self, content: bytes) -> str:
+        """Return the keyed hash of a request's content, which may hold secrets."""
+        return base64.b64encode(hmac.digest(self._digest_key, content, "sha256")).decode()
+
+    def seal(self, content: bytes, purpose: str) -> str:
+        """Return `content` encrypted for `purpose`, as text."""
+        nonce = os.urandom(_NONCE_BYTES)
+        return base64.b64encode(nonce + self._cipher.encrypt(nonce, content, purpose.encode())).decode()
+
+    def open(self, sealed: str, purpose: str) -> bytes:
+        """Return what was sealed for `purpose`. Raises KeyFileError when another key or purpose sealed it."""
+        raw = base64.b64decode(sealed)
+        try:
+            return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], purpose.encode())
+        except InvalidTag:
+            raise KeyFileError("something was sealed with another key") from None
+
+
+def _derive(key: bytes, purpose: str) -> bytes:
+    return HKDF(SHA256(), KEY_BYTES, salt=None, info=f"claimsvc {purpose}".encode()).derive(key)
+
+
+def _keyed(key: bytes, text: str) -> str:
+    return base64.b64encode(hmac.digest(key, text.encode(), "sha256")).decode()
+
+
+def password_hash(password: str, iterations: int) -> str:
+    """Return `password` in Mosquitto's form: $7$iterations$salt$hash, PBKDF2-SHA512."""
+    salt = os.urandom(_SALT_BYTES)
+    raw = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations, _HASH_BYTES)
+    return f"$7${iterations}${base64.b64encode(salt).decode()}${base64.b64encode(raw).decode()}"
+
+
+def password_matches(password: str, stored: str) -> bool:
+    """Return whether `stored`, in Mosquitto's $7$ form, is the hash of `password`."""
+    try:
+        _, scheme, iterations, salt, expected = stored.split("$")
+        raw = base64.b64decode(expected, validate=True)
+        made = hashlib.pbkdf2_hmac(
+            "sha512", password.encode(), base64.b64decode(salt), int(iterations), len(raw)
+        )
+    except ValueError:
+        return False
+    return scheme == "7" and hmac.compare_digest(raw, made)
+
+
+def random_password() -> str:
+    """Return a password of at least 128 random bits that no line, CSV cell or shell trips over."""
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_PASSWORD_LENGTH))
+
+
+def random_token() -> str:
+    """Return an access token of ThingsBoard's length and alphabet."""
+    return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_TOKEN_LENGTH))
+
+
+def new_id() -> str:
+    """Return a UUID (version 7): its order is the order in time, so keys arrive in order."""
+    stamp = time.time_ns() // 1_000_000
+    raw = (stamp << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+    text = f"{raw:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def load_key(path: Path) -> bytes:
+    """Return the key at `path`, made when there is none. Raises KeyFileError."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return _make(path)
+    except OSError as error:
+        raise KeyFileError(f"cannot read the key file {path}: {error.strerror}") from None
+    if path.stat().st_mode & 0o077:
+        raise KeyFileError(f"the key file {path} is open to others: chmod 600 {path}")
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise KeyFileError(f"the key file {path} is damaged") from None
+
+
+def _make(path: Path) -> bytes:
+    key = os.urandom(KEY_BYTES)
+    write_private(path, key.hex() + "\n")
+    return key
+
+
+def client_id(path: Path) -> str:
+    """Return the service's own MQTT client id, 128 random bits, made when there is none.
+
+    Whoever knows it and may log in could take the session over, so it is kept as the key is (design 3).
+    """
+    if not path.exists():
+        write_private(path, f"claimsvc-{secrets.token_hex(16)}\n")
+    return path.read_text().strip()
