@@ -1,0 +1,233 @@
+"""The composition root: settings become objects here and nowhere else, and `serve` runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pydantic_core import to_json
+
+from claimsvc import __version__, metrics
+from claimsvc.broker import Session, SessionOptions
+from claimsvc.core.commands.accounts import Establish
+from claimsvc.core.outcomes import Refused
+from claimsvc.core.policy import Policy
+from claimsvc.credentials.password_file import (
+    EXCLUDED_FROM_LOGINS,
+    BrokerReloadError,
+    PasswordFile,
+    PasswordFileError,
+)
+from claimsvc.dialects import admin, thingsboard, thingsboard_rest
+from claimsvc.dialects.exchange import Dialects, Limits
+from claimsvc.dialects.rest import Router
+from claimsvc.files import write_private
+from claimsvc.log import Logger
+from claimsvc.pipeline import Choices, LoginsError, Pipeline, Tools
+from claimsvc.sealing import Sealing, client_id, load_key, password_matches, random_password
+from claimsvc.settings import CredentialStore, Settings, SettingsError
+from claimsvc.store.repository import Repository, open_store
+
+RESERVED = frozenset({"bootstrap", "provision"})
+_FINGERPRINT = "key_fingerprint"
+
+
+class WrongKeyError(Exception):
+    """The key file is not the one this database was written with."""
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return what the rules are told of the settings."""
+    keeps_logins = settings.credentials.store is not CredentialStore.NONE
+    return Policy(
+        allow_by_default=settings.claim.allow_by_default,
+        default_duration_ms=settings.claim.default_duration_ms,
+        max_duration_ms=settings.claim.max_duration_ms,
+        max_attempts=settings.claim.max_attempts,
+        lockout_ms=settings.claim.lockout_ms,
+        max_failures_per_hour=settings.claim.max_failures_per_hour,
+        auto_create=settings.devices.auto_create,
+        default_tenant=settings.tenants.default,
+        reserved_names=RESERVED | {settings.mqtt.username},
+        issue_logins=keeps_logins,
+        login_excludes=EXCLUDED_FROM_LOGINS if keeps_logins else "",
+        reissue_window_ms=settings.credentials.reissue_window_ms,
+    )
+
+
+def dialects_of(settings: Settings) -> Dialects:
+    """Return every topic this service answers on."""
+    limits = Limits(
+        payload_bytes=settings.limits.payload_bytes,
+        gateway_bytes=settings.limits.gateway_bytes,
+        gateway_devices=settings.limits.gateway_devices,
+    )
+    router = Router([thingsboard_rest.SECTION, admin.SECTION])
+    endpoints = [*thingsboard.endpoints(limits), router.endpoint(limits.payload_bytes)]
+    return Dialects(settings.mqtt.root, endpoints, thingsboard.encode_notice, admin.encode_event)
+
+
+def broker_password(settings: Settings) -> str | None:
+    """Return the service's own password at the broker; where we keep its logins, made at the first start."""
+    given = settings.mqtt_password()
+    if given is not None or settings.credentials.store is not CredentialStore.PASSWORD_FILE:
+        return given
+    path = settings.store.path.with_name("broker-password")
+    if not path.exists():
+        write_private(path, random_password() + "\n")
+    return path.read_text().strip()
+
+
+class FileLogins:
+    """The store's logins and the service's own, in Mosquitto's password file."""
+
+    def __init__(self, file: PasswordFile, store: Repository, own: tuple[str, str], log: Logger) -> None:
+        self._file = file
+        self._store = store
+        self._own = own
+        self._log = log
+
+    async def sync(self) -> None:
+        """Write the file and tell the broker. Raises LoginsError when it cannot be written."""
+        name, secret_hash = self._own
+        logins = [*await self._store.password_logins(), (name, secret_hash)]
+        try:
+            written = await self._file.write(logins)
+        except PasswordFileError as error:
+            raise LoginsError(str(error)) from error
+        except BrokerReloadError as error:
+            self._log.error("broker_not_reloaded", error=str(error))
+            return
+        if written.changed:
+            self._log.info("logins_written", logins=written.logins)
+        for login in written.left_out:
+            self._log.error("login_left_out", login=login)
+
+
+def _own_login(settings: Settings, sealing: Sealing, file: PasswordFile) -> tuple[str, str]:
+    """Return the service's line; the hash in the file stays while it fits: no change for nothing."""
+    password = broker_password(settings) or ""
+    present = file.hash_of(settings.mqtt.username)
+    if present is not None and password_matches(password, present):
+        return settings.mqtt.username, present
+    return settings.mqtt.username, sealing.password_hash(password, generated=True)
+
+
+@asynccontextmanager
+async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeline]:
+    """Open the store and build the pipeline on it, its logins brought to the broker.
+
+    Raises StoreError, KeyFileError, WrongKeyError, SettingsError or LoginsError with a text for the operator.
+    """
+    async with open_store(settings.store.path) as store:
+        sealing = Sealing(load_key(settings.store.key_path), settings.credentials.pbkdf2_iterations)
+        await _check_key(store, sealing)
+        logins: FileLogins | None = None
+        if settings.credentials.store is CredentialStore.PASSWORD_FILE:
+            credentials = settings.credentials
+            file = PasswordFile(
+                credentials.password_file, credentials.broker_pid_file, credentials.reload_command
+            )
+            logins = FileLogins(file, store, _own_login(settings, sealing, file), log)
+        tools = Tools(
+            dialects=dialects_of(settings),
+            store=store,
+            sealing=sealing,
+            logins=logins,
+            log=log,
+            clock=lambda: time.time_ns() // 1_000_000,
+        )
+        choices = Choices(
+            policy=policy_of(settings),
+            repeat_window_ms=settings.requests.repeat_window_ms,
+            events_days=settings.store.events_days,
+        )
+        pipeline = Pipeline(tools, choices)
+        (outcome,) = await pipeline.execute([Establish(settings.mqtt.username)])
+        if isinstance(outcome, Refused):
+            raise SettingsError(f"mqtt.username: {outcome.message}")
+        if logins is not None:
+            await logins.sync()
+        yield pipeline
+
+
+async def _check_key(store: Repository, sealing: Sealing) -> None:
+    known = await store.service_value(_FINGERPRINT)
+    if known is None:
+        await store.put_service_value(_FINGERPRINT, sealing.fingerprint)
+    elif known != sealing.fingerprint:
+        raise WrongKeyError("the key file does not belong to this database: restore the one it was made with")
+
+
+def _session_options(settings: Settings) -> SessionOptions:
+    mqtt = settings.mqtt
+    dialects = dialects_of(settings)
+    since = time.time_ns() // 1_000_000
+    offline = {"state": "offline", "version": __version__}
+    return SessionOptions(
+        host=mqtt.host,
+        port=mqtt.port,
+        client_id=client_id(settings.store.client_id_path),
+        username=mqtt.username,
+        password=broker_password(settings),
+        tls=_tls(settings),
+        keepalive_s=mqtt.keepalive_s,
+        session_expiry_s=mqtt.session_expiry_s,
+        receive_maximum=mqtt.receive_maximum,
+        reconnect_max_s=mqtt.reconnect_max_s,
+        filters=dialects.filters,
+        online=dialects.status(to_json({"state": "online", "version": __version__, "since": since})),
+        offline=dialects.status(to_json(offline)),
+    )
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    mqtt = settings.mqtt
+    if not mqtt.tls:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=mqtt.tls_ca)
+        if mqtt.tls_certificate is not None:
+            context.load_cert_chain(mqtt.tls_certificate, mqtt.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"mqtt.tls: {error}") from None
+    return context
+
+
+async def serve(settings: Settings, log: Logger) -> None:
+    """Run the service until SIGTERM or SIGINT; then finish the batch and leave the session to the next start.
+
+    Raises what `open_pipeline` raises.
+    """
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_pipeline(settings, log) as pipeline:
+        if settings.metrics.port:
+            metrics.serve(settings.metrics.host, settings.metrics.port)
+        session = Session(
+            _session_options(settings), lambda level, event, **fields: _report(log, level, event, fields)
+        )
+        log.info("started", version=__version__, store=str(settings.store.path))
+        async with asyncio.TaskGroup() as tasks:
+            connecting = tasks.create_task(session.run(), name="session")
+            handling = tasks.create_task(pipeline.run(session), name="pipeline")
+            await stop.wait()
+            log.info("stopping")
+            pipeline.stop()
+            session.stop_reading()
+            await handling
+            await session.close()
+            connecting.cancel()
+    log.info("stopped")
+
+
+def _report(log: Logger, level: str, event: str, fields: dict[str, object]) -> None:
+    if event == "broker_connected":
+        metrics.CONNECTIONS.inc()
+    metrics.CONNECTED.set(event == "broker_connected")
+    getattr(log, level)(event, **fields)

@@ -1,0 +1,225 @@
+"""Settings: defaults, then the TOML file, then CLAIMSVC_<SECTION>__<KEY> from the environment. Read once.
+
+Unknown keys are errors wherever they stand: a misspelt setting must not be a silent default.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+DAY_MS = 86_400_000
+ENVIRONMENT_PREFIX = "CLAIMSVC_"
+CONFIG_VARIABLE = "CLAIMSVC_CONFIG"
+
+Milliseconds = Annotated[int, Field(gt=0, le=2**53)]
+Bytes = Annotated[int, Field(gt=0, le=268_435_455)]
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the text names it."""
+
+
+class CredentialStore(StrEnum):
+    """Who keeps the broker's logins: this service in Mosquitto's password file, or somebody else."""
+
+    PASSWORD_FILE = "password_file"  # noqa: S105 - a name
+    NONE = "none"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Mqtt(_Section):
+    """The connection to the broker."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(gt=0, lt=65536)] = 1883
+    username: str = "claimsvc"
+    password: SecretStr | None = None
+    password_path: Path | None = None
+    """A file that holds the password, for those who keep secrets out of the environment."""
+    tls: bool = False
+    tls_ca: Path | None = None
+    """CA certificates to trust instead of the system's."""
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    root: str = "claimsvc"
+    """The first level of every topic of ours."""
+    keepalive_s: Annotated[int, Field(ge=5, le=65535)] = 30
+    session_expiry_s: Annotated[int, Field(gt=0, le=4_294_967_295)] = 4_294_967_295
+    """How long the broker keeps our session and its queue while we are away; the default is for ever."""
+    receive_maximum: Annotated[int, Field(ge=512, le=65535)] = 2_000
+    """How many requests the broker hands us at a time, and so what they cost us in memory."""
+    reconnect_max_s: Annotated[float, Field(gt=0)] = 30.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Mqtt:
+        if self.password is not None and self.password_path is not None:
+            raise ValueError("give mqtt.password or mqtt.password_path, not both")
+        if not self.root or any(sign in self.root for sign in "+#\0") or self.root.startswith(("$", "/")):
+            raise ValueError("mqtt.root is a topic without wildcards that begins with neither $ nor /")
+        return self
+
+
+class Store(_Section):
+    """The SQLite file; the key file and the client id lie beside it."""
+
+    path: Path = Path("data/claimsvc.db")
+    events_days: Annotated[int, Field(gt=0)] = 365
+    """How long the audit trail is kept."""
+
+    @property
+    def key_path(self) -> Path:
+        return self.path.with_name("service.key")
+
+    @property
+    def client_id_path(self) -> Path:
+        return self.path.with_name("client-id")
+
+
+class Claim(_Section):
+    """ThingsBoard's claim settings and the lockouts."""
+
+    allow_by_default: bool = True
+    default_duration_ms: Milliseconds = DAY_MS
+    max_duration_ms: Milliseconds = DAY_MS
+    max_attempts: Annotated[int, Field(gt=0)] = 5
+    lockout_ms: Milliseconds = 900_000
+    max_failures_per_hour: Annotated[int, Field(gt=0)] = 20
+
+
+class Credentials(_Section):
+    """Where issued logins go."""
+
+    store: CredentialStore = CredentialStore.PASSWORD_FILE
+    reissue_window_ms: Milliseconds = 600_000
+    pbkdf2_iterations: Annotated[int, Field(ge=1, le=8_000)] = 4_000
+    """For passwords people choose. The broker hashes in its only thread: 8 000 cost everybody about 5 ms."""
+    password_file: Path = Path("data/mosquitto.passwd")
+    broker_pid_file: Path | None = None
+    """Mosquitto's `pid_file`: who gets SIGHUP after a change."""
+    reload_command: tuple[str, ...] = ()
+    """Run instead of SIGHUP, where the service may not signal the broker."""
+
+
+class Devices(_Section):
+    """What happens on a device's first word."""
+
+    auto_create: bool = True
+
+
+class Tenants(_Section):
+    """Tenants."""
+
+    default: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
+
+
+class Limits(_Section):
+    """The largest requests, in bytes of payload."""
+
+    payload_bytes: Bytes = 65_536
+    gateway_bytes: Bytes = 1_048_576
+    gateway_devices: Annotated[int, Field(gt=0)] = 10_000
+    """Devices in one gateway message."""
+
+
+class Requests(_Section):
+    """REST over MQTT."""
+
+    repeat_window_ms: Milliseconds = 600_000
+    """How long a request id stands for its first answer."""
+
+
+class Log(_Section):
+    """Logs on standard output."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Metrics(_Section):
+    """Prometheus metrics."""
+
+    port: Annotated[int, Field(ge=0, lt=65536)] = 0
+    """0 means none."""
+    host: str = "127.0.0.1"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can choose."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    mqtt: Mqtt = Mqtt()
+    store: Store = Store()
+    claim: Claim = Claim()
+    credentials: Credentials = Credentials()
+    devices: Devices = Devices()
+    tenants: Tenants = Tenants()
+    limits: Limits = Limits()
+    requests: Requests = Requests()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let the environment win over the file, whose content comes as arguments."""
+        return env_settings, init_settings
+
+    def mqtt_password(self) -> str | None:
+        """Return the service's password at the broker. Raises SettingsError when its file cannot be read."""
+        if self.mqtt.password_path is None:
+            return self.mqtt.password.get_secret_value() if self.mqtt.password else None
+        try:
+            return self.mqtt.password_path.read_text().strip()
+        except OSError as error:
+            raise SettingsError(f"mqtt.password_path: {error.strerror}: {self.mqtt.password_path}") from None
+
+
+def load(path: Path | None) -> Settings:
+    """Read the settings. Raises SettingsError."""
+    content: dict[str, Any] = {}
+    if path is not None:
+        try:
+            content = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{path} is not TOML: {error}") from None
+    _no_unknown_variables()
+    try:
+        settings = Settings(**content)
+    except ValidationError as error:
+        raise SettingsError(_text(error)) from None
+    return settings
+
+
+def _no_unknown_variables() -> None:
+    for name in os.environ:
+        if not name.startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        section, separator, _key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        if not separator or section not in Settings.model_fields:
+            raise SettingsError(f"{name} is no setting; settings are CLAIMSVC_<SECTION>__<KEY>")
+
+
+def _text(error: ValidationError) -> str:
+    lines = (f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors())
+    return "; ".join(lines)

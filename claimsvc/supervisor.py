@@ -1,0 +1,237 @@
+"""`claimsvc up`: a private Mosquitto and the service as child processes, restarted when they die."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+
+from claimsvc.files import write_private
+from claimsvc.founding import Account, found_demo
+from claimsvc.settings import Settings, load
+
+DEATHS, WITHIN_S, PAUSE_S = 5, 10.0, 5.0
+"""A child that died this often within this time is restarted after a pause only."""
+STOP_S = 20.0
+_READY_S = 15.0
+
+
+class SupervisorError(Exception):
+    """The demo cannot run."""
+
+
+@dataclass(slots=True)
+class Child:
+    """A process to keep alive."""
+
+    name: str
+    command: tuple[str, ...]
+    process: asyncio.subprocess.Process | None = None
+    deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
+
+    async def start(self) -> None:
+        """Start it in a session of its own, so that Ctrl-C reaches the supervisor alone."""
+        self.process = await asyncio.create_subprocess_exec(*self.command, start_new_session=True)
+
+    async def keep(self, console: Console) -> None:
+        """Restart it whenever it dies: at once, and with a pause when it does nothing but die."""
+        while True:
+            if self.process is None:
+                await self.start()
+                continue
+            code = await self.process.wait()
+            self.deaths.append(time.monotonic())
+            console.print(f"{self.name} ended with {code}; starting it again", style="yellow")
+            if len(self.deaths) == DEATHS and self.deaths[-1] - self.deaths[0] < WITHIN_S:
+                await asyncio.sleep(PAUSE_S)
+            await self.start()
+
+    async def stop(self) -> None:
+        """End it the polite way, and after a while the other one."""
+        process = self.process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def up(directory: Path, port: int, console: Console) -> None:
+    """Run the demo until SIGTERM or Ctrl-C. Raises SupervisorError and what founding raises."""
+    mosquitto = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    if mosquitto is None:
+        raise SupervisorError("there is no mosquitto on this machine: scripts/setup installs it")
+    if _is_taken(port):
+        raise SupervisorError(f"port {port} of 127.0.0.1 is taken: choose another with --port")
+    settings = _write_files(directory, port)
+    accounts = await found_demo(settings, directory / "accounts.json")
+    broker = Child("mosquitto", (mosquitto, "-c", str(directory / "mosquitto.conf")))
+    service = Child(
+        "claimsvc", (sys.executable, "-m", "claimsvc", "serve", "-c", str(directory / "claimsvc.toml"))
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        await broker.start()
+        await _listening(port, broker)
+        await service.start()
+        console.print(instructions(port, directory, accounts), markup=False)
+        async with asyncio.TaskGroup() as tasks:
+            keeping = [tasks.create_task(each.keep(console), name=each.name) for each in (broker, service)]
+            await stop.wait()
+            for task in keeping:
+                task.cancel()
+    finally:
+        # The service first: it hands its answers over and says goodbye while the broker still listens.
+        await service.stop()
+        await broker.stop()
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+async def _listening(port: int, broker: Child) -> None:
+    """Wait until the broker accepts connections. Raises SupervisorError when it ends or never does."""
+    deadline = time.monotonic() + _READY_S
+    while time.monotonic() < deadline:
+        if broker.process is not None and broker.process.returncode is not None:
+            raise SupervisorError("mosquitto ended at its start; it says why above")
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except OSError:
+            await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            await writer.wait_closed()
+            return
+    raise SupervisorError(f"mosquitto does not listen on port {port}")
+
+
+def _write_files(directory: Path, port: int) -> Settings:
+    try:
+        (directory / "broker").mkdir(parents=True, exist_ok=True)
+        (directory / "acl").write_text(_shipped("acl") + _DEMO_ACL)
+        (directory / "acl").chmod(0o640)
+        (directory / "mosquitto.conf").write_text(broker_conf(directory, port))
+        toml = directory / "claimsvc.toml"
+        write_private(toml, _service_toml(directory, port))
+    except OSError as error:
+        raise SupervisorError(f"cannot write to {directory}: {error.strerror}") from None
+    return load(toml)
+
+
+def _shipped(name: str) -> str:
+    return resources.files("claimsvc.shipped").joinpath(name).read_text()
+
+
+_DEMO_ACL = """
+# The demo's admin and operator may follow the audit events of their tenant.
+user admin
+topic read claimsvc/events/default/+
+
+user operator
+topic read claimsvc/events/default/+
+"""
+
+
+def broker_conf(directory: Path, port: int) -> str:
+    """Return the shipped mosquitto.conf with this demo's paths and port in place of the shipped ones."""
+    text = _shipped("mosquitto.conf")
+    values = {
+        "listener": f"{port} 127.0.0.1",
+        "password_file": str(directory / "mosquitto.passwd"),
+        "acl_file": str(directory / "acl"),
+        "pid_file": str(directory / "mosquitto.pid"),
+        "persistence_location": f"{directory / 'broker'}/",
+    }
+    for name, value in values.items():
+        line = re.compile(rf"(?m)^{name} .*$")
+        if len(line.findall(text)) != 1:
+            raise RuntimeError(f"the shipped mosquitto.conf has not one line {name}")
+        text = line.sub(f"{name} {value}".replace("\\", r"\\"), text)
+    # Started by root, Mosquitto would become another user, who cannot read this directory.
+    return f"{text}\nuser {pwd.getpwuid(os.geteuid()).pw_name}\n"
+
+
+def _service_toml(directory: Path, port: int) -> str:
+    def quoted(path: Path) -> str:
+        return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+    return f"""# Written by `claimsvc up` at every start.
+[mqtt]
+port = {port}
+
+[store]
+path = {quoted(directory / "claimsvc.db")}
+
+[credentials]
+password_file = {quoted(directory / "mosquitto.passwd")}
+broker_pid_file = {quoted(directory / "mosquitto.pid")}
+"""
+
+
+def instructions(port: int, directory: Path, accounts: dict[str, Account]) -> str:
+    """Return what `up` prints: the accounts, and five lines to copy and try."""
+    width = max(len(each.username) for each in accounts.values())
+    table = "\n".join(
+        f"  {name:9} {each.username:{width}}  {each.password}" for name, each in accounts.items()
+    )
+
+    def ask(name: str, topic: str, answer: str, message: str) -> str:
+        who = accounts[name]
+        lane = f"claimsvc/u/{who.username}"
+        login = f"-p {port} -u {who.username} -P {who.password}"
+        # A repeated request id gives the first answer again, so each try gets an id of its own.
+        fresh = "R=$RANDOM; " if "$R" in topic else ""
+        return f'{fresh}mosquitto_rr {login} -t "{lane}/{topic}" -e "{lane}/{answer}" {message}'
+
+    device = accounts["device"]
+    claim = "v1/devices/me/claim"
+    claimed = "api/customer/device/device/claim"
+    login = f"-p {port} -u {device.username} -P {device.password}"
+    tries = "\n".join(
+        (
+            ask("device", claim, f"{claim}/response", """-m '{"secretKey":"value","durationMs":60000}'"""),
+            f"mosquitto_sub {login} -t claimsvc/u/{device.username}/{claim}/state -C 2 -W 60 &",
+            ask("customer", f"request/$R/POST/{claimed}", "response/$R", """-m '{"secretKey":"value"}'"""),
+            ask("customer", f"request/$R/DELETE/{claimed}", "response/$R", "-n"),
+            ask("admin", "request/$R/GET/claimsvc/events?device=device", "response/$R", "-n"),
+        )
+    )
+    return f"""
+claimsvc and its own Mosquitto run on 127.0.0.1:{port}; everything lies in {directory}
+
+  account   {"username":{width}}  password
+{table}
+
+Copy and try: a device opens a claim window and then listens, a customer claims it,
+gives it back, and an admin reads what happened.
+
+{tries}
+
+Ctrl-C ends both.
+"""
