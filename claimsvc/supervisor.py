@@ -79,7 +79,7 @@ async def up(directory: Path, port: int, console: Console) -> None:
         raise SupervisorError("there is no mosquitto on this machine: scripts/setup installs it")
     if _is_taken(port):
         raise SupervisorError(f"port {port} of 127.0.0.1 is taken: choose another with --port")
-    settings = _write_files(directory, port)
+    settings = write_files(directory, port)
     accounts = await found_demo(settings, directory / "accounts.json")
     broker = Child("mosquitto", (mosquitto, "-c", str(directory / "mosquitto.conf")))
     service = Child(
@@ -131,7 +131,8 @@ async def _listening(port: int, broker: Child) -> None:
     raise SupervisorError(f"mosquitto does not listen on port {port}")
 
 
-def _write_files(directory: Path, port: int) -> Settings:
+def write_files(directory: Path, port: int) -> Settings:
+    """Write the broker's and the service's files and return the settings. Raises SupervisorError."""
     try:
         (directory / "broker").mkdir(parents=True, exist_ok=True)
         (directory / "acl").write_text(_shipped("acl") + _DEMO_ACL)

@@ -147,7 +147,13 @@ class Dialects:
         answer_topic = asked if asked is not None and own else default
         ignored = asked is not None and asked != answer_topic
         return Request(
-            inbound, prefix, principal, endpoint.dialect, reading, answer_topic, response_topic_ignored=ignored
+            inbound,
+            prefix,
+            principal,
+            endpoint.dialect,
+            reading,
+            answer_topic,
+            response_topic_ignored=ignored,
         )
 
     def notice(self, notice: ClaimNotice) -> Outbound:

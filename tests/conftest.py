@@ -1,0 +1,43 @@
+"""Fixtures shared by all rooms of tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.clients import Client
+from tests.support.processes import World
+
+Connect = Callable[..., Client]
+
+
+@pytest.fixture(scope="session")
+def shared_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One broker and service for tests that only talk to them; each test makes devices of its own."""
+    world = World(tmp_path_factory.mktemp("world"), CLAIMSVC_CLAIM__MAX_FAILURES_PER_HOUR="1000000").start()
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """A broker and a service of a test's own, running."""
+    world = World(tmp_path).start()
+    yield world
+    world.stop()
+
+
+@pytest.fixture
+def connect(shared_world: World) -> Iterator[Connect]:
+    """Connect as one of the demo's accounts to the shared world: `connect("admin")`."""
+    with ExitStack() as stack:
+
+        def connect(name: str, **options: Any) -> Client:
+            account = shared_world.accounts[name]
+            return stack.enter_context(Client(shared_world.port, account, **options))
+
+        yield connect
