@@ -15,7 +15,7 @@ from claimsvc import __version__, metrics
 from claimsvc.broker import Session, SessionOptions
 from claimsvc.core.commands.accounts import Establish
 from claimsvc.core.outcomes import Refused
-from claimsvc.core.policy import Policy
+from claimsvc.core.policy import LANELESS, Policy
 from claimsvc.credentials.password_file import (
     EXCLUDED_FROM_LOGINS,
     BrokerReloadError,
@@ -32,7 +32,6 @@ from claimsvc.sealing import Sealing, client_id, load_key, password_matches, ran
 from claimsvc.settings import CredentialStore, Settings, SettingsError
 from claimsvc.store.repository import Repository, open_store
 
-RESERVED = frozenset({"bootstrap", "provision"})
 _FINGERPRINT = "key_fingerprint"
 
 
@@ -52,7 +51,7 @@ def policy_of(settings: Settings) -> Policy:
         max_failures_per_hour=settings.claim.max_failures_per_hour,
         auto_create=settings.devices.auto_create,
         default_tenant=settings.tenants.default,
-        reserved_names=RESERVED | {settings.mqtt.username},
+        reserved_names=LANELESS | {settings.mqtt.username},
         issue_logins=keeps_logins,
         login_excludes=EXCLUDED_FROM_LOGINS if keeps_logins else "",
         reissue_window_ms=settings.credentials.reissue_window_ms,

@@ -46,6 +46,9 @@ DRAIN_S = 5.0
 _TAKEN_OVER = 0x8E
 _REFUSED = 0x80
 _STAMP = "received-at"
+_LARGEST_PACKET = 268_435_455
+_PACKET_HEAD = 32
+"""At most what a PUBLISH takes beside topic, correlation and payload."""
 
 
 class Report(Protocol):
@@ -122,6 +125,10 @@ class Session:
         if connection is None or connection.number != inbound.receipt.connection:
             return
         for outbound in outbounds:
+            if _size(outbound) > connection.largest_packet:
+                # The broker would cut the connection at it, and the request would come again for ever.
+                self._report("error", "answer_too_large", topic=outbound.topic, bytes=len(outbound.payload))
+                continue
             connection.publish(outbound)
         if inbound.receipt.qos:
             connection.acknowledge(inbound.receipt.packet_id)
@@ -215,6 +222,10 @@ class Session:
             await connection.leave()
 
 
+def _size(outbound: Outbound) -> int:
+    return _PACKET_HEAD + len(outbound.topic) * 4 + len(outbound.correlation or b"") + len(outbound.payload)
+
+
 def _backoff(failures: int, cap_s: float) -> float:
     """Full jitter over a doubling span; the first retry is quick."""
     return random.uniform(0.05, min(cap_s, 0.25 * 2 ** min(failures, 16)))  # noqa: S311 - jitter, no secret
@@ -226,6 +237,7 @@ class _Connection:
     def __init__(self, client: _Client, number: int) -> None:
         self._client = client
         self.number = number
+        self.largest_packet = client.largest_packet
         self.pause = client.pause
         self.resume = client.resume
 
@@ -298,6 +310,7 @@ class _Client(aiomqtt.Client):
         )
         self.paho = self._client
         self.session_present = False
+        self.largest_packet = _LARGEST_PACKET
         self._number = number
         self._receive_one = receive_one
         self._paused = False
@@ -328,6 +341,7 @@ class _Client(aiomqtt.Client):
         properties: Properties | None = None,
     ) -> None:
         self.session_present = flags.session_present
+        self.largest_packet = vars(properties).get("MaximumPacketSize", _LARGEST_PACKET)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(

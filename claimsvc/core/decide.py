@@ -14,7 +14,7 @@ from claimsvc.core.commands import devices as device
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
 from claimsvc.core.outcomes import Decision, refuse
-from claimsvc.core.policy import Given
+from claimsvc.core.policy import LANELESS, Given
 from claimsvc.core.reasons import Reason
 
 
@@ -65,6 +65,8 @@ RULES: dict[type[Command], Rule] = {
 def decide(command: Command, facts: Facts, given: Given) -> Decision:
     """Decide one command on the facts, and make its changes visible to the next one of the batch."""
     rule = RULES[type(command)]
+    if command.caller in LANELESS:
+        return refuse(Reason.NOT_PERMITTED, "this login has no lane of its own")
     if rule.permissions and not rule.permissions & permissions(facts, command.caller):
         return refuse(Reason.NOT_PERMITTED)
     decision = rule.decide(command, facts, given)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 MANAGEMENT_TENANT = "management"
+LANELESS = frozenset({"bootstrap", "provision"})
+"""Logins for devices without credentials of their own: shared, so they never are somebody (design 3)."""
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 

@@ -73,8 +73,6 @@ def _first_word(caller: str, facts: Facts, given: Given) -> tuple[Device, tuple[
     policy = given.policy
     if facts.get(Principal, caller) is not None:
         return Refused(Reason.NOT_A_DEVICE)
-    if caller in policy.reserved_names:
-        return Refused(Reason.NOT_PERMITTED, "the name is reserved")
     if facts.device_named(policy.default_tenant, caller) is not None:
         return Refused(Reason.NAME_TAKEN, "a device of this name is spoken for by a gateway")
     if not policy.auto_create:
