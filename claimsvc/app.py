@@ -206,8 +206,7 @@ async def serve(settings: Settings, log: Logger) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_pipeline(settings, log) as pipeline:
-        if settings.metrics.port:
-            metrics.serve(settings.metrics.host, settings.metrics.port)
+        _offer_metrics(settings)
         session = Session(
             _session_options(settings), lambda level, event, **fields: _report(log, level, event, fields)
         )
@@ -225,8 +224,22 @@ async def serve(settings: Settings, log: Logger) -> None:
     log.info("stopped")
 
 
+def _offer_metrics(settings: Settings) -> None:
+    if not settings.metrics.port:
+        return
+    try:
+        metrics.serve(settings.metrics.host, settings.metrics.port)
+    except OSError as error:
+        raise SettingsError(f"metrics.port: {error}") from None
+
+
 def _report(log: Logger, level: str, event: str, fields: dict[str, object]) -> None:
+    """Log what the session tells, and keep the gauges that follow from it."""
     if event == "broker_connected":
         metrics.CONNECTIONS.inc()
-    metrics.CONNECTED.set(event == "broker_connected")
+        metrics.CONNECTED.set(1)
+    elif event in {"broker_lost", "session_taken_over"}:
+        metrics.CONNECTED.set(0)
+    elif event == "qos0_discarded":
+        metrics.DISCARDED.inc(int(str(fields["messages"])))
     getattr(log, level)(event, **fields)

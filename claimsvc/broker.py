@@ -96,8 +96,7 @@ class Session:
         self._connection: _Connection | None = None
         self._connections = 0
         self._closing = False
-        self.discarded = 0
-        """QoS 0 requests that were discarded because too many waited."""
+        self._discarded = 0
 
     # --- for the reader
 
@@ -108,6 +107,9 @@ class Session:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
                     await self._arrived.wait()
+        if self._discarded:
+            self._report("warning", "qos0_discarded", messages=self._discarded)
+            self._discarded = 0
         batch: list[Inbound] = []
         size = 0
         while self._inbox and len(batch) < limit and size < BATCH_BYTES:
@@ -201,7 +203,7 @@ class Session:
         if self._closing:
             return
         if inbound.receipt.qos == 0 and len(self._inbox) >= self._options.receive_maximum:
-            self.discarded += 1
+            self._discarded += 1
             return
         self._inbox.append(inbound)
         self._inbox_bytes += len(inbound.payload)

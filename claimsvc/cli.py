@@ -28,6 +28,7 @@ EXPECTED_ERRORS = (
     LoginsError,
     founding.FoundingError,
     supervisor.SupervisorError,
+    OSError,  # a directory nobody may write to, and the like: the text names it
 )
 EXIT_UNUSABLE = 2
 _DEFAULT_CONFIG = Path("config/claimsvc.toml")

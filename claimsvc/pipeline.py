@@ -147,6 +147,7 @@ class Pipeline:
         return [decision.outcome for decision in decisions]
 
     async def _commit(self, batch: Sequence[Inbound]) -> list[Reply]:
+        metrics.BATCH_SIZE.observe(len(batch))
         read = [(inbound, self._tools.dialects.decode(inbound)) for inbound in batch]
         asked = [request for _, request in read if request and request.command]
         commands = [request.command for request in asked if request.command]

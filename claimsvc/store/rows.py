@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from claimsvc.core.model import (
@@ -57,8 +57,10 @@ def user(values: Any) -> User:
 
 
 def device(values: Any) -> Device:
-    made = Device(*values)
-    return replace(made, is_gateway=bool(made.is_gateway))
+    id_, tenant_id, name, login, created_at, owner, gateway_id, is_gateway, type_, label, claimed_at = values
+    return Device(
+        id_, tenant_id, name, login, created_at, owner, gateway_id, bool(is_gateway), type_, label, claimed_at
+    )
 
 
 def window(values: Any) -> ClaimWindow:
