@@ -18,6 +18,7 @@ from claimsvc.core.outcomes import Refused
 from claimsvc.core.policy import LANELESS, Policy
 from claimsvc.credentials.password_file import (
     EXCLUDED_FROM_LOGINS,
+    MARKERS,
     BrokerReloadError,
     PasswordFile,
     PasswordFileError,
@@ -51,7 +52,7 @@ def policy_of(settings: Settings) -> Policy:
         max_failures_per_hour=settings.claim.max_failures_per_hour,
         auto_create=settings.devices.auto_create,
         default_tenant=settings.tenants.default,
-        reserved_names=LANELESS | {settings.mqtt.username},
+        reserved_names=LANELESS | MARKERS | {settings.mqtt.username},
         issue_logins=keeps_logins,
         login_excludes=EXCLUDED_FROM_LOGINS if keeps_logins else "",
         reissue_window_ms=settings.credentials.reissue_window_ms,

@@ -1,4 +1,4 @@
-"""Mosquitto's password file: our logins in a marked block, everybody else's lines left alone (design 6).
+"""Mosquitto's password file: our logins between two marks, everybody else's lines left alone (design 6).
 
 The store is the truth; the file is written from it whole, in one step, and the broker is told by SIGHUP. When
 `write` returns, a login of the store works as soon as the broker reads its next packet.
@@ -7,6 +7,7 @@ The store is the truth; the file is written from it whole, in one step, and the 
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import signal
 from collections.abc import Iterable, Sequence
@@ -18,8 +19,12 @@ from claimsvc.files import replace_file
 EXCLUDED_FROM_LOGINS = ":"
 """Separates login and hash in a line."""
 
-_BEGIN = "# claimsvc begin: these lines are rewritten by claimsvc, others are left alone"
-_END = "# claimsvc end"
+_NOBODY = "$".join(("", "7", "1", base64.b64encode(bytes(12)).decode(), base64.b64encode(bytes(64)).decode()))
+"""A hash no password is known for."""
+_BEGIN, _END = f"claimsvc-begin:{_NOBODY}", f"claimsvc-end:{_NOBODY}"
+"""What lies between is rewritten, what lies outside is left alone. Logins nobody can use, and no comments, since
+the tool mosquitto_passwd destroys a file that has comments."""
+MARKERS = frozenset({"claimsvc-begin", "claimsvc-end"})
 _FILE_MODE = 0o640
 
 
