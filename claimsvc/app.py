@@ -12,23 +12,18 @@ from contextlib import asynccontextmanager
 from pydantic_core import to_json
 
 from claimsvc import __version__, metrics
-from claimsvc.broker import Session, SessionOptions
+from claimsvc.broker import ConnectOptions, Session, SessionOptions
 from claimsvc.core.commands.accounts import Establish
 from claimsvc.core.outcomes import Refused
 from claimsvc.core.policy import LANELESS, Policy
-from claimsvc.credentials.password_file import (
-    EXCLUDED_FROM_LOGINS,
-    MARKERS,
-    BrokerReloadError,
-    PasswordFile,
-    PasswordFileError,
-)
+from claimsvc.credentials.logins import FileLogins
+from claimsvc.credentials.password_file import EXCLUDED_FROM_LOGINS, MARKERS, PasswordFile
 from claimsvc.dialects import admin, thingsboard, thingsboard_rest
 from claimsvc.dialects.exchange import Dialects, Limits
 from claimsvc.dialects.rest import Router
 from claimsvc.files import write_private
 from claimsvc.log import Logger
-from claimsvc.pipeline import Choices, LoginsError, Pipeline, Tools
+from claimsvc.pipeline import Choices, Pipeline, Tools
 from claimsvc.sealing import Sealing, client_id, load_key, password_matches, random_password
 from claimsvc.settings import CredentialStore, Settings, SettingsError
 from claimsvc.store.repository import Repository, open_store
@@ -82,32 +77,6 @@ def broker_password(settings: Settings) -> str | None:
     return path.read_text().strip()
 
 
-class FileLogins:
-    """The store's logins and the service's own, in Mosquitto's password file."""
-
-    def __init__(self, file: PasswordFile, store: Repository, own: tuple[str, str], log: Logger) -> None:
-        self._file = file
-        self._store = store
-        self._own = own
-        self._log = log
-
-    async def sync(self) -> None:
-        """Write the file and tell the broker. Raises LoginsError when it cannot be written."""
-        name, secret_hash = self._own
-        logins = [*await self._store.password_logins(), (name, secret_hash)]
-        try:
-            written = await self._file.write(logins)
-        except PasswordFileError as error:
-            raise LoginsError(str(error)) from error
-        except BrokerReloadError as error:
-            self._log.error("broker_not_reloaded", error=str(error))
-            return
-        if written.changed:
-            self._log.info("logins_written", logins=written.logins)
-        for login in written.left_out:
-            self._log.error("login_left_out", login=login)
-
-
 def _own_login(settings: Settings, sealing: Sealing, file: PasswordFile) -> tuple[str, str]:
     """Return the service's line; the hash in the file stays while it fits: no change for nothing."""
     password = broker_password(settings) or ""
@@ -129,9 +98,7 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
         logins: FileLogins | None = None
         if settings.credentials.store is CredentialStore.PASSWORD_FILE:
             credentials = settings.credentials
-            file = PasswordFile(
-                credentials.password_file, credentials.broker_pid_file, credentials.reload_command
-            )
+            file = PasswordFile(credentials.password_file, credentials.broker_pid_file, credentials.reload_command)
             logins = FileLogins(file, store, _own_login(settings, sealing, file), log)
         tools = Tools(
             dialects=dialects_of(settings),
@@ -167,8 +134,7 @@ def _session_options(settings: Settings) -> SessionOptions:
     mqtt = settings.mqtt
     dialects = dialects_of(settings)
     since = time.time_ns() // 1_000_000
-    offline = {"state": "offline", "version": __version__}
-    return SessionOptions(
+    connect = ConnectOptions(
         host=mqtt.host,
         port=mqtt.port,
         client_id=client_id(settings.store.client_id_path),
@@ -178,10 +144,13 @@ def _session_options(settings: Settings) -> SessionOptions:
         keepalive_s=mqtt.keepalive_s,
         session_expiry_s=mqtt.session_expiry_s,
         receive_maximum=mqtt.receive_maximum,
-        reconnect_max_s=mqtt.reconnect_max_s,
+        will=dialects.status(to_json({"state": "offline", "version": __version__})),
+    )
+    return SessionOptions(
+        connect=connect,
         filters=dialects.filters,
         online=dialects.status(to_json({"state": "online", "version": __version__, "since": since})),
-        offline=dialects.status(to_json(offline)),
+        reconnect_max_s=mqtt.reconnect_max_s,
     )
 
 

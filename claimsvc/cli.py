@@ -14,8 +14,8 @@ from rich.console import Console
 
 from claimsvc import __version__, founding, supervisor
 from claimsvc.app import WrongKeyError, serve
+from claimsvc.credentials.logins import LoginsError
 from claimsvc.log import open_log
-from claimsvc.pipeline import LoginsError
 from claimsvc.sealing import KeyFileError
 from claimsvc.settings import CONFIG_VARIABLE, Settings, SettingsError, load
 from claimsvc.store.database import StoreError
@@ -97,9 +97,7 @@ def init_command(
 @app.command("up")
 def up_command(
     directory: Annotated[Path, typer.Option("--dir", help="Where the demo keeps everything.")] = Path("demo"),
-    port: Annotated[
-        int, typer.Option(min=1, max=65535, help="The private broker's port on 127.0.0.1.")
-    ] = 18830,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The private broker's port on 127.0.0.1.")] = 18830,
 ) -> None:
     """Start a private Mosquitto and the service, with demo accounts and lines to copy and try."""
     _run(supervisor.up(directory.absolute(), port, Console(soft_wrap=True, highlight=False)))

@@ -82,9 +82,7 @@ async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Accou
             user("admin", "admin"),
             user("manager", "admin", tenant=MANAGEMENT_TENANT),
             user("operator", "operator"),
-            CreateDevice(
-                service, "device", type="default", label=None, is_gateway=False, secret=password("device")
-            ),
+            CreateDevice(service, "device", type="default", label=None, is_gateway=False, secret=password("device")),
             CreateDevice(service, SEED_DEVICE, type="default", label=None, is_gateway=False, secret=token),
         )
         if await _missing(pipeline, FindDevice(service, "gateway")):

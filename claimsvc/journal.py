@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import islice
 
 from claimsvc import metrics
 from claimsvc.core.outcomes import Change, Outcome, Refused, Repeated, WindowsOpened
 from claimsvc.dialects.exchange import Request
 from claimsvc.log import Logger
 from claimsvc.wire import Inbound, Outbound
+
+_MOST_ENTRIES = 20
+"""Refused devices of one gateway message that its line names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +27,8 @@ class Reply:
     changes: tuple[Change, ...] = ()
 
 
-def record(reply: Reply, log: Logger) -> None:
-    """Count a reply that went out and write its line."""
+def record(reply: Reply, log: Logger, *, answered: bool) -> None:
+    """Count a message and write its line; one whose connection went away first says so, and comes again."""
     request, outcome = reply.request, reply.outcome
     word, fields = _words(outcome)
     dialect, name = (request.dialect, request.reading.name) if request else ("none", "unknown")
@@ -34,14 +38,20 @@ def record(reply: Reply, log: Logger) -> None:
         log.warning("response_topic_ignored", principal=request.principal)
     log.info(
         "handled",
-        lane=request.lane if request else reply.inbound.topic,
+        lane=request.lane if request else shown(reply.inbound.topic),
         principal=request.principal if request else None,
         command=name,
         outcome=word,
         device=command.device if command else None,
         ms=round((time.monotonic() - reply.inbound.arrived) * 1000, 1),
         **fields,
+        **({} if answered else {"answered": False}),
     )
+
+
+def shown(topic: str) -> str:
+    """Return a topic as it may be logged: a query can hold an access token."""
+    return topic.partition("?")[0]
 
 
 def _words(outcome: Outcome) -> tuple[str, dict[str, object]]:
@@ -51,6 +61,7 @@ def _words(outcome: Outcome) -> tuple[str, dict[str, object]]:
     if isinstance(outcome, Repeated):
         return "repeated", {}
     if isinstance(outcome, WindowsOpened):
-        refused = sum(isinstance(entry, Refused) for _, entry in outcome.entries)
-        return "done", {"entries": len(outcome.entries), "entries_refused": refused}
+        refused = {name: entry.reason.value for name, entry in outcome.entries if isinstance(entry, Refused)}
+        first = dict(islice(refused.items(), _MOST_ENTRIES))
+        return "done", {"entries": len(outcome.entries), "refused": len(refused), "reasons": first}
     return "done", {}

@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 
 from claimsvc import metrics
 from claimsvc.core.commands.base import Command
-from claimsvc.core.decide import decide
+from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import Answered, Credential
 from claimsvc.core.outcomes import (
@@ -32,10 +32,12 @@ from claimsvc.core.policy import DAY_MS, Given, Policy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.repeats import recall
 from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.credentials.logins import FileLogins, LoginsError
 from claimsvc.dialects.exchange import Dialects, Request
-from claimsvc.journal import Reply, record
+from claimsvc.hardening import harden
+from claimsvc.journal import Reply, record, shown
 from claimsvc.log import Logger
-from claimsvc.sealing import Sealing, new_id, random_password, random_token
+from claimsvc.sealing import Sealing, new_id
 from claimsvc.store.database import StoreError
 from claimsvc.store.repository import Repository
 from claimsvc.wire import Inbound, Outbound
@@ -43,30 +45,26 @@ from claimsvc.wire import Inbound, Outbound
 BATCH = 512
 SWEEP_EVERY_MS = 60_000
 _PATIENCE_S = 30.0
+_RETRY_S = 1.0
+_HEAD = 66_000
+"""At most what a message takes beside its payload."""
 
 
 class Link(Protocol):
     """The pipeline's side of the session with the broker."""
 
+    @property
+    def largest_packet(self) -> int:
+        """Bytes of the largest message the broker takes."""
+
     async def receive(self, limit: int, patience_s: float) -> list[Inbound]:
         """Return what has arrived, at most `limit`; nothing after `patience_s` without a message."""
 
-    def answer(self, inbound: Inbound, outbounds: Sequence[Outbound]) -> None:
-        """Publish the answers to a request, then acknowledge it."""
+    def answer(self, inbound: Inbound, outbounds: Sequence[Outbound]) -> bool:
+        """Publish the answers to a request, then acknowledge it; False where its connection is gone."""
 
     def abandon(self, why: str) -> None:
         """Have everything unacknowledged delivered again."""
-
-
-class Logins(Protocol):
-    """Who makes the broker admit the logins of the store."""
-
-    async def sync(self) -> None:
-        """Bring the broker's logins to the store's. Raises LoginsError."""
-
-
-class LoginsError(Exception):
-    """The broker's logins could not be brought to the store's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +74,7 @@ class Tools:
     dialects: Dialects
     store: Repository
     sealing: Sealing
-    logins: Logins | None
+    logins: FileLogins | None
     log: Logger
     clock: Callable[[], int]
 
@@ -97,6 +95,8 @@ class Pipeline:
         self._tools = tools
         self._choices = choices
         self._logins_behind = False
+        self._held: list[Reply] = []
+        """Answered when the broker's logins have caught up: a login works when its answer is out."""
         self._next_sweep_ms = 0
         self._stopping = False
 
@@ -107,83 +107,148 @@ class Pipeline:
     async def run(self, link: Link) -> None:
         """Handle batches until stopped. Whatever has arrived during a commit is the next batch."""
         while not self._stopping:
-            batch = await link.receive(BATCH, _PATIENCE_S)
+            batch = await link.receive(BATCH, _RETRY_S if self._logins_behind else _PATIENCE_S)
             try:
-                for reply in await self.handle(batch) if batch else ():
-                    link.answer(reply.inbound, reply.outbounds)
-                    record(reply, self._tools.log)
-                await self._sweep()
-            except (StoreError, LoginsError) as error:
+                replies = await self.handle(batch) if batch else []
+            except StoreError as error:
                 metrics.REDONE.inc()
                 self._tools.log.error("batch_failed", error=str(error), messages=len(batch))  # noqa: TRY400
                 link.abandon("a batch could not be committed")
+                continue
+            await self._catch_up()
+            self._send(replies, link)
+            await self._sweep()
+
+    def _send(self, replies: list[Reply], link: Link) -> None:
+        waiting = [*self._held, *replies]
+        self._held = [reply for reply in waiting if self._logins_behind and _shows_login(reply)]
+        held = set(map(id, self._held))
+        for reply in waiting:
+            if id(reply) not in held:
+                fitting = self._fitting(reply, link.largest_packet)
+                record(fitting, self._tools.log, answered=link.answer(reply.inbound, fitting.outbounds))
+
+    def _fitting(self, reply: Reply, largest: int) -> Reply:
+        """Say `too_large` where the broker would not take the answer."""
+        if reply.request is None or all(len(each.payload) < largest - _HEAD for each in reply.outbounds):
+            return reply
+        refused = Refused(Reason.TOO_LARGE, "the answer is larger than the broker takes")
+        return replace(reply, outbounds=(reply.request.answer(refused, self._tools.clock()),))
 
     # --- a batch
 
     async def handle(self, batch: Sequence[Inbound]) -> list[Reply]:
-        """Decide and commit a batch. Raises StoreError or LoginsError: then nothing may be acknowledged.
-
-        A message that breaks us is found by halving and answered `internal`: it costs the others nothing and
-        does not come back.
-        """
-        try:
-            return await self._commit(batch)
-        except (StoreError, LoginsError):
-            raise
-        except Exception:
-            if len(batch) == 1:
-                self._tools.log.exception("internal_error", topic=batch[0].topic)
-                return [self._broken(batch[0])]
-        middle = len(batch) // 2
-        return [*await self.handle(batch[:middle]), *await self.handle(batch[middle:])]
+        """Decide and commit a batch, and return its answers. Raises StoreError: then it may be handled again."""
+        metrics.BATCH_SIZE.observe(len(batch))
+        return [await self._filled(reply) for reply in await self._commit_or_halve(batch)]
 
     async def execute(self, commands: Sequence[Command]) -> list[Outcome]:
         """Decide and commit commands of the service's own. Raises StoreError or LoginsError."""
-        await self._harden(commands)
-        facts = await self._tools.store.load(commands, self._choices.policy)
-        given = self._given()
+        facts = await self._load(commands, ())
+        given = await self._given(commands)
         decisions = [decide(command, facts, given) for command in commands]
         await self._make_durable([change for decision in decisions for change in decision.changes])
+        if self._logins_behind and self._tools.logins:
+            await self._tools.logins.sync()
+            self._logins_behind = False
         return [decision.outcome for decision in decisions]
 
+    async def _commit_or_halve(self, batch: Sequence[Inbound]) -> list[Reply]:
+        """Commit a batch; a message that breaks us is found by halving.
+
+        It is answered `internal`, costs the others nothing, and does not come back.
+        """
+        try:
+            return await self._commit(batch)
+        except StoreError:
+            raise
+        except Exception:
+            if len(batch) == 1:
+                self._tools.log.exception("internal_error", topic=shown(batch[0].topic))
+                return [self._broken(batch[0])]
+        middle = len(batch) // 2
+        return [*await self._commit_or_halve(batch[:middle]), *await self._commit_or_halve(batch[middle:])]
+
     async def _commit(self, batch: Sequence[Inbound]) -> list[Reply]:
-        metrics.BATCH_SIZE.observe(len(batch))
         read = [(inbound, self._tools.dialects.decode(inbound)) for inbound in batch]
         asked = [request for _, request in read if request and request.command]
         commands = [request.command for request in asked if request.command]
-        await self._harden(commands)
-        facts = await self._tools.store.load(commands, self._choices.policy, _request_ids(asked))
-        given = self._given()
+        facts = await self._load(commands, _request_ids(asked))
+        given = await self._given(commands)
         replies = [self._reply(inbound, request, facts, given) for inbound, request in read]
         await self._make_durable([change for reply in replies for change in reply.changes])
-        return [await self._filled(reply, given) for reply in replies]
+        return replies
 
-    def _given(self) -> Given:
-        return Given(self._choices.policy, self._tools.clock(), new_id)
+    async def _load(self, commands: Sequence[Command], request_ids: Iterable[tuple[str, str]]) -> Facts:
+        """Harden what clients told us in confidence and load what the rules must see.
+
+        Passwords take milliseconds each, so only those are hashed whose sender may set one.
+        """
+        sealing = self._tools.sealing
+        for command in commands:
+            for secret in command.secrets:
+                if secret.kind is not SecretKind.PASSWORD:
+                    harden(secret, sealing)
+        facts = await self._tools.store.load(commands, self._choices.policy, request_ids)
+        slow = [
+            secret
+            for command in commands
+            if permitted(command, facts)
+            for secret in command.secrets
+            if secret.kind is SecretKind.PASSWORD
+        ]
+        if slow:
+            await asyncio.gather(*(asyncio.to_thread(harden, secret, sealing) for secret in slow))
+        return facts
+
+    async def _given(self, commands: Sequence[Command]) -> Given:
+        foreign: frozenset[str] = frozenset()
+        if self._tools.logins and any(
+            secret.kind is not SecretKind.CLAIM_KEY for command in commands for secret in command.secrets
+        ):
+            foreign = await self._tools.logins.foreign()
+        return Given(self._choices.policy, self._tools.clock(), new_id, foreign)
 
     async def _make_durable(self, changes: Sequence[Change]) -> None:
         with metrics.COMMIT_SECONDS.time():
             await self._tools.store.apply(changes)
-        if self._tools.logins is None:
-            return
-        # Behind until written: what fails here is made good by the next batch, or at the next start.
-        self._logins_behind = self._logins_behind or any(map(_changes_logins, changes))
-        if self._logins_behind:
-            await self._tools.logins.sync()
-            self._logins_behind = False
+        if self._tools.logins is not None:
+            self._logins_behind = self._logins_behind or any(map(_changes_logins, changes))
 
-    async def _filled(self, reply: Reply, given: Given) -> Reply:
+    async def _filled(self, reply: Reply) -> Reply:
         """Fill a listing from what is committed by now."""
         if reply.request is None or not isinstance(reply.outcome, Listing):
             return reply
-        page = await self._tools.store.read(reply.outcome)
-        return replace(reply, outcome=page, outbounds=(reply.request.answer(page, given.now_ms),))
+        try:
+            page = await self._tools.store.read(reply.outcome)
+            answer = reply.request.answer(page, self._tools.clock())
+        except Exception:
+            self._tools.log.exception("internal_error", topic=shown(reply.inbound.topic))
+            return self._broken(reply.inbound)
+        return replace(reply, outcome=page, outbounds=(answer,))
+
+    # --- between batches
+
+    async def _catch_up(self) -> None:
+        """Bring the broker's logins to the store's; what fails is tried again, and its answers wait."""
+        if not self._logins_behind or self._tools.logins is None:
+            return
+        try:
+            await self._tools.logins.sync()
+        except (LoginsError, StoreError) as error:
+            self._tools.log.error("logins_behind", error=str(error))  # noqa: TRY400 - the text says all
+        else:
+            self._logins_behind = False
 
     async def _sweep(self) -> None:
         now_ms = self._tools.clock()
-        if now_ms >= self._next_sweep_ms:
-            self._next_sweep_ms = now_ms + SWEEP_EVERY_MS
+        if now_ms < self._next_sweep_ms:
+            return
+        self._next_sweep_ms = now_ms + SWEEP_EVERY_MS
+        try:
             await self._tools.store.sweep(now_ms, now_ms - self._choices.events_days * DAY_MS)
+        except StoreError as error:
+            self._tools.log.error("sweep_failed", error=str(error))  # noqa: TRY400 - the text says all
 
     # --- one message
 
@@ -229,9 +294,7 @@ class Pipeline:
         kept = to_json([answer.payload.decode(), [[each.topic, each.payload.decode()] for each in notices]])
         sealed = sealing.seal(kept, _purpose(request))
         expires_at_ms = given.now_ms + self._choices.repeat_window_ms
-        return Answered(
-            request.lane, request_id, sealing.digest(request.reading.content), sealed, expires_at_ms
-        )
+        return Answered(request.lane, request_id, sealing.digest(request.reading.content), sealed, expires_at_ms)
 
     def _again(self, request: Request, repeated: Repeated) -> Reply:
         """Give the first answer again; notices only to a redelivery, whose first handling may have died."""
@@ -245,35 +308,9 @@ class Pipeline:
             request = self._tools.dialects.decode(inbound)
             outbounds = (request.answer(outcome, self._tools.clock()),) if request else ()
         except Exception:
-            self._tools.log.exception("internal_error", topic=inbound.topic)
+            self._tools.log.exception("internal_error", topic=shown(inbound.topic))
             return Reply(inbound, None, outcome)
         return Reply(inbound, request, outcome, outbounds)
-
-    # --- secrets
-
-    async def _harden(self, commands: Iterable[Command]) -> None:
-        """Turn what clients told us in confidence into hashes; logins in threads, they take milliseconds."""
-        slow: list[Secret] = []
-        for command in commands:
-            for secret in command.secrets:
-                if secret.kind is SecretKind.CLAIM_KEY:
-                    secret.digest = self._tools.sealing.claim_key_hash(secret.text or "")
-                    secret.text = None
-                else:
-                    slow.append(secret)
-        if slow:
-            await asyncio.gather(*(asyncio.to_thread(self._harden_login, secret) for secret in slow))
-
-    def _harden_login(self, secret: Secret) -> None:
-        sealing = self._tools.sealing
-        if secret.kind is SecretKind.ACCESS_TOKEN:
-            secret.text = secret.text or random_token()
-            secret.digest = sealing.access_token_hash(secret.text)
-        else:
-            generated = secret.text is None
-            secret.text = secret.text or random_password()
-            secret.digest = sealing.password_hash(secret.text, generated=generated)
-        secret.sealed = sealing.seal(secret.text.encode(), secret.kind.value)
 
     def _revealed(self, outcome: Outcome) -> Outcome:
         """Open a login's secret that may still be given."""
@@ -288,14 +325,17 @@ class Pipeline:
 
 def _request_ids(requests: Iterable[Request]) -> list[tuple[str, str]]:
     return [
-        (request.lane, request.reading.request_id)
-        for request in requests
-        if request.reading.request_id is not None
+        (request.lane, request.reading.request_id) for request in requests if request.reading.request_id is not None
     ]
 
 
 def _purpose(request: Request) -> str:
     return f"answer {request.lane}{request.reading.request_id}"
+
+
+def _shows_login(reply: Reply) -> bool:
+    """Whether an answer promises a login: it was changed, or this repeats such an answer for all we know."""
+    return isinstance(reply.outcome, Repeated) or any(map(_changes_logins, reply.changes))
 
 
 def _changes_logins(change: Change) -> bool:

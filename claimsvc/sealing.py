@@ -101,9 +101,7 @@ def password_matches(password: str, stored: str) -> bool:
     try:
         _, scheme, iterations, salt, expected = stored.split("$")
         raw = base64.b64decode(expected, validate=True)
-        made = hashlib.pbkdf2_hmac(
-            "sha512", password.encode(), base64.b64decode(salt), int(iterations), len(raw)
-        )
+        made = hashlib.pbkdf2_hmac("sha512", password.encode(), base64.b64decode(salt), int(iterations), len(raw))
     except ValueError:
         return False
     return scheme == "7" and hmac.compare_digest(raw, made)

@@ -73,7 +73,7 @@ class Store(_Section):
     """The SQLite file; the key file and the client id lie beside it."""
 
     path: Path = Path("data/claimsvc.db")
-    events_days: Annotated[int, Field(gt=0)] = 365
+    events_days: Annotated[int, Field(gt=0, le=36_500)] = 365
     """How long the audit trail is kept."""
 
     @property

@@ -82,9 +82,7 @@ async def up(directory: Path, port: int, console: Console) -> None:
     settings = write_files(directory, port)
     accounts = await found_demo(settings, directory / "accounts.json")
     broker = Child("mosquitto", (mosquitto, "-c", str(directory / "mosquitto.conf")))
-    service = Child(
-        "claimsvc", (sys.executable, "-m", "claimsvc", "serve", "-c", str(directory / "claimsvc.toml"))
-    )
+    service = Child("claimsvc", (sys.executable, "-m", "claimsvc", "serve", "-c", str(directory / "claimsvc.toml")))
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -198,9 +196,7 @@ broker_pid_file = {quoted(directory / "mosquitto.pid")}
 def instructions(port: int, directory: Path, accounts: dict[str, Account]) -> str:
     """Return what `up` prints: the accounts, and five lines to copy and try."""
     width = max(len(each.username) for each in accounts.values())
-    table = "\n".join(
-        f"  {name:9} {each.username:{width}}  {each.password}" for name, each in accounts.items()
-    )
+    table = "\n".join(f"  {name:9} {each.username:{width}}  {each.password}" for name, each in accounts.items())
 
     def ask(name: str, topic: str, answer: str, message: str) -> str:
         who = accounts[name]

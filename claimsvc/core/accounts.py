@@ -15,6 +15,7 @@ from claimsvc.core.commands.accounts import (
     DeleteUser,
     Establish,
     ListItems,
+    OnUser,
     ReadCustomer,
     ReadUser,
     UpdateUser,
@@ -50,6 +51,7 @@ def establish(command: Establish, facts: Facts, given: Given) -> Decision:
         for tenant, title in titles.items()
         if facts.get(Tenant, tenant) is None
     ]
+    changes += [Remove(Principal, other.name) for other in facts.services() if other.name != command.caller]
     if service is None:
         changes.append(Put(Principal(command.caller, PrincipalKind.SERVICE, given.policy.default_tenant)))
     return Decision(Done(), tuple(changes))
@@ -112,7 +114,8 @@ def create_user(command: CreateUser, facts: Facts, given: Given) -> Decision:
         return refuse(Reason.INVALID_NAME, error)
     if missing := _missing(tenant, command.customer_id, command.groups, command.roles, facts):
         return refuse(Reason.NOT_FOUND, missing)
-    if facts.get(User, command.principal(facts, given.policy)):
+    present = facts.get(User, command.principal(facts, given.policy))
+    if present and (present.tenant, present.username) == (tenant, command.username):
         return refuse(Reason.ALREADY_EXISTS)
     login = issue(tenant, command.username, PrincipalKind.USER, command.secret, facts, given)
     if isinstance(login, Refused):
@@ -133,13 +136,13 @@ def create_user(command: CreateUser, facts: Facts, given: Given) -> Decision:
 
 def read_user(command: ReadUser, facts: Facts, given: Given) -> Decision:
     """Read a user of the caller's tenant."""
-    user = facts.get(User, command.principal(facts, given.policy))
+    user = _user(command, facts, given)
     return Decision(Found(user)) if user else refuse(Reason.NOT_FOUND)
 
 
 def update_user(command: UpdateUser, facts: Facts, given: Given) -> Decision:
     """Change a user; a new password ends the old one."""
-    user = facts.get(User, command.principal(facts, given.policy))
+    user = _user(command, facts, given)
     if user is None:
         return refuse(Reason.NOT_FOUND)
     missing = _missing(user.tenant, command.customer_id, command.groups or (), command.roles or (), facts)
@@ -162,7 +165,7 @@ def update_user(command: UpdateUser, facts: Facts, given: Given) -> Decision:
 
 def delete_user(command: DeleteUser, facts: Facts, given: Given) -> Decision:
     """Remove a user and end the login."""
-    user = facts.get(User, command.principal(facts, given.policy))
+    user = _user(command, facts, given)
     if user is None:
         return refuse(Reason.NOT_FOUND)
     event = _event("user_deleted", user.tenant, command.caller, user.username, given)
@@ -209,9 +212,14 @@ def list_items(command: ListItems, facts: Facts, given: Given) -> Decision:
     tenant = None if command.kind is Tenant else facts.tenant_of(command.caller)
     if tenant is None and access.MANAGE_TENANTS not in access.permissions(facts, command.caller):
         return refuse(Reason.NOT_PERMITTED)
-    return Decision(
-        Listing(command.kind, tenant, command.limit, command.after, command.named, command.since_ms)
-    )
+    return Decision(Listing(command.kind, tenant, command.limit, command.after, command.named, command.since_ms))
+
+
+def _user(command: OnUser, facts: Facts, given: Given) -> User | None:
+    """Return the user meant. Two tenants' names can come to one principal: each finds its own user only."""
+    user = facts.get(User, command.principal(facts, given.policy))
+    meant = (facts.tenant_of(command.caller), command.username)
+    return user if user and (user.tenant, user.username) == meant else None
 
 
 def _customer(tenant: str, customer_id: str, facts: Facts) -> Customer | None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from claimsvc.core import access, lockouts
 from claimsvc.core.commands.claiming import ClaimDevice, ReleaseDevice
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import CLAIMING_ALLOWED, Attribute, ClaimWindow, Device, Event, User
+from claimsvc.core.model import CLAIMING_ALLOWED, TRUE, Attribute, ClaimWindow, Device, Event, User
 from claimsvc.core.outcomes import (
     Append,
     Change,
@@ -31,8 +31,6 @@ def claim(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
     user = facts.get(User, command.caller)
     if user is None or user.customer_id is None:
         return refuse(Reason.NOT_A_CUSTOMER)
-    if not command.name:
-        return refuse(Reason.INVALID_VALUE, "Parameter 'deviceName' can't be empty!")
     device = facts.device_named(user.tenant, command.name)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -41,9 +39,7 @@ def claim(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
         return Decision(Refused(Reason.LOCKED_OUT, retry_after_ms=until - given.now_ms))
     windows = [window for window in facts.windows(device.id) if given.now_ms <= window.expires_at_ms]
     if any(hmac.compare_digest(window.key_hash, command.key.hardened) for window in windows):
-        return (
-            _owned(device, facts) if device.owner else _granted(device, user, user.customer_id, facts, given)
-        )
+        return _owned(device, facts) if device.owner else _granted(device, user, user.customer_id, facts, given)
     if device.owner and not windows:
         return _owned(device, facts)
     return _failed(device, user, windows, facts, given)
@@ -51,9 +47,7 @@ def claim(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
 
 def _granted(device: Device, user: User, customer_id: str, facts: Facts, given: Given) -> Decision:
     claimed = replace(device, owner=customer_id, claimed_at_ms=given.now_ms)
-    event = Event(
-        device.tenant, given.now_ms, "device_claimed", user.principal, device.id, device.name, customer_id
-    )
+    event = Event(device.tenant, given.now_ms, "device_claimed", user.principal, device.id, device.name, customer_id)
     forgotten = lockouts.forget(facts, user.principal, device.id)
     changes = (Put(claimed), *_spent(device, facts), *forgotten, Append(event))
     return Decision(Claimed(claimed), changes, tuple(_notices(claimed, given)))
@@ -65,17 +59,13 @@ def _owned(device: Device, facts: Facts) -> Decision:
 
 
 def _failed(device: Device, user: User, windows: list[ClaimWindow], facts: Facts, given: Given) -> Decision:
-    if windows:
-        reason = Reason.WRONG_KEY
-    else:
-        reason = Reason.WINDOW_EXPIRED if facts.windows(device.id) else Reason.NO_WINDOW
+    ended = Reason.WINDOW_EXPIRED if facts.windows(device.id) else Reason.NO_WINDOW
+    reason = Reason.WRONG_KEY if windows else ended
     counted = lockouts.count_failure(facts, given, user.principal, device.id)
     changes: list[Change] = [Put(replace(window, attempts=window.attempts + 1)) for window in windows]
     changes += counted.changes
     for name in ("claim_refused", "claim_locked_out")[: 1 + counted.locked]:
-        happened = Event(
-            device.tenant, given.now_ms, name, user.principal, device.id, device.name, reason.value
-        )
+        happened = Event(device.tenant, given.now_ms, name, user.principal, device.id, device.name, reason.value)
         changes.append(Append(happened))
     return Decision(Refused(reason), tuple(changes))
 
@@ -89,8 +79,6 @@ def _spent(device: Device, facts: Facts) -> tuple[Change, ...]:
 
 def release(command: ReleaseDevice, facts: Facts, given: Given) -> Decision:
     """The owning customer or a tenant admin gives a device back (TB lets anybody: we do not)."""
-    if not command.name:
-        return refuse(Reason.INVALID_VALUE, "Parameter 'deviceName' can't be empty!")
     device = facts.device_named(facts.tenant_of(command.caller), command.name)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -100,7 +88,7 @@ def release(command: ReleaseDevice, facts: Facts, given: Given) -> Decision:
     is_owner = user is not None and user.customer_id == device.owner
     if not is_owner and access.TENANT_ADMIN not in access.permissions(facts, command.caller):
         return refuse(Reason.NOT_THE_OWNER)
-    released = replace(device, owner=None, claimed_at_ms=None)
+    released = replace(device, owner=None, claimed_at_ms=None, released_at_ms=given.now_ms)
     event = Event(
         device.tenant, given.now_ms, "device_released", command.caller, device.id, device.name, device.owner
     )
@@ -111,7 +99,7 @@ def release(command: ReleaseDevice, facts: Facts, given: Given) -> Decision:
 
 def _allowed_again(device: Device, given: Given) -> Iterator[Put]:
     if not given.policy.allow_by_default:
-        yield Put(Attribute(device.id, CLAIMING_ALLOWED, "true", given.now_ms))
+        yield Put(Attribute(device.id, CLAIMING_ALLOWED, TRUE, given.now_ms))
 
 
 def _notices(device: Device, given: Given) -> Iterator[ClaimNotice]:

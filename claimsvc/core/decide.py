@@ -62,14 +62,19 @@ RULES: dict[type[Command], Rule] = {
 }
 
 
+def permitted(command: Command, facts: Facts) -> bool:
+    """Return whether the caller may ask this at all."""
+    rule = RULES[type(command)]
+    return not rule.permissions or bool(rule.permissions & permissions(facts, command.caller))
+
+
 def decide(command: Command, facts: Facts, given: Given) -> Decision:
     """Decide one command on the facts, and make its changes visible to the next one of the batch."""
-    rule = RULES[type(command)]
     if command.caller in LANELESS:
         return refuse(Reason.NOT_PERMITTED, "this login has no lane of its own")
-    if rule.permissions and not rule.permissions & permissions(facts, command.caller):
+    if not permitted(command, facts):
         return refuse(Reason.NOT_PERMITTED)
-    decision = rule.decide(command, facts, given)
+    decision = RULES[type(command)].decide(command, facts, given)
     for change in decision.changes:
         facts.apply(change)
     return decision

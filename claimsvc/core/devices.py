@@ -52,7 +52,7 @@ def create(command: CreateDevice, facts: Facts, given: Given) -> Decision:
     """Make a device with a login of its own; a taken name or login is refused, never taken over."""
     tenant = facts.tenant_of(command.caller)
     if facts.device_named(tenant, command.name):
-        return refuse(Reason.ALREADY_EXISTS, "Device with such name already exists!")
+        return refuse(Reason.ALREADY_EXISTS)
     device = Device(
         given.new_id(),
         tenant,
@@ -149,11 +149,7 @@ def set_attributes(command: SetAttributes, facts: Facts, given: Given) -> Decisi
     ]
     if window := command.server_window:
         changes.append(
-            Put(
-                ClaimWindow(
-                    device.id, WindowSource.SERVER, window.key.hardened, given.now_ms, window.expires_at_ms
-                )
-            )
+            Put(ClaimWindow(device.id, WindowSource.SERVER, window.key.hardened, given.now_ms, window.expires_at_ms))
         )
         changes.append(_event("claiming_data_set", device, command.caller, given))
     return Decision(Done(), tuple(changes))
@@ -187,7 +183,7 @@ def bind(command: BindDevices, facts: Facts, given: Given) -> Decision:
     if not gateway.is_gateway:
         return refuse(Reason.NOT_A_GATEWAY)
     changes: list[Change] = []
-    for name in command.names:
+    for name in dict.fromkeys(command.names):
         device = facts.device_named(tenant, name)
         if device is None:
             return refuse(Reason.NOT_FOUND, f"no device {name!r}")

@@ -16,6 +16,7 @@ from claimsvc.core.model import (
     Device,
     Group,
     Principal,
+    PrincipalKind,
     Row,
     User,
     WindowSource,
@@ -43,9 +44,12 @@ class Needs:
     attempts_at: set[tuple[str, str, str]] = field(default_factory=set)
     """(user, tenant, device name): whose failures count where."""
     windows: bool = False
+    claiming_allowed: bool = False
     attributes: bool = False
     credentials: bool = False
-    """Whether the devices of this batch are wanted with their windows, attributes, logins."""
+    """Whether this batch's devices are wanted with windows, that one attribute, all of them, logins."""
+    services: bool = False
+    """Whether every principal of the service's own is wanted."""
 
 
 class Facts:
@@ -82,6 +86,10 @@ class Facts:
         """Return the device that logs in as `principal`, or None."""
         device_id = self._by_principal.get(principal)
         return self.get(Device, device_id) if device_id else None
+
+    def services(self) -> list[Principal]:
+        """Return the loaded principals of the service's own."""
+        return [row for row in self._rows[Principal].values() if row.kind is PrincipalKind.SERVICE]
 
     def devices(self) -> list[Device]:
         """Return every device in memory."""

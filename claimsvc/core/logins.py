@@ -23,15 +23,13 @@ class Login:
     """False when the broker's logins are kept by somebody else: then the login must exist there."""
 
 
-def issue(
-    tenant: str, name: str, kind: PrincipalKind, secret: Secret, facts: Facts, given: Given
-) -> Login | Refused:
+def issue(tenant: str, name: str, kind: PrincipalKind, secret: Secret, facts: Facts, given: Given) -> Login | Refused:
     """Make the principal of `name` with its login, or say why that cannot be."""
     principal = principal_name(tenant, name, given.policy)
     if error := login_error(principal, given.policy):
         return Refused(Reason.INVALID_NAME, error)
     login = secret.hardened if secret.kind is SecretKind.ACCESS_TOKEN else principal
-    if facts.get(Principal, principal) or facts.get(Credential, login):
+    if principal in given.foreign_logins or facts.get(Principal, principal) or facts.get(Credential, login):
         return Refused(Reason.NAME_TAKEN)
     row = Put(Principal(principal, kind, tenant))
     if not given.policy.issue_logins:

@@ -10,6 +10,8 @@ from enum import StrEnum
 
 CLAIMING_ALLOWED = "claimingAllowed"
 """The SERVER_SCOPE attribute a device needs before it may open a window, unless all may (seed)."""
+TRUE = "true"
+"""The JSON text of that value."""
 CLAIMING_DATA = "claimingData"
 """The SERVER_SCOPE attribute that opens a server window (seed)."""
 
@@ -135,6 +137,7 @@ class Device:
     type: str = "default"
     label: str | None = None
     claimed_at_ms: int | None = None
+    released_at_ms: int | None = None
 
     @property
     def key(self) -> str:
@@ -166,6 +169,11 @@ class Attribute:
     name: str
     value: str
     updated_at_ms: int
+
+    @property
+    def is_true(self) -> bool:
+        """Whether this is the boolean; the text "true" is not (TB 2.2)."""
+        return self.value == TRUE
 
     @property
     def key(self) -> tuple[str, str]:

@@ -1,6 +1,6 @@
-"""Which names can be used, and how a name of ours becomes one topic level (design: identity).
+"""Which names can be used, and how a name becomes a principal (design: identity).
 
-Everything here keeps a stranger's text from becoming a topic, a password-file line or a broker disconnect.
+Everything here keeps a stranger's text from breaking out of the place a name has.
 """
 
 from __future__ import annotations
@@ -39,19 +39,12 @@ def _is_noncharacter(character: str) -> bool:
     return _NONCHARACTER_LOW <= code <= _NONCHARACTER_HIGH or code & 0xFFFE == 0xFFFE  # noqa: PLR2004 - Unicode 23.7
 
 
-def topic_error(topic: str) -> str | None:
-    """Return why a broker would refuse a publish on `topic`, or None."""
-    if not topic or "+" in topic or "#" in topic:
-        return "a topic to publish on is not empty and has no wildcard"
-    return name_error(topic)
-
-
 def login_error(name: str, policy: Policy) -> str | None:
     """Return why a login of this name cannot be issued, or None."""
     if error := name_error(name):
         return error
-    if name != name.strip():
-        return "a login cannot begin or end with a blank"
+    if not name.isprintable() or name != name.strip():
+        return "a login has no invisible characters and neither begins nor ends with a blank"
     if name in policy.reserved_names:
         return "the name is reserved"
     for character in policy.login_excludes:

@@ -16,20 +16,20 @@ HOUR_MS = 3_600_000
 class Policy:
     """The operator's choices that rules depend on. Durations are milliseconds."""
 
-    allow_by_default: bool = True
-    default_duration_ms: int = DAY_MS
-    max_duration_ms: int = DAY_MS
-    max_attempts: int = 5
-    lockout_ms: int = 900_000
-    max_failures_per_hour: int = 20
-    auto_create: bool = True
-    default_tenant: str = "default"
-    reserved_names: frozenset[str] = frozenset()
-    issue_logins: bool = True
+    allow_by_default: bool
+    default_duration_ms: int
+    max_duration_ms: int
+    max_attempts: int
+    lockout_ms: int
+    max_failures_per_hour: int
+    auto_create: bool
+    default_tenant: str
+    reserved_names: frozenset[str]
+    issue_logins: bool
     """Whether this service keeps the broker's logins (credentials.store other than none)."""
-    login_excludes: str = ""
+    login_excludes: str
     """Characters that the credential store cannot hold in a login."""
-    reissue_window_ms: int = 600_000
+    reissue_window_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +39,5 @@ class Given:
     policy: Policy
     now_ms: int
     new_id: Callable[[], str]
+    foreign_logins: frozenset[str] = frozenset()
+    """Logins the broker admits that are not ours; known where a batch may issue logins."""

@@ -29,6 +29,9 @@ from claimsvc.core.outcomes import (
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
 
+REDELIVERY_MS = 600_000
+"""How far back a release may lie for a redelivered message to be older than it."""
+
 
 def open_window(command: OpenWindow, facts: Facts, given: Given) -> Decision:
     """A device opens its own window; the newest replaces an older one (TB 2.2 has the bug this avoids)."""
@@ -39,9 +42,7 @@ def open_window(command: OpenWindow, facts: Facts, given: Given) -> Decision:
         if isinstance(first_word, Refused):
             return Decision(first_word)
         device, created = first_word
-    outcome, changes = _open(
-        device, command.key.hardened, command.duration_ms, command.received_at_ms, facts, given
-    )
+    outcome, changes = _open(device, command.key.hardened, command.duration_ms, command, facts, given)
     return Decision(outcome, (*created, *changes))
 
 
@@ -54,7 +55,7 @@ def open_windows(command: OpenWindows, facts: Facts, given: Given) -> Decision:
     changes: list[Change] = []
     for entry in command.entries:
         if isinstance(entry, WindowEntry):
-            outcome, entry_changes = _open_for(gateway, entry, command.received_at_ms, facts, given)
+            outcome, entry_changes = _open_for(gateway, entry, command, facts, given)
             outcomes.append((entry.name, outcome))
             changes.extend(entry_changes)
         else:
@@ -87,7 +88,7 @@ def _first_word(caller: str, facts: Facts, given: Given) -> tuple[Device, tuple[
 
 
 def _open_for(
-    gateway: Device, entry: WindowEntry, received_at_ms: int | None, facts: Facts, given: Given
+    gateway: Device, entry: WindowEntry, message: OpenWindows, facts: Facts, given: Given
 ) -> tuple[WindowOpened | Refused, tuple[Change, ...]]:
     device = facts.device_named(gateway.tenant, entry.name)
     created: tuple[Change, ...] = ()
@@ -98,7 +99,7 @@ def _open_for(
         created = _created(device, gateway.principal or gateway.name, given)
     elif device.gateway_id != gateway.id:
         return Refused(Reason.NOT_PERMITTED, "the gateway neither made this device nor was bound to it"), ()
-    outcome, changes = _open(device, entry.key.hardened, entry.duration_ms, received_at_ms, facts, given)
+    outcome, changes = _open(device, entry.key.hardened, entry.duration_ms, message, facts, given)
     return outcome, (*created, *changes)
 
 
@@ -111,7 +112,7 @@ def _open(
     device: Device,
     key_hash: str,
     duration_ms: int | None,
-    received_at_ms: int | None,
+    message: OpenWindow | OpenWindows,
     facts: Facts,
     given: Given,
 ) -> tuple[WindowOpened | Refused, tuple[Change, ...]]:
@@ -120,9 +121,12 @@ def _open(
         return Refused(Reason.ALREADY_CLAIMED), ()
     if not policy.allow_by_default and not _claiming_allowed(device, facts):
         return Refused(Reason.CLAIMING_NOT_ALLOWED), ()
+    if message.redelivered and (earlier := _handled_before(device, key_hash, facts, given)):
+        return earlier, ()
     wanted = duration_ms if duration_ms is not None and duration_ms > 0 else policy.default_duration_ms
     # The plugin's stamp says when the broker had the message; a forged one can only shorten the window.
-    opened_at_ms = min(given.now_ms, received_at_ms) if received_at_ms is not None else given.now_ms
+    received_at_ms = given.now_ms if message.received_at_ms is None else message.received_at_ms
+    opened_at_ms = min(given.now_ms, received_at_ms)
     expires_at_ms = opened_at_ms + min(wanted, policy.max_duration_ms)
     if expires_at_ms < given.now_ms:
         return Refused(Reason.WINDOW_EXPIRED, "the message waited longer than its window lasts"), ()
@@ -130,8 +134,21 @@ def _open(
     return WindowOpened(device.name, expires_at_ms), (Put(window),)
 
 
+def _handled_before(device: Device, key_hash: str, facts: Facts, given: Given) -> WindowOpened | Refused | None:
+    """Say what a message that was delivered before may have done, so that it does nothing twice.
+
+    The window it opened is neither opened nor prolonged again. A device released since must open a new one:
+    its earlier windows ended with the release.
+    """
+    window = facts.get(ClaimWindow, (device.id, WindowSource.DEVICE))
+    if window and window.key_hash == key_hash and given.now_ms <= window.expires_at_ms:
+        return WindowOpened(device.name, window.expires_at_ms)
+    released_at_ms = device.released_at_ms
+    if released_at_ms is not None and given.now_ms - released_at_ms < REDELIVERY_MS:
+        return Refused(Reason.WINDOW_EXPIRED, "the device was released since this message was sent first")
+    return None
+
+
 def _claiming_allowed(device: Device, facts: Facts) -> bool:
     attribute = facts.get(Attribute, (device.id, CLAIMING_ALLOWED))
-    return (
-        attribute is not None and attribute.value == "true"
-    )  # the text "true" in quotes does not count (TB 2.2)
+    return attribute is not None and attribute.is_true

@@ -1,7 +1,7 @@
 """Mosquitto's password file: our logins between two marks, everybody else's lines left alone (design 6).
 
 The store is the truth; the file is written from it whole, in one step, and the broker is told by SIGHUP. When
-`write` returns, a login of the store works as soon as the broker reads its next packet.
+`reload` returns, a login of the store works as soon as the broker reads its next packet.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from claimsvc.files import replace_file
 EXCLUDED_FROM_LOGINS = ":"
 """Separates login and hash in a line."""
 
-_NOBODY = "$".join(("", "7", "1", base64.b64encode(bytes(12)).decode(), base64.b64encode(bytes(64)).decode()))
+_NOBODY = f"$7$1${'A' * 16}${base64.b64encode(bytes(64)).decode()}"
 """A hash no password is known for."""
 _BEGIN, _END = f"claimsvc-begin:{_NOBODY}", f"claimsvc-end:{_NOBODY}"
 """What lies between is rewritten, what lies outside is left alone. Logins nobody can use, and no comments, since
@@ -33,12 +33,12 @@ class BrokerReloadError(Exception):
 
 
 class PasswordFileError(Exception):
-    """The file cannot be written: disk full, no permission."""
+    """The file cannot be read or written: disk full, no permission."""
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write did: how many logins the file has of ours, and which could not be written as a line."""
+    """What a write did: how many logins the file has of ours, and which of ours it cannot have."""
 
     logins: int
     left_out: tuple[str, ...]
@@ -54,49 +54,60 @@ class PasswordFile:
         self._reload_command = tuple(reload_command)
 
     async def write(self, logins: Iterable[tuple[str, str]]) -> Written:
-        """Bring the file to `logins` (login, $7$ hash) and tell the broker where that changed anything.
+        """Bring our block to `logins` (login, $7$ hash). A login that stands outside of it stays somebody else's.
 
-        Raises PasswordFileError, and BrokerReloadError after the file was written.
+        Raises PasswordFileError.
         """
-        lines = dict(logins)
-        left_out = tuple(login for login in lines if not fits(login))
-        kept = {login: secret_hash for login, secret_hash in lines.items() if fits(login)}
         try:
-            changed = await asyncio.to_thread(self._replace, kept)
+            return await asyncio.to_thread(self._write, dict(logins))
         except (OSError, UnicodeDecodeError) as error:
             raise PasswordFileError(f"cannot write {self._path}: {error}") from error
-        if changed:
-            await self._reload()
-        return Written(len(kept), left_out, changed)
 
-    def _replace(self, logins: dict[str, str]) -> bool:
-        before = self._path.read_text() if self._path.exists() else ""
-        foreign = [line for line in foreign_lines(before) if line.partition(":")[0] not in logins]
-        ours = [f"{login}:{secret_hash}" for login, secret_hash in logins.items()]
-        text = "\n".join([*foreign, _BEGIN, *ours, _END]) + "\n"
-        if text == before:
-            return False
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self._path, text, _FILE_MODE)
-        return True
+    def _write(self, logins: dict[str, str]) -> Written:
+        before = self._read()
+        foreign = foreign_lines(before)
+        taken = _names(foreign)
+        ours = {login: text for login, text in logins.items() if fits(login) and login not in taken}
+        lines = [*foreign, _BEGIN, *(f"{login}:{text}" for login, text in ours.items()), _END]
+        text = "\n".join(lines) + "\n"
+        if text != before:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self._path, text, _FILE_MODE)
+        left_out = tuple(login for login in logins if login not in ours)
+        return Written(len(ours), left_out, changed=text != before)
+
+    async def foreign(self) -> frozenset[str]:
+        """Return the logins outside our block. Raises PasswordFileError."""
+        try:
+            return _names(foreign_lines(await asyncio.to_thread(self._read)))
+        except (OSError, UnicodeDecodeError) as error:
+            raise PasswordFileError(f"cannot read {self._path}: {error}") from error
 
     def hash_of(self, login: str) -> str | None:
-        """Return the hash the file has for `login` now, or None."""
-        if not self._path.exists():
-            return None
-        for line in self._path.read_text().splitlines():
+        """Return the hash the file has for `login` now, or None. Raises OSError."""
+        for line in self._read().splitlines():
             name, _, secret_hash = line.partition(":")
             if name == login:
                 return secret_hash
         return None
 
-    async def _reload(self) -> None:
+    def _read(self) -> str:
+        return self._path.read_text() if self._path.exists() else ""
+
+    async def reload(self) -> None:
+        """Tell the broker to read the file. Raises BrokerReloadError; a broker that is down needs no telling."""
         if self._reload_command:
-            process = await asyncio.create_subprocess_exec(*self._reload_command)
-            if code := await process.wait():
-                raise BrokerReloadError(f"{self._reload_command[0]} ended with {code}")
+            await self._run()
         elif self._pid_file is not None:
             self._signal(self._pid_file)
+
+    async def _run(self) -> None:
+        try:
+            process = await asyncio.create_subprocess_exec(*self._reload_command)
+        except OSError as error:
+            raise BrokerReloadError(f"cannot run {self._reload_command[0]}: {error.strerror}") from error
+        if code := await process.wait():
+            raise BrokerReloadError(f"{self._reload_command[0]} ended with {code}")
 
     def _signal(self, pid_file: Path) -> None:
         try:
@@ -110,6 +121,10 @@ class PasswordFile:
             raise BrokerReloadError(f"cannot signal the broker of {pid_file}: {error}") from error
 
 
+def _names(lines: Iterable[str]) -> frozenset[str]:
+    return frozenset(line.partition(":")[0] for line in lines)
+
+
 def _is_mosquitto(pid: int) -> bool:
     """A process id is used again: never signal somebody else. Without /proc the file is believed."""
     name = Path(f"/proc/{pid}/comm")
@@ -120,13 +135,7 @@ def _is_mosquitto(pid: int) -> bool:
 
 def fits(login: str) -> bool:
     """Return whether `login` can stand in a line; nothing may begin a second one or a comment."""
-    return (
-        bool(login)
-        and login.isprintable()
-        and ":" not in login
-        and login == login.strip()
-        and login[0] != "#"
-    )
+    return bool(login) and login.isprintable() and ":" not in login and login == login.strip() and login[0] != "#"
 
 
 def foreign_lines(text: str) -> list[str]:

@@ -138,9 +138,7 @@ class NamesBody(RootModel[tuple[str, ...]]):
 def _create_user(call: Call) -> Command:
     body = parse(UserBody, call.body)
     secret = Secret(SecretKind.PASSWORD, body.password)
-    return CreateUser(
-        call.caller, body.username, body.customerId, body.groups, body.roles, secret, body.tenantId
-    )
+    return CreateUser(call.caller, body.username, body.customerId, body.groups, body.roles, secret, body.tenantId)
 
 
 def _update_user(call: Call) -> Command:
@@ -190,8 +188,8 @@ def _list(kind: type[Any]) -> Callable[[Call], Command]:
         if kind is not Event:
             return ListItems(call.caller, kind, limit, after)
         if after is not None:
-            number(call.query, "after", 0, 0)
-        since = number(call.query, "since", 0, 2**53)
+            number(call.query, "after", 0, 2**53)
+        since = number(call.query, "since", 0, 2**53) if "since" in call.query else None
         return ListItems(call.caller, kind, limit, after, call.query.get("device"), since)
 
     return decode
@@ -237,17 +235,18 @@ def encode_page(path: str, member: str) -> EncodeAnswer:
         if not isinstance(outcome, Page):
             return refuse(outcome, now_ms)
         body: dict[str, object] = {member: [item_json(item) for item in outcome.items]}
+        body["self"] = _page_path(path, outcome.listing, outcome.listing.after)
         if outcome.next_after is not None:
-            body["next"] = f"{path}?{_continued(outcome.listing, outcome.next_after)}"
+            body["next"] = _page_path(path, outcome.listing, outcome.next_after)
         return Answer(200, body)
 
     return encode_listing
 
 
-def _continued(listing: Listing, after: str) -> str:
+def _page_path(path: str, listing: Listing, after: str | None) -> str:
     query = {"after": after, "limit": listing.limit, "device": listing.device, "since": listing.since_ms}
     given = ((name, value) for name, value in query.items() if value is not None)
-    return "&".join(f"{name}={quote(str(value), safe='')}" for name, value in given)
+    return f"{path}?" + "&".join(f"{name}={quote(str(value), safe='')}" for name, value in given)
 
 
 def item_json(item: object) -> dict[str, object]:

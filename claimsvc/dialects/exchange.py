@@ -10,10 +10,13 @@ from dataclasses import dataclass
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.model import Event
-from claimsvc.core.names import topic_error
+from claimsvc.core.names import name_error
 from claimsvc.core.outcomes import ClaimNotice, Outcome, Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.wire import Inbound, Outbound
+
+DEEPEST_ANSWER = 20
+"""Levels of a topic a client may choose for its answer; Mosquitto cuts off whoever publishes on 200."""
 
 Encode = Callable[[Outcome, int], bytes]
 """Turns an outcome, at a time in epoch milliseconds, into the bytes of its answer."""
@@ -49,6 +52,7 @@ class Arrival:
     tail: str
     payload: bytes
     received_at_ms: int | None
+    redelivered: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,12 @@ class Request:
         return Outbound(self.answer_topic, payload, correlation=self.inbound.correlation)
 
 
+def _can_be_published(topic: str) -> bool:
+    """Whether no broker cuts us off for it: no wildcard, no odd character, not too long, not too deep."""
+    wild = "+" in topic or "#" in topic
+    return not wild and name_error(topic) is None and topic.count("/") <= DEEPEST_ANSWER
+
+
 class Dialects:
     """All endpoints below one root. Decoding never raises: what cannot be understood is a refusal."""
 
@@ -141,9 +151,11 @@ class Dialects:
         endpoint = self._exact.get(tail) or self._prefixed_endpoint(tail)
         if endpoint is None:
             return None
-        reading = endpoint.read(Arrival(principal, tail, inbound.payload, inbound.received_at_ms))
+        reading = endpoint.read(
+            Arrival(principal, tail, inbound.payload, inbound.received_at_ms, inbound.redelivered)
+        )
         default, asked = prefix + reading.answer_tail, inbound.response_topic
-        own = asked is not None and asked.startswith(f"{prefix}response/") and not topic_error(asked)
+        own = asked is not None and asked.startswith(f"{prefix}response/") and _can_be_published(asked)
         answer_topic = asked if asked is not None and own else default
         ignored = asked is not None and asked != answer_topic
         return Request(

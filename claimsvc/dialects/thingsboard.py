@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -20,7 +19,8 @@ from claimsvc.core.outcomes import (
     WindowsOpened,
 )
 from claimsvc.core.reasons import Reason
-from claimsvc.core.secrets import Secret, claim_key
+from claimsvc.dialects import claim_keys
+from claimsvc.dialects.claim_keys import KeyValue
 from claimsvc.dialects.exchange import Arrival, Encode, Endpoint, Limits, Reading, Rejected, malformed
 
 DIALECT = "thingsboard"
@@ -38,7 +38,7 @@ _MAX_INFLIGHT = 100  # ThingsBoard's own value; clients read it and wait at it
 _UNLIMITED = {"messages": "", "telemetryMessages": "", "telemetryDataPoints": ""}
 
 _EXPECTED = {
-    "secretKey": "secretKey: a text, number or boolean is expected",
+    "secretKey": claim_keys.EXPECTED,
     "durationMs": "durationMs: a whole number of milliseconds is expected",
 }
 
@@ -46,9 +46,9 @@ _EXPECTED = {
 class ClaimBody(BaseModel):
     """What a device says of its window; both fields optional, null is absent (TB 1.2)."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    secretKey: str | bool | int | float | None = None
+    secretKey: KeyValue = None
     durationMs: int | str | None = None
 
 
@@ -115,8 +115,11 @@ def _decode_claim(arrival: Arrival) -> OpenWindow:
         body = _CLAIM.validate_json(payload)
     except ValidationError as error:
         raise _malformed_claim(error) from None
-    key = _key(body, lambda: _with_number_texts(payload))
-    return OpenWindow(arrival.caller, key, _duration_ms(body), arrival.received_at_ms)
+    texts = claim_keys.number_texts(payload)
+    key = claim_keys.key_of(body.secretKey, lambda: texts()["secretKey"])
+    return OpenWindow(
+        arrival.caller, key, _duration_ms(body), arrival.received_at_ms, redelivered=arrival.redelivered
+    )
 
 
 def _decode_gateway(arrival: Arrival, most: int) -> OpenWindows:
@@ -131,14 +134,15 @@ def _decode_gateway(arrival: Arrival, most: int) -> OpenWindows:
         raise malformed("the message names no device")
     if len(entries) > most:
         raise Rejected(Reason.TOO_LARGE, f"at most {most} devices in a message")
-    decoded = tuple(_decode_entry(name, value, payload) for name, value in entries.items())
-    return OpenWindows(arrival.caller, decoded, arrival.received_at_ms)
+    texts = claim_keys.number_texts(payload)
+    decoded = tuple(_decode_entry(name, value, texts) for name, value in entries.items())
+    return OpenWindows(arrival.caller, decoded, arrival.received_at_ms, redelivered=arrival.redelivered)
 
 
-def _decode_entry(name: str, value: object, payload: bytes) -> WindowEntry | tuple[str, Refused]:
+def _decode_entry(name: str, value: object, texts: Callable[[], Any]) -> WindowEntry | tuple[str, Refused]:
     try:
         body = _CLAIM.validate_python(value)
-        key = _key(body, lambda: _with_number_texts(payload)[name])
+        key = claim_keys.key_of(body.secretKey, lambda: texts()[name]["secretKey"])
         return WindowEntry(name, key, _duration_ms(body))
     except ValidationError as error:
         return name, _malformed_claim(error).refused
@@ -151,25 +155,6 @@ def _malformed_claim(error: ValidationError) -> Rejected:
     if location and location[0] in _EXPECTED:
         return malformed(_EXPECTED[str(location[0])])
     return malformed("a JSON object is expected")
-
-
-def _key(body: ClaimBody, raw: Callable[[], Mapping[str, Any]]) -> Secret:
-    """Numbers and booleans become the text they were written as, so that device and customer agree."""
-    if body.secretKey is None:
-        return claim_key("")
-    if isinstance(body.secretKey, str):
-        return claim_key(body.secretKey)
-    if isinstance(body.secretKey, bool):
-        return claim_key("true" if body.secretKey else "false")
-    return claim_key(raw()["secretKey"])
-
-
-def _with_number_texts(payload: bytes) -> dict[str, Any]:
-    def refuse(_constant: str) -> None:
-        raise malformed(_EXPECTED["secretKey"])
-
-    parsed: dict[str, Any] = json.loads(payload, parse_float=str, parse_int=str, parse_constant=refuse)
-    return parsed
 
 
 def _duration_ms(body: ClaimBody) -> int | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.claiming import ClaimDevice, ReleaseDevice
@@ -37,7 +37,8 @@ from claimsvc.core.outcomes import (
 )
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind, claim_key
-from claimsvc.dialects.exchange import malformed
+from claimsvc.dialects.claim_keys import KeyValue, key_of, number_texts
+from claimsvc.dialects.exchange import Rejected, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, parse
 
 NOBODY = "13814000-1dd2-11b2-8080-808080808080"
@@ -73,6 +74,15 @@ STATUSES: dict[Reason, tuple[int, int]] = {
     Reason.INTERNAL: (500, 2),
 }
 
+TEXTS: dict[Reason, str] = {
+    # ThingsBoard's own sentences; elsewhere its clients show ours.
+    Reason.NOT_PERMITTED: "You don't have permission to perform this operation!",
+    Reason.NOT_A_CUSTOMER: "You don't have permission to perform this operation!",
+    Reason.NOT_THE_OWNER: "You don't have permission to perform this operation!",
+    Reason.NOT_FOUND: "Requested item wasn't found!",
+    Reason.ALREADY_EXISTS: "Device with such name already exists!",
+}
+
 CLAIM_WORDS: dict[Reason, str] = {
     # The whole answer to a claim that was understood and refused; the exact cause is in the log (TB 3.1).
     Reason.NO_WINDOW: "FAILURE",
@@ -88,9 +98,9 @@ CLAIM_WORDS: dict[Reason, str] = {
 class ClaimRequest(BaseModel):
     """The key a customer presents; null, missing or no body at all is the empty key."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    secretKey: str | bool | int | float | None = None
+    secretKey: KeyValue = None
 
 
 class AdditionalInfo(BaseModel):
@@ -128,13 +138,21 @@ class ClaimingData(BaseModel):
 
 
 def _claim(call: Call) -> Command:
-    body = parse(ClaimRequest, call.body, empty=b"{}")
-    key = body.secretKey
-    if isinstance(key, bool):
-        key = "true" if key else "false"
-    elif key is not None and not isinstance(key, str):
-        key = json.loads(call.body, parse_float=str, parse_int=str)["secretKey"]
-    return ClaimDevice(call.caller, call.variables["deviceName"], claim_key(str(key or "")))
+    given = b"{}" if call.body.strip() == b"null" else call.body
+    body = parse(ClaimRequest, given, empty=b"{}")
+    texts = number_texts(given)
+    return ClaimDevice(call.caller, _device_name(call), key_of(body.secretKey, lambda: texts()["secretKey"]))
+
+
+def _release(call: Call) -> Command:
+    return ReleaseDevice(call.caller, _device_name(call))
+
+
+def _device_name(call: Call) -> str:
+    name = call.variables["deviceName"]
+    if not name.strip():
+        raise Rejected(Reason.INVALID_VALUE, "Parameter 'deviceName' can't be empty!")
+    return name
 
 
 def _create_device(call: Call) -> Command:
@@ -156,22 +174,27 @@ def _find_device(call: Call) -> Command:
 
 
 def _set_attributes(call: Call) -> Command:
-    body = parse(_Object, call.body)
-    attributes = dict(body.model_extra or {})
+    try:
+        attributes = from_json(call.body, allow_inf_nan=False)
+    except ValueError:
+        raise malformed("the body is no JSON") from None
+    if not isinstance(attributes, dict):
+        raise malformed("an object is expected, with a member per attribute")
     window = _server_window(attributes.pop(CLAIMING_DATA)) if CLAIMING_DATA in attributes else None
     for name, value in attributes.items():
         if error := name_error(name):
             raise malformed(f"an attribute: {error}")
         if value is None:
             raise malformed(f"{name}: null is no value")
-    texts = tuple((name, to_json(value).decode()) for name, value in attributes.items())
+    texts = tuple((name, _json_text(name, value)) for name, value in attributes.items())
     return SetAttributes(call.caller, call.variables["deviceId"], texts, window)
 
 
-class _Object(BaseModel):
-    """Any JSON object."""
-
-    model_config = ConfigDict(extra="allow")
+def _json_text(name: str, value: object) -> str:
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:
+        raise malformed(f"{name}: the number is too large") from None
 
 
 def _server_window(value: Any) -> ServerWindow:
@@ -209,7 +232,7 @@ def refuse(outcome: Outcome, now_ms: int) -> Answer:
     status, code = STATUSES[outcome.reason]
     body: dict[str, object] = {
         "status": status,
-        "message": outcome.message,
+        "message": TEXTS.get(outcome.reason, outcome.detail or outcome.message),
         "errorCode": code,
         "timestamp": now_ms,
         "error": outcome.reason.value,
@@ -312,7 +335,7 @@ SECTION = Section(
         Route(
             "DELETE",
             _CLAIM,
-            lambda call: ReleaseDevice(call.caller, call.variables["deviceName"]),
+            _release,
             encode,
             "ReleaseDevice",
         ),

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.model import Customer, Device, Event, Group, Role, Row, Tenant, User
+from claimsvc.core.model import CLAIMING_ALLOWED, Customer, Device, Event, Group, Role, Row, Tenant, User
 from claimsvc.core.outcomes import Append, Change, Listing, Page, Put, Remove
 from claimsvc.core.policy import DAY_MS, Policy
 from claimsvc.store import rows
@@ -96,10 +96,16 @@ class Repository:
         await self._fetch("devices_by_name", list(needs.device_names), rows.device, facts)
         await self._fetch("devices_by_id", list(needs.device_ids), rows.device, facts)
         await self._fetch("credentials_by_login", list(needs.logins), rows.credential, facts)
+        if needs.services:
+            for values in await self._select("services"):
+                facts.put(rows.principal(values))
         devices = facts.devices()
         ids = [device.id for device in devices]
         if needs.windows:
             await self._fetch("windows", ids, rows.window, facts)
+        if needs.claiming_allowed:
+            pairs = [(device_id, CLAIMING_ALLOWED) for device_id in ids]
+            await self._fetch("attributes_named", pairs, rows.attribute, facts)
         if needs.attributes:
             await self._fetch("attributes", ids, rows.attribute, facts)
         if needs.credentials:
@@ -108,8 +114,8 @@ class Repository:
         users = {user for user, _tenant, _name in needs.attempts_at}
         await self._fetch("failures", list(users), rows.failures, facts)
         targets = [(user, facts.device_named(tenant, name)) for user, tenant, name in needs.attempts_at]
-        pairs = [(user, device.id) for user, device in targets if device]
-        await self._fetch("attempts", pairs, rows.attempts, facts)
+        tries = [(user, device.id) for user, device in targets if device]
+        await self._fetch("attempts", tries, rows.attempts, facts)
 
     async def _customers(self, ids: set[str], facts: Facts) -> None:
         if not ids:
@@ -119,9 +125,7 @@ class Repository:
             if values[4]:
                 facts.mark_in_use(values[0])
 
-    async def _fetch(
-        self, query: str, keys: Sequence[object], make: Callable[[Any], Any], facts: Facts
-    ) -> list[Any]:
+    async def _fetch(self, query: str, keys: Sequence[object], make: Callable[[Any], Any], facts: Facts) -> list[Any]:
         if not keys:
             return []
         found = [make(values) for values in await self._select(query, keys=keys)]
@@ -137,18 +141,20 @@ class Repository:
         """Return a page, from the reader connection: what is committed. Raises StoreError."""
         query, make, column = _LISTINGS[listing.kind]
         newest_first = listing.kind is Event
+        after = int(listing.after or _LAST) if newest_first else listing.after or ""
         parameters: dict[str, object] = {
             "tenant": listing.tenant,
-            "after": listing.after or (_LAST if newest_first else ""),
+            "after": after,
             "limit": listing.limit + 1,
         }
-        if newest_first:
-            parameters |= {"after": int(str(parameters["after"])), "since": listing.since_ms or 0}
         if listing.device is not None:
             query = "list_device_events"
             parameters["device"] = listing.device
         with store_errors():
             found = list(await self._reader.execute_fetchall(self._queries[query], parameters))
+        if listing.since_ms is not None:
+            # Newest first, so the rest is older still: the query need not search for where time stands.
+            found = [values for values in found if values[1] >= listing.since_ms]
         more = len(found) > listing.limit
         shown = found[: listing.limit]
         items = tuple(make(values) for values in shown)
@@ -221,9 +227,7 @@ class Repository:
     async def put_service_value(self, name: str, value: str) -> None:
         """Keep a value of the service's own. Raises StoreError."""
         with store_errors():
-            await self._writer.execute_fetchall(
-                self._queries["put_service_value"], {"name": name, "value": value}
-            )
+            await self._writer.execute_fetchall(self._queries["put_service_value"], {"name": name, "value": value})
 
     async def sweep(self, now_ms: int, events_before_ms: int) -> None:
         """Forget what is long over, a slice of each kind; no rule depends on when. Raises StoreError."""
@@ -237,14 +241,10 @@ class Repository:
             await run(self._queries["sweep_answered"], {**common, "now": now_ms})
             await run(self._queries["sweep_sealed"], {**common, "now": now_ms})
             await run(self._queries["sweep_events"], {**common, "before": events_before_ms})
-            ((until,),) = await self._writer.execute_fetchall(
-                self._queries["window_slice_end"], {**common, **after}
-            )
+            ((until,),) = await self._writer.execute_fetchall(self._queries["window_slice_end"], {**common, **after})
             if until is not None:
                 # A window stays readable for a day after its end: operators ask why a claim came too late.
-                await run(
-                    self._queries["sweep_windows"], {**after, "until": until, "before": now_ms - DAY_MS}
-                )
+                await run(self._queries["sweep_windows"], {**after, "until": until, "before": now_ms - DAY_MS})
         self._swept_device = until or ""
 
 

@@ -57,9 +57,21 @@ def user(values: Any) -> User:
 
 
 def device(values: Any) -> Device:
-    id_, tenant_id, name, login, created_at, owner, gateway_id, is_gateway, type_, label, claimed_at = values
+    id_, tenant_id, name, login, created_at, owner, gateway_id, is_gateway, *rest = values
+    type_, label, claimed_at, released_at = rest
     return Device(
-        id_, tenant_id, name, login, created_at, owner, gateway_id, bool(is_gateway), type_, label, claimed_at
+        id_,
+        tenant_id,
+        name,
+        login,
+        created_at,
+        owner,
+        gateway_id,
+        bool(is_gateway),
+        type_,
+        label,
+        claimed_at,
+        released_at,
     )
 
 
@@ -125,6 +137,7 @@ def _device_values(row: Device) -> Values:
         row.type,
         row.label,
         row.claimed_at_ms,
+        row.released_at_ms,
     ]
 
 

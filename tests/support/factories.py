@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import count
+from typing import TypeVar
 
+from claimsvc.core.commands.base import Command
+from claimsvc.core.commands.claiming import ClaimDevice, OpenWindow, ReleaseDevice
+from claimsvc.core.decide import decide
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
+    CLAIMING_ALLOWED,
+    Attribute,
+    ClaimAttempts,
     ClaimWindow,
+    Credential,
+    CredentialKind,
     Customer,
     Device,
     Principal,
@@ -16,12 +26,18 @@ from claimsvc.core.model import (
     User,
     WindowSource,
 )
-from claimsvc.core.policy import MANAGEMENT_TENANT, Given, Policy
+from claimsvc.core.outcomes import Append, Change, Decision, Outcome, Put, Refused, Remove
+from claimsvc.core.policy import DAY_MS, MANAGEMENT_TENANT, Given, Policy
+from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.wire import Inbound, Receipt
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
+DAY = DAY_MS
 SERVICE = "claimsvc"
+
+R = TypeVar("R", bound=Row)
 
 
 def hashed(text: str) -> str:
@@ -53,9 +69,21 @@ def token(text: str = "token-1") -> Secret:
 def given(now_ms: int = NOW, **policy: object) -> Given:
     """Return a batch's arguments; ids are id-1, id-2, ..."""
     numbers = count(1)
-    reserved = frozenset({SERVICE, "bootstrap", "provision"})
-    choices = {"reserved_names": reserved, **policy}
-    return Given(Policy(**choices), now_ms, lambda: f"id-{next(numbers)}")  # type: ignore[arg-type]
+    choices: dict[str, object] = {
+        "allow_by_default": True,
+        "default_duration_ms": 24 * 60 * MINUTE,
+        "max_duration_ms": 24 * 60 * MINUTE,
+        "max_attempts": 5,
+        "lockout_ms": 15 * MINUTE,
+        "max_failures_per_hour": 20,
+        "auto_create": True,
+        "default_tenant": "default",
+        "reserved_names": frozenset({SERVICE, "bootstrap", "provision"}),
+        "issue_logins": True,
+        "login_excludes": "",
+        "reissue_window_ms": 10 * MINUTE,
+    }
+    return Given(Policy(**(choices | policy)), now_ms, lambda: f"id-{next(numbers)}")  # type: ignore[arg-type]
 
 
 def device(name: str = "Thermostat", **fields: object) -> Device:
@@ -110,6 +138,94 @@ def window(of: Device, text: str = "value", **fields: object) -> ClaimWindow:
         "expires_at_ms": NOW + MINUTE,
     }
     return ClaimWindow(**(values | fields))  # type: ignore[arg-type]
+
+
+def server_window(of: Device, text: str = "server", **fields: object) -> ClaimWindow:
+    """Return the window of a `claimingData` attribute, of a minute."""
+    return window(of, text, **({"source": WindowSource.SERVER} | fields))
+
+
+def allowed(of: Device, value: str = "true") -> Attribute:
+    """Return the device's `claimingAllowed` attribute; `value` is JSON text."""
+    return Attribute(of.id, CLAIMING_ALLOWED, value, NOW)
+
+
+def attempts(of: Device, by: str = "alice", **fields: object) -> ClaimAttempts:
+    """Return one failure, just now, of a user at a device."""
+    values: dict[str, object] = {
+        "user": by,
+        "device_id": of.id,
+        "count": 1,
+        "lockouts": 0,
+        "locked_until_ms": 0,
+        "last_failed_at_ms": NOW,
+    }
+    return ClaimAttempts(**(values | fields))  # type: ignore[arg-type]
+
+
+def credential(login: str, **fields: object) -> Credential:
+    """Return a password login issued just now, whose password may still be given again."""
+    values: dict[str, object] = {
+        "login": login,
+        "principal": login,
+        "kind": CredentialKind.PASSWORD,
+        "secret_hash": f"$7$2$salt${hashed(login)}",
+        "sealed": f"sealed({login})",
+        "sealed_until_ms": NOW + 10 * MINUTE,
+        "created_at_ms": NOW,
+    }
+    return Credential(**(values | fields))  # type: ignore[arg-type]
+
+
+def open_window(caller: str = "Thermostat", text: str = "value", **fields: object) -> OpenWindow:
+    """Return a device's claim message of a minute that did not wait anywhere."""
+    values: dict[str, object] = {"duration_ms": MINUTE, "received_at_ms": None, "redelivered": False} | fields
+    return OpenWindow(caller, key(text), **values)  # type: ignore[arg-type]
+
+
+def claim_device(name: str = "Thermostat", text: str = "value", *, by: str = "alice") -> ClaimDevice:
+    """Return a user's claim."""
+    return ClaimDevice(by, name, key(text))
+
+
+def release_device(name: str = "Thermostat", *, by: str = "alice") -> ReleaseDevice:
+    """Return a user's release."""
+    return ReleaseDevice(by, name)
+
+
+def result(decision: Decision) -> Reason | type[Outcome]:
+    """Return why a decision refused, or the kind of its outcome."""
+    return decision.outcome.reason if isinstance(decision.outcome, Refused) else type(decision.outcome)
+
+
+def refused(reason: Reason, known: Facts, command: Command, at: Given | None = None) -> Refused:
+    """Decide a command that must be refused for this reason, and return the refusal."""
+    outcome = decide(command, known, at or given()).outcome
+    assert isinstance(outcome, Refused), outcome
+    assert reason is outcome.reason
+    return outcome
+
+
+def events(changes: Iterable[Change]) -> list[str]:
+    """Return the names of the audit events among changes."""
+    return [change.event.event for change in changes if isinstance(change, Append)]
+
+
+def written(changes: Iterable[Change], kind: type[R]) -> list[R]:
+    """Return the rows of a kind that changes write."""
+    return [change.row for change in changes if isinstance(change, Put) and isinstance(change.row, kind)]
+
+
+def removed(changes: Iterable[Change]) -> list[tuple[type[Row], str | tuple[str, str]]]:
+    """Return the kinds and keys of what changes take away."""
+    return [(change.kind, change.key) for change in changes if isinstance(change, Remove)]
+
+
+def inbound(tail: str, payload: bytes | str = b"", *, caller: str = "alice", **fields: object) -> Inbound:
+    """Return a message in a caller's lane."""
+    content = payload.encode() if isinstance(payload, str) else payload
+    topic = f"claimsvc/u/{caller}/{tail}"
+    return Inbound(topic, content, Receipt(1, 1, 1), 0.0, **fields)  # type: ignore[arg-type]
 
 
 def facts(*rows: Row) -> Facts:

@@ -18,6 +18,7 @@ class Establish(Command):
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         needs.tenants.update((policy.default_tenant, MANAGEMENT_TENANT))
+        needs.services = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ class DeleteCustomer(ReadCustomer):
 
 
 @dataclass(frozen=True, slots=True)
-class _OnUser(Command):
+class OnUser(Command):
+    """A command about a user of the caller's tenant, by username."""
+
     username: str
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
@@ -58,7 +61,7 @@ class _OnUser(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class CreateUser(_OnUser):
+class CreateUser(OnUser):
     """Make a user with a login; `tenant` only from the management tenant."""
 
     customer_id: str | None
@@ -80,19 +83,19 @@ class CreateUser(_OnUser):
         return principal_name(self.tenant_meant(facts), self.username, policy)
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        _OnUser.needs(self, needs, facts, policy)
+        OnUser.needs(self, needs, facts, policy)
         tenant = self.tenant_meant(facts)
         needs.tenants.add(tenant)
         _membership_needs(needs, tenant, self.customer_id, self.groups, self.roles)
 
 
 @dataclass(frozen=True, slots=True)
-class ReadUser(_OnUser):
+class ReadUser(OnUser):
     """Read a user."""
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateUser(_OnUser):
+class UpdateUser(OnUser):
     """Change a user's customer ("": none), groups, roles or password; what is None stays."""
 
     customer_id: str | None
@@ -105,13 +108,13 @@ class UpdateUser(_OnUser):
         return (self.secret,) if self.secret else ()
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        _OnUser.needs(self, needs, facts, policy)
+        OnUser.needs(self, needs, facts, policy)
         tenant = facts.tenant_of(self.caller)
         _membership_needs(needs, tenant, self.customer_id, self.groups or (), self.roles or ())
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteUser(_OnUser):
+class DeleteUser(OnUser):
     """Remove a user; the login ends."""
 
 

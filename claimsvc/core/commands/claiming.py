@@ -18,6 +18,7 @@ class OpenWindow(Command):
     key: Secret
     duration_ms: int | None
     received_at_ms: int | None
+    redelivered: bool
 
     @property
     def device(self) -> str | None:
@@ -30,8 +31,8 @@ class OpenWindow(Command):
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         if facts.device_of(self.caller) is None:
             needs.device_names.add((facts.tenant_of(self.caller), self.caller))
-        if not policy.allow_by_default:
-            needs.attributes = True
+        needs.claiming_allowed |= not policy.allow_by_default
+        needs.windows |= self.redelivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class OpenWindows(Command):
 
     entries: tuple[WindowEntry | tuple[str, Refused], ...]
     received_at_ms: int | None
+    redelivered: bool
 
     @property
     def device(self) -> str | None:
@@ -60,11 +62,9 @@ class OpenWindows(Command):
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         tenant = facts.tenant_of(self.caller)
-        needs.device_names.update(
-            (tenant, entry.name) for entry in self.entries if isinstance(entry, WindowEntry)
-        )
-        if not policy.allow_by_default:
-            needs.attributes = True
+        needs.device_names.update((tenant, entry.name) for entry in self.entries if isinstance(entry, WindowEntry))
+        needs.claiming_allowed |= not policy.allow_by_default
+        needs.windows |= self.redelivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class ClaimDevice(OnNamedDevice):
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnNamedDevice.needs(self, needs, facts, policy)
         needs.attempts_at.add((self.caller, facts.tenant_of(self.caller), self.name))
-        needs.windows = needs.attributes = True
+        needs.windows = needs.claiming_allowed = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +94,4 @@ class ReleaseDevice(OnNamedDevice):
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnNamedDevice.needs(self, needs, facts, policy)
-        needs.windows = needs.attributes = True
+        needs.windows = needs.claiming_allowed = True

@@ -8,7 +8,7 @@ from claimsvc.core.commands.base import Command, OnNamedDevice
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.names import principal_name
 from claimsvc.core.policy import Policy
-from claimsvc.core.secrets import Secret
+from claimsvc.core.secrets import Secret, SecretKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,11 +151,9 @@ class BindDevices(Command):
         needs.device_names.update((tenant, name) for name in self.names)
 
 
-def _new_device_needs(
-    caller: str, name: str, secret: Secret, needs: Needs, facts: Facts, policy: Policy
-) -> None:
+def _new_device_needs(caller: str, name: str, secret: Secret, needs: Needs, facts: Facts, policy: Policy) -> None:
     tenant = facts.tenant_of(caller)
     principal = principal_name(tenant, name, policy)
     needs.device_names.add((tenant, name))
     needs.principals.add(principal)
-    needs.logins.update((principal, secret.hardened))
+    needs.logins.add(secret.hardened if secret.kind is SecretKind.ACCESS_TOKEN else principal)

@@ -19,6 +19,8 @@ CREATE TABLE principal (
   tenant_id TEXT NOT NULL REFERENCES tenant (id)
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX principal_service ON principal (name) WHERE kind = 'service';
+
 CREATE TABLE customer (
   id TEXT PRIMARY KEY,
   tenant_id TEXT NOT NULL REFERENCES tenant (id),
@@ -92,6 +94,7 @@ CREATE TABLE device (
   label TEXT,
   created_at INTEGER NOT NULL,
   claimed_at INTEGER,
+  released_at INTEGER,
   UNIQUE (tenant_id, name)
 ) STRICT, WITHOUT ROWID;
 
@@ -162,6 +165,7 @@ CREATE TABLE event (
   detail TEXT
 ) STRICT;
 
+CREATE INDEX event_tenant ON event (tenant_id, number);
 CREATE INDEX event_device ON event (tenant_id, device, number) WHERE device IS NOT NULL;
 
 -- Rows arrive and expire in order of their number; the sweep walks it.

@@ -1,0 +1,203 @@
+"""One lasting session over changing connections.
+
+Rules it keeps:
+- A request is acknowledged after its answer was written to the same connection; neither is awaited. The
+  broker reads in order, so an acknowledged request is an answered one.
+- An acknowledgement belongs to the connection that delivered. After a reconnect everything older is void: the
+  broker delivers it again.
+- What waits here is bounded: in number by Receive Maximum, in bytes by not reading on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from claimsvc.broker.client import (
+    LARGEST_PACKET,
+    Client,
+    ConnectOptions,
+    SilentlyClosedError,
+    TakenOverError,
+)
+from claimsvc.wire import Inbound, Outbound
+
+PAUSE_BYTES = 16 * 1024 * 1024
+"""Above this much waiting payload nothing more is read from the connection."""
+BATCH_BYTES = 1024 * 1024
+"""A batch is full at this much payload, so that one gateway's thousands do not hold everybody up."""
+STABLE_S = 30.0
+"""A connection that stood this long starts the backoff afresh."""
+
+
+class Report(Protocol):
+    """Where the session tells what happens to it: a log level, an event's name, its fields."""
+
+    def __call__(self, level: str, event: str, **fields: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionOptions:
+    """How to connect, what to subscribe to, and what to say on arrival; the will says the opposite."""
+
+    connect: ConnectOptions
+    filters: Sequence[str]
+    online: Outbound
+    reconnect_max_s: float
+
+
+class Session:
+    """`run` keeps it connected; `receive`, `answer` and `abandon` are for one reader."""
+
+    def __init__(self, options: SessionOptions, report: Report) -> None:
+        self._options = options
+        self._report = report
+        self._inbox: deque[Inbound] = deque()
+        self._inbox_bytes = 0
+        self._arrived = asyncio.Event()
+        self._client: Client | None = None
+        self._connections = 0
+        self._closing = False
+        self._discarded = 0
+
+    # --- for the reader
+
+    async def receive(self, limit: int, patience_s: float) -> list[Inbound]:
+        """Return what has arrived, at most `limit`; nothing after `patience_s` without a message."""
+        if not self._inbox:
+            self._arrived.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience_s):
+                    await self._arrived.wait()
+        if self._discarded:
+            self._report("warning", "qos0_discarded", messages=self._discarded)
+            self._discarded = 0
+        batch: list[Inbound] = []
+        size = 0
+        while self._inbox and len(batch) < limit and size < BATCH_BYTES:
+            inbound = self._inbox.popleft()
+            size += len(inbound.payload)
+            batch.append(inbound)
+        self._inbox_bytes -= size
+        if self._client is not None and self._inbox_bytes < PAUSE_BYTES:
+            self._client.resume()
+        return batch
+
+    def answer(self, inbound: Inbound, outbounds: Sequence[Outbound]) -> bool:
+        """Publish the answers to a request, then acknowledge it.
+
+        Returns False where its connection is gone: then the request comes again.
+        """
+        client = self._client
+        if client is None or client.number != inbound.receipt.connection:
+            return False
+        for outbound in outbounds:
+            if not client.fits(outbound):
+                self._report("error", "answer_too_large", topic=outbound.topic, bytes=len(outbound.payload))
+            elif not client.send(outbound):
+                self._client = None  # an answer is missing, so nothing more may be acknowledged here
+                return False
+        if inbound.receipt.qos:
+            client.acknowledge(inbound.receipt.packet_id)
+        return True
+
+    @property
+    def largest_packet(self) -> int:
+        """Bytes of the largest message the broker takes."""
+        return self._client.largest_packet if self._client else LARGEST_PACKET
+
+    def abandon(self, why: str) -> None:
+        """Drop the connection so that everything unacknowledged is delivered again."""
+        self._clear_inbox()
+        if self._client is not None:
+            self._client.lose(why)
+
+    def stop_reading(self) -> None:
+        """Take no further requests: they stay with the broker for the next start."""
+        self._closing = True
+        self._clear_inbox()
+        self._arrived.set()
+
+    # --- the connection
+
+    async def run(self) -> None:
+        """Keep the session connected until it is closed, with capped exponential backoff and jitter."""
+        failures = 0
+        silently_closed = False
+        while not self._closing:
+            began = time.monotonic()
+            try:
+                async with self._connect(expected=not silently_closed) as client:
+                    await client.ended()
+            except Exception as error:  # noqa: BLE001 - whatever it was, the answer is a new connection
+                if time.monotonic() - began > STABLE_S:
+                    failures = 0
+                delay = _backoff(failures, self._options.reconnect_max_s)
+                failures += 1
+                silently_closed = isinstance(error, SilentlyClosedError)
+                level, event = _LOST.get(type(error), ("warning", "broker_lost"))
+                text = str(error) or type(error).__name__
+                self._report(level, event, error=text, retry_in_s=round(delay, 2))
+                await asyncio.sleep(delay)
+
+    @contextlib.asynccontextmanager
+    async def _connect(self, *, expected: bool) -> AsyncIterator[Client]:
+        """Connect. `expected` is False where the connection before was closed without a word."""
+        self._clear_inbox()
+        self._connections += 1
+        client = Client(self._options.connect, self._connections, self._take)
+        async with client:
+            # A persistent session delivers right after CONNACK, so answers must have a way out already.
+            self._client = client
+            try:
+                for topic in await client.subscribe_all(self._options.filters):
+                    self._report("warning", "subscription_downgraded", filter=topic, granted_qos=0)
+                client.send(self._options.online)
+                if not expected and client.session_present:
+                    # Mosquitto 2.0 does not say that a session was taken over. But it closed the connection, is
+                    # there at once and still has the session: nothing else looks like that.
+                    text = "closed while the broker went on: another client seems to use our client id"
+                    self._report("error", "session_taken_over", error=text)
+                self._report("info", "broker_connected", session_present=client.session_present)
+                yield client
+            finally:
+                self._client = None
+                self._clear_inbox()
+
+    def _take(self, inbound: Inbound) -> None:
+        if self._closing:
+            return
+        if inbound.receipt.qos == 0 and len(self._inbox) >= self._options.connect.receive_maximum:
+            self._discarded += 1
+            return
+        self._inbox.append(inbound)
+        self._inbox_bytes += len(inbound.payload)
+        if self._inbox_bytes >= PAUSE_BYTES and self._client is not None:
+            self._client.pause()
+        self._arrived.set()
+
+    def _clear_inbox(self) -> None:
+        self._inbox.clear()
+        self._inbox_bytes = 0
+
+    async def close(self) -> None:
+        """Say goodbye so that nothing is lost or repeated: offline status, DISCONNECT, read to the end."""
+        self._closing = True
+        client = self._client
+        if client is not None:
+            client.send(self._options.connect.will)
+            await client.leave()
+
+
+_LOST: dict[type[Exception], tuple[str, str]] = {TakenOverError: ("error", "session_taken_over")}
+
+
+def _backoff(failures: int, cap_s: float) -> float:
+    """Full jitter over a doubling span; the first retry is quick."""
+    return random.uniform(0.05, min(cap_s, 0.25 * 2 ** min(failures, 16)))  # noqa: S311 - jitter, no secret

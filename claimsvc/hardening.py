@@ -1,0 +1,25 @@
+"""From what somebody told us in confidence to what may be kept: between decode and decide."""
+
+from __future__ import annotations
+
+from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.sealing import Sealing, random_password, random_token
+
+
+def harden(secret: Secret, sealing: Sealing) -> None:
+    """Give a secret its hash; a claim key loses its text, a login that was not given is made up and sealed.
+
+    A person's password takes milliseconds: call this for passwords outside the event loop.
+    """
+    if secret.kind is SecretKind.CLAIM_KEY:
+        secret.digest = sealing.claim_key_hash(secret.text or "")
+        secret.text = None
+        return
+    if secret.kind is SecretKind.ACCESS_TOKEN:
+        secret.text = secret.text or random_token()
+        secret.digest = sealing.access_token_hash(secret.text)
+    else:
+        generated = secret.text is None
+        secret.text = secret.text or random_password()
+        secret.digest = sealing.password_hash(secret.text, generated=generated)
+    secret.sealed = sealing.seal(secret.text.encode(), secret.kind.value)
