@@ -6,7 +6,7 @@ import asyncio
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from pydantic_core import to_json
@@ -26,6 +26,7 @@ from claimsvc.log import Logger
 from claimsvc.pipeline import Choices, Pipeline, Tools
 from claimsvc.sealing import Sealing, client_id, load_key, password_matches, random_password
 from claimsvc.settings import CredentialStore, Settings, SettingsError
+from claimsvc.store.database import StoreError
 from claimsvc.store.repository import Repository, open_store
 
 _FINGERPRINT = "key_fingerprint"
@@ -90,7 +91,7 @@ def _own_login(settings: Settings, sealing: Sealing, file: PasswordFile) -> tupl
 async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeline]:
     """Open the store and build the pipeline on it, its logins brought to the broker.
 
-    Raises StoreError, KeyFileError, WrongKeyError, SettingsError or LoginsError with a text for the operator.
+    Raises StoreError, KeyFileError, WrongKeyError or SettingsError with a text for the operator.
     """
     async with open_store(settings.store.path) as store:
         sealing = Sealing(load_key(settings.store.key_path), settings.credentials.pbkdf2_iterations)
@@ -99,7 +100,7 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
         if settings.credentials.store is CredentialStore.PASSWORD_FILE:
             credentials = settings.credentials
             file = PasswordFile(credentials.password_file, credentials.broker_pid_file, credentials.reload_command)
-            logins = FileLogins(file, store, _own_login(settings, sealing, file), log)
+            logins = FileLogins(file, store, _own_login(settings, sealing, file), _logged(log))
         tools = Tools(
             dialects=dialects_of(settings),
             store=store,
@@ -117,8 +118,8 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
         (outcome,) = await pipeline.execute([Establish(settings.mqtt.username)])
         if isinstance(outcome, Refused):
             raise SettingsError(f"mqtt.username: {outcome.message}")
-        if logins is not None:
-            await logins.sync()
+        if logins is not None and (error := await logins.sync()):
+            raise StoreError(error)
         yield pipeline
 
 
@@ -201,6 +202,10 @@ def _offer_metrics(settings: Settings) -> None:
         metrics.serve(settings.metrics.host, settings.metrics.port)
     except OSError as error:
         raise SettingsError(f"metrics.port: {error}") from None
+
+
+def _logged(log: Logger) -> Callable[[str, str, dict[str, object]], None]:
+    return lambda level, event, fields: getattr(log, level)(event, **fields)
 
 
 def _report(log: Logger, level: str, event: str, fields: dict[str, object]) -> None:

@@ -14,7 +14,6 @@ from rich.console import Console
 
 from claimsvc import __version__, founding, supervisor
 from claimsvc.app import WrongKeyError, serve
-from claimsvc.credentials.logins import LoginsError
 from claimsvc.log import open_log
 from claimsvc.sealing import KeyFileError
 from claimsvc.settings import CONFIG_VARIABLE, Settings, SettingsError, load
@@ -25,7 +24,6 @@ EXPECTED_ERRORS = (
     StoreError,
     KeyFileError,
     WrongKeyError,
-    LoginsError,
     founding.FoundingError,
     supervisor.SupervisorError,
     OSError,  # a directory nobody may write to, and the like: the text names it

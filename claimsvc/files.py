@@ -9,17 +9,21 @@ from pathlib import Path
 def write_private(path: Path, text: str) -> None:
     """Write a file only its owner can read, making its directory where needed. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, text, mode=0o600)
+    _replace(path, text, 0o600)
 
 
 def replace_file(path: Path, text: str, mode: int) -> None:
-    """Put a new file in the place of `path` in one step; its owner and group stay. Raises OSError."""
+    """Put a new file in the place of `path` in one step; mode, owner and group of an old one stay. Raises OSError."""
+    _replace(path, text, path.stat().st_mode & 0o777 if path.exists() else mode)
+
+
+def _replace(path: Path, text: str, mode: int) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
     with os.fdopen(descriptor, "w") as file:
+        os.fchmod(file.fileno(), mode)
         if path.exists():
             was = path.stat()
-            os.fchmod(file.fileno(), was.st_mode & 0o777)
             if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
                 os.fchown(file.fileno(), was.st_uid, was.st_gid)
         file.write(text)

@@ -22,7 +22,8 @@ def open_log(level: str, style: str, stream: TextIO | None = None) -> Logger:
     out = stream or sys.stdout
     pretty = style == "text" or (style == "auto" and out.isatty())
     renderer: Any = (
-        structlog.dev.ConsoleRenderer(colors=out.isatty())
+        # The pretty formatter would show the variables of every frame, secrets included.
+        structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if pretty
         else structlog.processors.JSONRenderer(ensure_ascii=False)
     )

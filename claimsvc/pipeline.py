@@ -32,7 +32,6 @@ from claimsvc.core.policy import DAY_MS, Given, Policy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.repeats import recall
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.credentials.logins import FileLogins, LoginsError
 from claimsvc.dialects.exchange import Dialects, Request
 from claimsvc.hardening import harden
 from claimsvc.journal import Reply, record, shown
@@ -67,6 +66,16 @@ class Link(Protocol):
         """Have everything unacknowledged delivered again."""
 
 
+class Logins(Protocol):
+    """Who makes the broker admit the logins of the store."""
+
+    async def sync(self) -> str | None:
+        """Bring the broker's logins to the store's; returns what went wrong, or None. Raises StoreError."""
+
+    async def foreign(self) -> frozenset[str]:
+        """Return the logins the broker admits that are not the store's."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
     """What the pipeline works with. `clock` gives epoch milliseconds."""
@@ -74,7 +83,7 @@ class Tools:
     dialects: Dialects
     store: Repository
     sealing: Sealing
-    logins: FileLogins | None
+    logins: Logins | None
     log: Logger
     clock: Callable[[], int]
 
@@ -143,14 +152,13 @@ class Pipeline:
         return [await self._filled(reply) for reply in await self._commit_or_halve(batch)]
 
     async def execute(self, commands: Sequence[Command]) -> list[Outcome]:
-        """Decide and commit commands of the service's own. Raises StoreError or LoginsError."""
+        """Decide and commit commands of the service's own, logins included. Raises StoreError."""
         facts = await self._load(commands, ())
         given = await self._given(commands)
         decisions = [decide(command, facts, given) for command in commands]
         await self._make_durable([change for decision in decisions for change in decision.changes])
-        if self._logins_behind and self._tools.logins:
-            await self._tools.logins.sync()
-            self._logins_behind = False
+        if self._logins_behind and (error := await self._sync_logins()):
+            raise StoreError(error)
         return [decision.outcome for decision in decisions]
 
     async def _commit_or_halve(self, batch: Sequence[Inbound]) -> list[Reply]:
@@ -231,14 +239,17 @@ class Pipeline:
 
     async def _catch_up(self) -> None:
         """Bring the broker's logins to the store's; what fails is tried again, and its answers wait."""
-        if not self._logins_behind or self._tools.logins is None:
-            return
+        if self._logins_behind and (error := await self._sync_logins()):
+            self._tools.log.error("logins_behind", error=error)
+
+    async def _sync_logins(self) -> str | None:
+        """Return what went wrong, or None."""
         try:
-            await self._tools.logins.sync()
-        except (LoginsError, StoreError) as error:
-            self._tools.log.error("logins_behind", error=str(error))  # noqa: TRY400 - the text says all
-        else:
-            self._logins_behind = False
+            error = await self._tools.logins.sync() if self._tools.logins else None
+        except StoreError as store_error:
+            error = str(store_error)
+        self._logins_behind = error is not None
+        return error
 
     async def _sweep(self) -> None:
         now_ms = self._tools.clock()

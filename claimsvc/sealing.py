@@ -102,7 +102,7 @@ def password_matches(password: str, stored: str) -> bool:
         _, scheme, iterations, salt, expected = stored.split("$")
         raw = base64.b64decode(expected, validate=True)
         made = hashlib.pbkdf2_hmac("sha512", password.encode(), base64.b64decode(salt), int(iterations), len(raw))
-    except ValueError:
+    except (ValueError, OverflowError):
         return False
     return scheme == "7" and hmac.compare_digest(raw, made)
 
@@ -131,6 +131,8 @@ def load_key(path: Path) -> bytes:
         text = path.read_text()
     except FileNotFoundError:
         return _make(path)
+    except UnicodeDecodeError:
+        raise KeyFileError(f"the key file {path} is damaged") from None
     except OSError as error:
         raise KeyFileError(f"cannot read the key file {path}: {error.strerror}") from None
     if path.stat().st_mode & 0o077:

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnparsableError
 
 DAY_MS = 86_400_000
 ENVIRONMENT_PREFIX = "CLAIMSVC_"
@@ -64,8 +65,13 @@ class Mqtt(_Section):
     def _consistent(self) -> Mqtt:
         if self.password is not None and self.password_path is not None:
             raise ValueError("give mqtt.password or mqtt.password_path, not both")
-        if not self.root or any(sign in self.root for sign in "+#\0") or self.root.startswith(("$", "/")):
-            raise ValueError("mqtt.root is a topic without wildcards that begins with neither $ nor /")
+        if (
+            not self.root.isprintable()
+            or not self.root
+            or self.root.strip("$/") != self.root
+            or set("+#") & set(self.root)
+        ):
+            raise ValueError("mqtt.root is a topic without wildcards and odd characters")
         return self
 
 
@@ -201,14 +207,15 @@ def load(path: Path | None) -> Settings:
             content = tomllib.loads(path.read_text())
         except OSError as error:
             raise SettingsError(f"cannot read {path}: {error.strerror}") from None
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path} is not TOML: {error}") from None
     _no_unknown_variables()
     try:
-        settings = Settings(**content)
+        return Settings(**content)
     except ValidationError as error:
         raise SettingsError(_text(error)) from None
-    return settings
+    except UnparsableError as error:
+        raise SettingsError(f"{error}: a list is written as JSON in the environment") from None
 
 
 def _no_unknown_variables() -> None:

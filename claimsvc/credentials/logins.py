@@ -1,31 +1,37 @@
-"""The store's logins at the broker: its own service login and everything issued, in Mosquitto's password file."""
+"""The store's logins at the broker: the service's own and everything issued, in Mosquitto's password file."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from claimsvc.credentials.password_file import BrokerReloadError, PasswordFile, PasswordFileError
-from claimsvc.log import Logger
 from claimsvc.store.repository import Repository
 
 
-class LoginsError(Exception):
-    """The broker's logins could not be brought to the store's; trying again may help."""
-
-
 class FileLogins:
-    """Brings the password file to the store. `own` is the service's (login, hash)."""
+    """Brings the password file to the store. `own` is the service's (login, hash).
 
-    def __init__(self, file: PasswordFile, store: Repository, own: tuple[str, str], log: Logger) -> None:
+    `report(level, event, fields)` is told what happens, for the log.
+    """
+
+    def __init__(
+        self,
+        file: PasswordFile,
+        store: Repository,
+        own: tuple[str, str],
+        report: Callable[[str, str, dict[str, object]], None],
+    ) -> None:
         self._file = file
         self._store = store
         self._own = own
-        self._log = log
+        self._report = report
         self._told = False
         """Whether the broker has been told of the file as it is."""
 
-    async def sync(self) -> None:
-        """Write the file and tell the broker. At the first call always: the last run may have died in between.
+    async def sync(self) -> str | None:
+        """Write the file and tell the broker; at the first call always, since the last run may have died between.
 
-        Raises LoginsError, StoreError.
+        Returns what went wrong, or None. Raises StoreError.
         """
         logins = [*await self._store.password_logins(), self._own]
         try:
@@ -35,15 +41,13 @@ class FileLogins:
                 await self._file.reload()
                 self._told = True
         except (PasswordFileError, BrokerReloadError) as error:
-            raise LoginsError(str(error)) from error
+            return str(error)
         if written.changed:
-            self._log.info("logins_written", logins=written.logins)
+            self._report("info", "logins_written", {"logins": written.logins})
         for login in written.left_out:
-            self._log.error("login_left_out", login=login)
+            self._report("error", "login_left_out", {"login": login})
+        return None
 
     async def foreign(self) -> frozenset[str]:
-        """Return the logins of the file that are not ours and so never may be. Raises LoginsError."""
-        try:
-            return await self._file.foreign()
-        except PasswordFileError as error:
-            raise LoginsError(str(error)) from error
+        """Return the logins of the file that are not ours and so never may be. Raises PasswordFileError."""
+        return await self._file.foreign()

@@ -18,6 +18,8 @@ from claimsvc.wire import Inbound, Outbound
 DEEPEST_ANSWER = 20
 """Levels of a topic a client may choose for its answer; Mosquitto cuts off whoever publishes on 200."""
 
+LONGEST_TOPIC = 65_535
+
 Encode = Callable[[Outcome, int], bytes]
 """Turns an outcome, at a time in epoch milliseconds, into the bytes of its answer."""
 
@@ -143,7 +145,7 @@ class Dialects:
         ]
 
     def decode(self, inbound: Inbound) -> Request | None:
-        """Return the request a message makes, or None when no endpoint of ours has its topic."""
+        """Return the request a message makes, or None when no endpoint of ours has its topic or it has no answer."""
         lane = self._lane(inbound.topic)
         if lane is None:
             return None
@@ -157,6 +159,8 @@ class Dialects:
         default, asked = prefix + reading.answer_tail, inbound.response_topic
         own = asked is not None and asked.startswith(f"{prefix}response/") and _can_be_published(asked)
         answer_topic = asked if asked is not None and own else default
+        if len(answer_topic.encode()) > LONGEST_TOPIC:
+            return None
         ignored = asked is not None and asked != answer_topic
         return Request(
             inbound,

@@ -112,9 +112,12 @@ def _reader(
 def _decode_claim(arrival: Arrival) -> OpenWindow:
     payload = arrival.payload or b"{}"
     try:
-        body = _CLAIM.validate_json(payload)
+        # Parsed first, since the validating parser lets NaN pass in members it does not know.
+        body = _CLAIM.validate_python(from_json(payload, allow_inf_nan=False))
     except ValidationError as error:
         raise _malformed_claim(error) from None
+    except ValueError:
+        raise malformed("a JSON object is expected") from None
     texts = claim_keys.number_texts(payload)
     key = claim_keys.key_of(body.secretKey, lambda: texts()["secretKey"])
     return OpenWindow(
