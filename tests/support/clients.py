@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from queue import Empty, Queue
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -20,6 +21,8 @@ from claimsvc.founding import Account
 PATIENCE_S = 20.0
 QUIET_S = 0.5
 """How long a client listens before a test says it was told nothing. Only ever bounds a negative."""
+
+_GONE = -1
 
 V311, V5 = paho.MQTTv311, paho.MQTTv5
 CLAIM = "v1/devices/me/claim"
@@ -33,8 +36,23 @@ class Answer:
     body: Any
 
 
+def fresh(stem: str) -> str:
+    """Return a name nobody has used: tests of the shared world do not meet."""
+    return f"{stem}-{uuid.uuid4().hex[:8]}"
+
+
+def correlation_of(message: paho.MQTTMessage) -> bytes | None:
+    """Return a message's Correlation Data."""
+    found: bytes | None = getattr(message.properties, "CorrelationData", None)
+    return found
+
+
 class LoginRefusedError(Exception):
     """The broker refused the connection."""
+
+
+class DisconnectedError(Exception):
+    """The broker ended the connection."""
 
 
 class Client:
@@ -54,7 +72,9 @@ class Client:
         self._connected: Queue[Any] = Queue()
         self._done: Queue[int] = Queue()
         self._numbers = itertools.count(1)
-        self._paho = paho.Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version)
+        self._paho = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=client_id, protocol=version, reconnect_on_failure=False
+        )
         self._paho.username_pw_set(account.username, account.password)
         self._paho.max_inflight_messages_set(0)
         if will:
@@ -63,13 +83,17 @@ class Client:
         self._paho.on_message = lambda _c, _u, message: self.inbox.put(message)
         self._paho.on_subscribe = lambda _c, _u, mid, _r, _p: self._done.put(mid)
         self.disconnected: Queue[Any] = Queue()
-        self._paho.on_disconnect = lambda _c, _u, _f, reason, _p: self.disconnected.put(reason)
+        self._paho.on_disconnect = self._on_disconnect
         self._paho.connect("127.0.0.1", port)
         self._paho.loop_start()
         reason = self._connected.get(timeout=PATIENCE_S)
         if reason.is_failure:
             self.close()
             raise LoginRefusedError(str(reason))
+
+    def _on_disconnect(self, _c: Any, _u: Any, _f: Any, reason: Any, _p: Any) -> None:
+        self.disconnected.put(reason)
+        self._done.put(_GONE)
 
     def __enter__(self) -> Self:
         return self
@@ -83,6 +107,13 @@ class Client:
         self._paho.disconnect()
         self._paho.loop_stop()
 
+    def vanish(self) -> None:
+        """Drop the connection without goodbye, which makes the broker publish the will."""
+        sock = self._paho.socket()
+        self._paho.loop_stop()
+        if sock is not None:
+            sock.close()
+
     # --- the protocol
 
     def lane(self, tail: str) -> str:
@@ -91,8 +122,9 @@ class Client:
     def subscribe(self, *topics: str, qos: int = 1) -> None:
         for topic in topics:
             _, wanted = self._paho.subscribe(topic, qos)
-            while self._done.get(timeout=PATIENCE_S) != wanted:
-                pass
+            while (done := self._done.get(timeout=PATIENCE_S)) != wanted:
+                if done == _GONE:
+                    raise DisconnectedError
 
     def publish(
         self,
@@ -120,6 +152,13 @@ class Client:
         except Empty:
             raise AssertionError(f"{self.username} received nothing") from None
 
+    def drain(self) -> list[paho.MQTTMessage]:
+        """Return what has arrived by now. After a round trip of its own a client has what was sent before."""
+        found: list[paho.MQTTMessage] = []
+        while not self.inbox.empty():
+            found.append(self.inbox.get())
+        return found
+
     def hears_nothing(self) -> bool:
         """Return whether nothing arrives; a round trip first flushes what was on its way."""
         try:
@@ -127,6 +166,15 @@ class Client:
         except Empty:
             return True
         raise AssertionError(f"{self.username} received {message.topic}: {message.payload!r}")
+
+    def attempts(self, topic: str, payload: bytes = b"", **options: Any) -> bool:
+        """Publish what should be denied; return whether the connection stands once the broker has read it."""
+        self.publish(topic, payload, wait=False, **options)
+        try:
+            self.subscribe("claimsvc/status")
+        except DisconnectedError:
+            return False
+        return True
 
     # --- devices and gateways
 
@@ -167,6 +215,65 @@ class Client:
 
     def release(self, device: str, **more: Any) -> Answer:
         return self.call("DELETE", f"/api/customer/device/{device}/claim", **more)
+
+
+class Admin(Client):
+    """A tenant admin, and what tests have an admin make."""
+
+    def device_id(self, name: str) -> str:
+        answer = self.call("GET", f"/api/tenant/devices?deviceName={quote(name, safe='')}")
+        assert answer.status == 200, answer
+        return str(answer.body["id"]["id"])
+
+    def make_device(self, name: str) -> Account:
+        """Make a device with username and password and return its login."""
+        answer = self.call("POST", "/api/device", {"name": name})
+        assert answer.status == 200, answer
+        given = self.call("GET", f"/api/device/{answer.body['id']['id']}/credentials").body
+        login = json.loads(given["credentialsValue"])
+        return Account(login["userName"], login["password"])
+
+    def make_gateway(self, name: str) -> Account:
+        answer = self.call("POST", "/claimsvc/gateways", {"name": name})
+        assert answer.status == 201, answer
+        return Account(answer.body["principal"], answer.body["password"])
+
+    def make_customer(self, title: str = "A customer") -> str:
+        answer = self.call("POST", "/claimsvc/customers", {"title": title})
+        assert answer.status == 201, answer
+        return str(answer.body["id"])
+
+    def make_user(self, username: str, **fields: Any) -> Account:
+        answer = self.call("POST", "/claimsvc/users", {"username": username, **fields})
+        assert answer.status == 201, answer
+        return Account(answer.body["principal"], answer.body["password"])
+
+    def make_claimer(self, username: str) -> Account:
+        """Make a user who may claim, for a customer of that user's own."""
+        return self.make_user(username, customerId=self.make_customer(username), roles=["customer"])
+
+    def customer_of(self, username: str) -> str:
+        return str(self.call("GET", f"/claimsvc/users/{quote(username, safe='')}").body["customerId"])
+
+    def set_attributes(self, device: str, attributes: dict[str, Any]) -> Answer:
+        path = f"/api/plugins/telemetry/DEVICE/{self.device_id(device)}/attributes/SERVER_SCOPE"
+        return self.call("POST", path, attributes)
+
+    def users(self) -> list[dict[str, Any]]:
+        """Return all users, page by page."""
+        found: list[dict[str, Any]] = []
+        path = "/claimsvc/users?limit=7"
+        while path:
+            page = self.call("GET", path).body
+            assert len(page["users"]) <= 7
+            found += page["users"]
+            path = page.get("next")
+        return found
+
+    def events(self, device: str) -> list[str]:
+        """Return the names of a device's audit events, newest first."""
+        found = self.call("GET", f"/claimsvc/events?device={quote(device, safe='')}&limit=1000").body
+        return [event["event"] for event in found["events"]]
 
 
 def _bytes(body: Any) -> bytes:

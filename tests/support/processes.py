@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any
 
 from claimsvc.founding import Account, found_demo
+from claimsvc.sealing import password_hash
 from claimsvc.settings import Settings, load
 from claimsvc.supervisor import write_files
 
@@ -65,6 +69,11 @@ class Broker:
     def kill(self) -> None:
         _end(self.process, signal.SIGKILL)
 
+    def reload(self) -> None:
+        """Have its files read again; it does so before the next packet."""
+        assert self.process
+        self.process.send_signal(signal.SIGHUP)
+
 
 class Service:
     """`claimsvc serve` as users run it; its log lines come as dictionaries."""
@@ -112,6 +121,17 @@ class Service:
             if entry["event"] == event and all(entry.get(name) == value for name, value in fields.items()):
                 return entry
 
+    def limit_files(self, largest: int | None) -> None:
+        """Let the running service write no file beyond this size, as if the disk were full; None lifts it."""
+        assert self.process
+        soft = resource.RLIM_INFINITY if largest is None else largest
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
     def stop(self) -> int:
         return _end(self.process, signal.SIGTERM)
 
@@ -134,9 +154,7 @@ class World:
         self.directory = directory
         self.port = free_port()
         self.settings: Settings = write_files(directory, self.port)
-        self.accounts: dict[str, Account] = asyncio.run(
-            found_demo(self.settings, directory / "accounts.json")
-        )
+        self.accounts: dict[str, Account] = asyncio.run(found_demo(self.settings, directory / "accounts.json"))
         self.broker = Broker(directory, self.port)
         self.service = Service(directory / "claimsvc.toml", **environment)
 
@@ -148,6 +166,20 @@ class World:
     def stop(self) -> None:
         self.service.stop()
         self.broker.stop()
+
+    def add_login(self, username: str, password: str, *acl: str) -> Account:
+        """Add a login of the operator's own, outside claimsvc's block, with ACL lines. Needs a reload."""
+        passwords = self.directory / "mosquitto.passwd"
+        passwords.write_text(f"{username}:{password_hash(password, 2)}\n{passwords.read_text()}")
+        if acl:
+            with (self.directory / "acl").open("a") as file:
+                file.write("\n".join(["", f"user {username}", *acl, ""]))
+        return Account(username, password)
+
+    def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Return what the database file holds, read behind the service's back."""
+        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql, parameters).fetchall()
 
     @property
     def database(self) -> Path:
