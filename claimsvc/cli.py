@@ -14,6 +14,7 @@ from rich.console import Console
 
 from claimsvc import __version__, founding, supervisor
 from claimsvc.app import WrongKeyError, serve
+from claimsvc.credentials.password_file import PasswordFileError
 from claimsvc.log import open_log
 from claimsvc.sealing import KeyFileError
 from claimsvc.settings import CONFIG_VARIABLE, Settings, SettingsError, load
@@ -26,6 +27,7 @@ EXPECTED_ERRORS = (
     WrongKeyError,
     founding.FoundingError,
     supervisor.SupervisorError,
+    PasswordFileError,
     OSError,  # a directory nobody may write to, and the like: the text names it
 )
 EXIT_UNUSABLE = 2

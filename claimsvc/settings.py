@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnparsableError
 
@@ -43,7 +43,7 @@ class Mqtt(_Section):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(gt=0, lt=65536)] = 1883
-    username: str = "claimsvc"
+    username: Annotated[str, Field(min_length=1)] = "claimsvc"
     password: SecretStr | None = None
     password_path: Path | None = None
     """A file that holds the password, for those who keep secrets out of the environment."""
@@ -126,6 +126,14 @@ class Tenants(_Section):
     """Tenants."""
 
     default: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "default"
+    """Whose devices unknown logins are."""
+
+    @field_validator("default")
+    @classmethod
+    def _not_management(cls, value: str) -> str:
+        if value == "management":
+            raise ValueError("the management tenant's admins make tenants; it cannot be everybody's")
+        return value
 
 
 class Limits(_Section):
@@ -220,9 +228,9 @@ def load(path: Path | None) -> Settings:
 
 def _no_unknown_variables() -> None:
     for name in os.environ:
-        if not name.startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
+        if not name.upper().startswith(ENVIRONMENT_PREFIX) or name == CONFIG_VARIABLE:
             continue
-        section, separator, _key = name.removeprefix(ENVIRONMENT_PREFIX).lower().partition("__")
+        section, separator, _key = name[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
         if not separator or section not in Settings.model_fields:
             raise SettingsError(f"{name} is no setting; settings are CLAIMSVC_<SECTION>__<KEY>")
 

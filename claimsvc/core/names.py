@@ -61,7 +61,10 @@ def tenant_error(tenant: str) -> str | None:
 
 
 def principal_name(tenant: str, name: str, policy: Policy) -> str:
-    """Return the principal of `name` in `tenant`: one topic level, different for every pair."""
+    """Return the principal of `name` in `tenant`: one topic level.
+
+    Names with a slash in the default tenant can meet those of another; who comes first has it (logins.issue).
+    """
     level = _TO_ENCODE.sub(_percent, name)
     return level if tenant == policy.default_tenant else f"{tenant}%2F{level}"
 

@@ -60,7 +60,7 @@ class PasswordFile:
         """
         try:
             return await asyncio.to_thread(self._write, dict(logins))
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise PasswordFileError(f"cannot write {self._path}: {error}") from error
 
     def _write(self, logins: dict[str, str]) -> Written:
@@ -78,13 +78,10 @@ class PasswordFile:
 
     async def foreign(self) -> frozenset[str]:
         """Return the logins outside our block. Raises PasswordFileError."""
-        try:
-            return _names(foreign_lines(await asyncio.to_thread(self._read)))
-        except (OSError, UnicodeDecodeError) as error:
-            raise PasswordFileError(f"cannot read {self._path}: {error}") from error
+        return _names(foreign_lines(await asyncio.to_thread(self._read)))
 
     def hash_of(self, login: str) -> str | None:
-        """Return the hash the file has for `login` now, or None. Raises OSError."""
+        """Return the hash the file has for `login` now, or None. Raises PasswordFileError."""
         for line in self._read().splitlines():
             name, _, secret_hash = line.partition(":")
             if name == login:
@@ -92,7 +89,14 @@ class PasswordFile:
         return None
 
     def _read(self) -> str:
-        return self._path.read_text() if self._path.exists() else ""
+        try:
+            text = self._path.read_text() if self._path.exists() else ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise PasswordFileError(f"cannot read {self._path}: {error}") from error
+        if (_BEGIN in text) != (_END in text):
+            # Where our block ends is unknown, and with it whose lines are whose.
+            raise PasswordFileError(f"{self._path} has lost its line claimsvc-begin or claimsvc-end: put it back")
+        return text
 
     async def reload(self) -> None:
         """Tell the broker to read the file. Raises BrokerReloadError; a broker that is down needs no telling."""
@@ -127,6 +131,8 @@ def _names(lines: Iterable[str]) -> frozenset[str]:
 
 def _is_mosquitto(pid: int) -> bool:
     """A process id is used again: never signal somebody else. Without /proc the file is believed."""
+    if pid <= 1:
+        return False  # to signal 0 or -1 would reach a group of processes, or all
     name = Path(f"/proc/{pid}/comm")
     if not Path("/proc/self/comm").exists():
         return True

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from claimsvc.app import dialects_of
+from claimsvc.core.outcomes import Refused
+from claimsvc.core.reasons import Reason
+from claimsvc.settings import Settings
+from claimsvc.wire import Inbound, Receipt
+from tests.support.factories import NOW, inbound
+
+DIALECTS = dialects_of(Settings())
+CLAIM = "v1/devices/me/claim"
+CALL = "request/1/POST/api/device"
+
+
+def _limited(**limits: int) -> Any:
+    return dialects_of(Settings.model_validate({"limits": limits}))
+
+
+@pytest.mark.parametrize(
+    ("tail", "limit"),
+    [
+        (CLAIM, "payload_bytes"),
+        ("v2/c/j", "payload_bytes"),
+        ("v1/devices/me/rpc/request/1", "payload_bytes"),
+        ("v1/gateway/claim", "gateway_bytes"),
+        (CALL, "payload_bytes"),
+    ],
+)
+def test_oversize_is_refused_without_parsing(tail: str, limit: str) -> None:
+    """A byte over the limit is too large whatever the bytes are; at the limit they are parsed."""
+    dialects = _limited(**{limit: 100})
+    for size, reason in ((101, Reason.TOO_LARGE), (100, Reason.MALFORMED)):
+        refused = dialects.decode(inbound(tail, b"{" * size)).reading.command
+        assert isinstance(refused, Refused)
+        assert refused.reason is reason
+
+
+def test_gateway_names_so_many_devices() -> None:
+    """More devices than the limit are too large; as many are fine."""
+    dialects = _limited(gateway_devices=2)
+    many = dialects.decode(inbound("v1/gateway/claim", '{"A":{},"B":{},"C":{}}')).reading.command
+    assert isinstance(many, Refused)
+    assert many.reason is Reason.TOO_LARGE
+    assert dialects.decode(inbound("v1/gateway/claim", '{"A":{},"B":{}}')).command is not None
+
+
+@pytest.mark.parametrize(
+    ("response_topic", "answer_topic"),
+    [
+        pytest.param(None, f"claimsvc/u/alice/{CLAIM}/response", id="none"),
+        pytest.param("claimsvc/u/alice/response/x", "claimsvc/u/alice/response/x", id="in the own lane"),
+        pytest.param("claimsvc/u/alice/response/x/y", "claimsvc/u/alice/response/x/y", id="of two levels"),
+        *(
+            pytest.param(topic, f"claimsvc/u/alice/{CLAIM}/response", id=why)
+            for why, topic in {
+                "in another's lane": "claimsvc/u/bob/response/x",
+                "in a lane that begins like the own": "claimsvc/u/alice2/response/x",
+                "in a client's lane": "claimsvc/c/alice/response/x",
+                "outside response": "claimsvc/u/alice/request/1/POST/api/device",
+                "beside response": "claimsvc/u/alice/responses/x",
+                "the service's word": "claimsvc/status",
+                "nothing": "",
+                "a wildcard": "claimsvc/u/alice/response/+",
+                "an open end": "claimsvc/u/alice/response/#",
+                "a null": "claimsvc/u/alice/response/\0",
+                "a noncharacter": "claimsvc/u/alice/response/\ufffe",
+            }.items()
+        ),
+    ],
+)
+def test_answers_stay_in_the_askers_lane(response_topic: str | None, answer_topic: str) -> None:
+    """Response Topic counts below `response/` of the own lane only; else it is ignored, and that noted."""
+    request = DIALECTS.decode(inbound(CLAIM, response_topic=response_topic))
+    assert request is not None
+    assert request.answer_topic == answer_topic
+    assert request.response_topic_ignored is (response_topic not in {None, answer_topic})
+
+
+@pytest.mark.parametrize("tail", [CLAIM, "v1/gateway/claim", "v1/devices/me/rpc/request/1", CALL])
+def test_correlation_data_is_echoed(tail: str) -> None:
+    """The answer has the request's Correlation Data, byte for byte; a notice has none."""
+    request = DIALECTS.decode(inbound(tail, correlation=b"\0\xff"))
+    assert request is not None
+    assert request.answer(Refused(Reason.INTERNAL), NOW).correlation == b"\0\xff"
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "claimsvc/u/alice",
+        "claimsvc/u//v2/c",
+        "claimsvc/u/alice/v2/c/p",
+        "claimsvc/u/alice/v2",
+        "claimsvc/u/alice//v2/c",
+        "claimsvc/c/alice/v2/c",
+        "claimsvc/u/alice/v1/devices/me/claim/response",
+        "claimsvc/u/alice/v1/devices/me/telemetry",
+        "claimsvc/status",
+        "other/u/alice/v2/c",
+        "v2/c",
+        "",
+    ],
+)
+def test_other_topics_are_no_request(topic: str) -> None:
+    """What is on no topic of ours is nobody's request."""
+    assert DIALECTS.decode(Inbound(topic, b"", Receipt(1, 1, 1), 0.0)) is None
+
+
+def test_payload_says_nothing_about_who_asks() -> None:
+    """The lane is believed, and nothing else."""
+    request = DIALECTS.decode(inbound(CLAIM, '{"caller":"bob","principal":"bob"}', caller="a%2Fb"))
+    assert request is not None
+    assert request.command is not None
+    assert (request.command.caller, request.lane) == ("a%2Fb", "claimsvc/u/a%2Fb/")
+
+
+def test_root_is_a_setting() -> None:
+    """Every topic begins with the operator's root, which may have levels."""
+    dialects = dialects_of(Settings.model_validate({"mqtt": {"root": "iot/claims"}}))
+    assert all(each.startswith("iot/claims/u/+/") for each in dialects.filters)
+    request = dialects.decode(Inbound("iot/claims/u/alice/v2/c", b"", Receipt(1, 1, 1), 0.0))
+    assert request is not None
+    assert request.answer_topic == f"iot/claims/u/alice/{CLAIM}/response"

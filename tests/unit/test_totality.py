@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections import Counter
+from typing import get_args
+
+import pytest
+
+import claimsvc.core.commands
+from claimsvc.app import dialects_of
+from claimsvc.core.commands.base import Command
+from claimsvc.core.decide import RULES
+from claimsvc.core.model import Row
+from claimsvc.core.reasons import MESSAGES, Reason
+from claimsvc.dialects import admin, thingsboard, thingsboard_rest
+from claimsvc.dialects.rest import DEEPEST_PATH, Route
+from claimsvc.settings import Settings
+from claimsvc.store.rows import TABLES
+
+SECTIONS = (thingsboard_rest.SECTION, admin.SECTION)
+ROUTES = [route for section in SECTIONS for route in section.routes]
+
+
+def _commands() -> set[type[Command]]:
+    """Return every concrete command; those no dialect can make begin with an underscore or say On..."""
+    package = claimsvc.core.commands
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    found: set[type[Command]] = set()
+    waiting: list[type[Command]] = [Command]
+    while waiting:
+        below = waiting.pop().__subclasses__()
+        # A class with slots is made twice; only the second stands in its module.
+        found.update(
+            kind for kind in below if getattr(importlib.import_module(kind.__module__), kind.__name__) is kind
+        )
+        waiting += below
+    return {kind for kind in found if not kind.__name__.startswith(("_", "On"))}
+
+
+def test_every_command_has_a_rule() -> None:
+    """There is no command nobody decides, and no rule for what nobody can ask."""
+    assert _commands() == set(RULES)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [MESSAGES, thingsboard_rest.STATUSES, admin.STATUSES],
+    ids=["a text", "a ThingsBoard status", "a status of ours"],
+)
+def test_every_reason_has(table: dict[Reason, object]) -> None:
+    """A reason without an answer would be an internal error."""
+    assert set(table) == set(Reason)
+
+
+def test_every_text_says_something() -> None:
+    """Reasons have different codes and texts, so that a person can tell them apart."""
+    assert len(set(MESSAGES.values())) == len(Reason)
+    assert all(MESSAGES.values())
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_refusals_are_answered_as_failures(reason: Reason) -> None:
+    """No refusal looks like a success anywhere."""
+    assert 400 <= thingsboard_rest.STATUSES[reason][0] < 600
+    assert 400 <= admin.STATUSES[reason] < 600
+
+
+def _shape(route: Route) -> tuple[str, ...]:
+    variables = ("{}" if segment.startswith("{") else segment for segment in route.segments)
+    return (route.method, *variables)
+
+
+def test_every_call_is_routed_to_one_place() -> None:
+    """No two routes have the same method and path, whatever their variables are called."""
+    twice = [shape for shape, count in Counter(map(_shape, ROUTES)).items() if count > 1]
+    assert twice == []
+
+
+def test_no_variable_hides_a_word() -> None:
+    """A path of words is never taken for another's variable with the same method."""
+    hidden = [
+        (one.path, other.path)
+        for one in ROUTES
+        for other in ROUTES
+        if one is not other
+        and one.method == other.method
+        and len(one.segments) == len(other.segments)
+        and all(a == b or a.startswith("{") for a, b in zip(one.segments, other.segments, strict=True))
+    ]
+    assert hidden == []
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
+def test_every_route_is_listened_for(route: Route) -> None:
+    """The service subscribes to the depth of every route, with filters of exact depth."""
+    assert len(route.segments) <= DEEPEST_PATH
+    levels = 5 + len(route.segments)  # claimsvc/u/<principal>/request/<id>/<METHOD>: six, less the path's first
+    depths = {len(each.split("/")) for each in dialects_of(Settings()).filters if "/request/+/+" in each}
+    assert levels + 1 in depths
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.prefix)
+def test_routes_lie_below_their_section(section: object) -> None:
+    """A section's refusals are worded for its own paths."""
+    assert isinstance(section, type(admin.SECTION))
+    assert all(route.path.startswith(section.prefix) for route in section.routes)
+
+
+def test_filters_have_an_exact_depth() -> None:
+    """No subscription has a `#`, through which a client could shift a topic."""
+    filters = dialects_of(Settings()).filters
+    assert [each for each in filters if "#" in each] == []
+    assert len(filters) == len(set(filters))
+
+
+@pytest.mark.parametrize(
+    "topic", [*thingsboard.CLAIM_TOPICS, thingsboard.GATEWAY_TOPIC, "v1/devices/me/rpc/request/+"]
+)
+def test_device_topics_are_listened_for(topic: str) -> None:
+    """Every topic of design 4.1 is subscribed to, in every lane."""
+    assert f"claimsvc/u/+/{topic}" in dialects_of(Settings()).filters
+
+
+def test_every_row_has_a_table() -> None:
+    """What the rules can write, the store can keep."""
+    assert set(TABLES) == set(get_args(Row))
+
+
+def test_every_rule_names_what_it_is_called() -> None:
+    """The log's name of a route is a command's name."""
+    assert {route.name for route in ROUTES} <= {kind.__name__ for kind in RULES}
