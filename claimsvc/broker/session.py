@@ -159,9 +159,9 @@ class Session:
                 for topic in await client.subscribe_all(self._options.filters):
                     self._report("warning", "subscription_downgraded", filter=topic, granted_qos=0)
                 client.send(self._options.online)
-                if not expected and client.session_present:
-                    # Mosquitto 2.0 does not say that a session was taken over. But it closed the connection, is
-                    # there at once and still has the session: nothing else looks like that.
+                if not expected:
+                    # Mosquitto 2.0 does not say that a session was taken over. But it closed the connection and
+                    # is there at once: little else looks like that, a broker restarted in a blink perhaps.
                     text = "closed while the broker went on: another client seems to use our client id"
                     self._report("error", "session_taken_over", error=text)
                 self._report("info", "broker_connected", session_present=client.session_present)

@@ -145,7 +145,7 @@ def update_user(command: UpdateUser, facts: Facts, given: Given) -> Decision:
     user = _user(command, facts, given)
     if user is None:
         return refuse(Reason.NOT_FOUND)
-    missing = _missing(user.tenant, command.customer_id, command.groups or (), command.roles or (), facts)
+    missing = _missing(user.tenant, command.customer_id or None, command.groups or (), command.roles or (), facts)
     if missing:
         return refuse(Reason.NOT_FOUND, missing)
     changed = replace(
@@ -231,7 +231,7 @@ def _missing(
     tenant: str, customer_id: str | None, groups: tuple[str, ...], roles: tuple[str, ...], facts: Facts
 ) -> str | None:
     """Return which of these the tenant does not have, or None."""
-    if customer_id and _customer(tenant, customer_id, facts) is None:
+    if customer_id is not None and _customer(tenant, customer_id, facts) is None:
         return f"no customer {customer_id!r}"
     for name in groups:
         if facts.get(Group, (tenant, name)) is None:
