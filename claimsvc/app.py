@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import signal
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable
@@ -195,6 +198,14 @@ async def serve(settings: Settings, log: Logger) -> None:
     log.info("stopped")
 
 
+def _notify_ready() -> None:
+    """Tell who started us, as systemd asks for it (sd_notify), that requests are heard from now on."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if address:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+            sender.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
+
+
 def _offer_metrics(settings: Settings) -> None:
     if not settings.metrics.port:
         return
@@ -213,6 +224,7 @@ def _report(log: Logger, level: str, event: str, fields: dict[str, object]) -> N
     if event == "broker_connected":
         metrics.CONNECTIONS.inc()
         metrics.CONNECTED.set(1)
+        _notify_ready()
     elif event in {"broker_lost", "session_taken_over"}:
         metrics.CONNECTED.set(0)
     elif event == "qos0_discarded":

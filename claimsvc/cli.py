@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 import uvloop
@@ -32,6 +32,8 @@ EXPECTED_ERRORS = (
 )
 EXIT_UNUSABLE = 2
 _DEFAULT_CONFIG = Path("config/claimsvc.toml")
+
+T = TypeVar("T")
 
 app = typer.Typer(
     help="Device claiming and provisioning over MQTT, attached to a Mosquitto broker.",
@@ -89,9 +91,9 @@ def init_command(
     if made is None:
         console.print(f"admin     {admin} exists already, its password is unchanged")
     elif made.password is None:
-        console.print(f"admin     {made.principal}; its login must exist at the broker")
+        console.print(f"admin     {made.username}; its login must exist at the broker")
     else:
-        console.print(f"admin     {made.principal}\npassword  {made.password}   (shown this once)")
+        console.print(f"admin     {made.username}\npassword  {made.password}   (shown this once)")
 
 
 @app.command("up")
@@ -110,7 +112,7 @@ def _settings(config: Path | None) -> Settings:
         raise _failure(error) from None
 
 
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
+def _run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command to its end, on the fast loop. Files it makes are for its owner and group."""
     os.umask(0o007)
     try:

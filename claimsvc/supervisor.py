@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -41,9 +42,11 @@ class Child:
     process: asyncio.subprocess.Process | None = None
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
 
-    async def start(self) -> None:
+    async def start(self, **environment: str) -> None:
         """Start it in a session of its own, so that Ctrl-C reaches the supervisor alone."""
-        self.process = await asyncio.create_subprocess_exec(*self.command, start_new_session=True)
+        self.process = await asyncio.create_subprocess_exec(
+            *self.command, start_new_session=True, env={**os.environ, **environment}
+        )
 
     async def keep(self, console: Console) -> None:
         """Restart it whenever it dies: at once, and with a pause when it does nothing but die."""
@@ -89,7 +92,7 @@ async def up(directory: Path, port: int, console: Console) -> None:
     try:
         await broker.start()
         await _listening(port, broker)
-        await service.start()
+        await _ready(service)
         console.print(instructions(port, directory, accounts), markup=False)
         async with asyncio.TaskGroup() as tasks:
             keeping = [tasks.create_task(each.keep(console), name=each.name) for each in (broker, service)]
@@ -127,6 +130,20 @@ async def _listening(port: int, broker: Child) -> None:
             await writer.wait_closed()
             return
     raise SupervisorError(f"mosquitto does not listen on port {port}")
+
+
+async def _ready(service: Child) -> None:
+    """Start the service and wait until it hears requests; it says so as to systemd. Raises SupervisorError."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        address = f"{folder}/ready"
+        listener.bind(address)
+        listener.setblocking(False)
+        await service.start(NOTIFY_SOCKET=address)
+        try:
+            async with asyncio.timeout(_READY_S):
+                await asyncio.get_running_loop().sock_recv(listener, 64)
+        except TimeoutError:
+            raise SupervisorError("the service did not reach the broker; it says why above") from None
 
 
 def write_files(directory: Path, port: int) -> Settings:

@@ -113,8 +113,14 @@ def _quoted(path: Path) -> str:
 
 @asynccontextmanager
 async def _connect(uri: str) -> AsyncIterator[Sql]:
-    with store_errors():
-        connection = await aiosqlite.connect(uri, uri=True, isolation_level=None, cached_statements=256)
+    connection = aiosqlite.connect(uri, uri=True, isolation_level=None, cached_statements=256)
+    try:
+        with store_errors():
+            await connection
+    except BaseException:
+        # Its thread still has a word for the loop, which may be closed by then.
+        await asyncio.to_thread(connection._thread.join)  # noqa: SLF001 - aiosqlite has no way to wait for it
+        raise
     try:
         with store_errors():
             await connection.execute("PRAGMA busy_timeout = 5000")
