@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from tests.support.clients import Client
+from claimsvc.founding import Account
+from tests.support.clients import Admin, Client
 from tests.support.processes import World
 
 Connect = Callable[..., Client]
+Visit = Callable[..., Client]
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +43,21 @@ def connect(shared_world: World) -> Iterator[Connect]:
             return stack.enter_context(Client(shared_world.port, account, **options))
 
         yield connect
+
+
+@pytest.fixture
+def visit(shared_world: World) -> Iterator[Visit]:
+    """Connect to the shared world with a login that was just made."""
+    with ExitStack() as stack:
+
+        def visit(account: Account, **options: Any) -> Client:
+            return stack.enter_context(Client(shared_world.port, account, **options))
+
+        yield visit
+
+
+@pytest.fixture
+def admin(shared_world: World) -> Iterator[Admin]:
+    """The demo's admin, connected to the shared world."""
+    with Admin(shared_world.port, shared_world.accounts["admin"]) as client:
+        yield client

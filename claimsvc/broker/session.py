@@ -63,6 +63,8 @@ class Session:
         self._arrived = asyncio.Event()
         self._client: Client | None = None
         self._connections = 0
+        self._known = False
+        """Whether the broker has had our session since this process began."""
         self._closing = False
         self._discarded = 0
 
@@ -164,6 +166,9 @@ class Session:
                     # is there at once: little else looks like that, a broker restarted in a blink perhaps.
                     text = "closed while the broker went on: another client seems to use our client id"
                     self._report("error", "session_taken_over", error=text)
+                if self._known and not client.session_present:
+                    self._report("error", "session_lost", error="the broker threw our session and its queue away")
+                self._known = True
                 self._report("info", "broker_connected", session_present=client.session_present)
                 yield client
             finally:

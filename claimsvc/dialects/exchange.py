@@ -17,7 +17,6 @@ from claimsvc.wire import Inbound, Outbound
 
 DEEPEST_ANSWER = 20
 """Levels of a topic a client may choose for its answer; Mosquitto cuts off whoever publishes on 200."""
-
 LONGEST_TOPIC = 65_535
 
 Encode = Callable[[Outcome, int], bytes]
@@ -112,10 +111,13 @@ class Request:
         return Outbound(self.answer_topic, payload, correlation=self.inbound.correlation)
 
 
-def _can_be_published(topic: str) -> bool:
-    """Whether no broker cuts us off for it: no wildcard, no odd character, not too long, not too deep."""
-    wild = "+" in topic or "#" in topic
-    return not wild and name_error(topic) is None and topic.count("/") <= DEEPEST_ANSWER
+def _is_answer_topic(topic: str, lane: str) -> bool:
+    """Whether a client may choose this for its answer: below `response/` of its own lane.
+
+    And no broker cuts us off for it: no wildcard, no odd character, neither too long nor too deep.
+    """
+    fits = name_error(topic) is None and topic.count("/") <= DEEPEST_ANSWER and not set("+#") & set(topic)
+    return fits and topic.startswith(f"{lane}response/")
 
 
 class Dialects:
@@ -157,7 +159,7 @@ class Dialects:
             Arrival(principal, tail, inbound.payload, inbound.received_at_ms, inbound.redelivered)
         )
         default, asked = prefix + reading.answer_tail, inbound.response_topic
-        own = asked is not None and asked.startswith(f"{prefix}response/") and _can_be_published(asked)
+        own = asked is not None and _is_answer_topic(asked, prefix)
         answer_topic = asked if asked is not None and own else default
         if len(answer_topic.encode()) > LONGEST_TOPIC:
             return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import socket
 import uuid
 from dataclasses import dataclass
 from queue import Empty, Queue
@@ -109,10 +110,10 @@ class Client:
 
     def vanish(self) -> None:
         """Drop the connection without goodbye, which makes the broker publish the will."""
-        sock = self._paho.socket()
-        self._paho.loop_stop()
+        sock: Any = self._paho.socket()
         if sock is not None:
-            sock.close()
+            sock.shutdown(socket.SHUT_RDWR)
+        self.disconnected.get(timeout=PATIENCE_S)
 
     # --- the protocol
 

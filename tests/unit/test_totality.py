@@ -36,7 +36,8 @@ def _commands() -> set[type[Command]]:
             kind for kind in below if getattr(importlib.import_module(kind.__module__), kind.__name__) is kind
         )
         waiting += below
-    return {kind for kind in found if not kind.__name__.startswith(("_", "On"))}
+    ours = {kind for kind in found if kind.__module__.startswith(package.__name__)}
+    return {kind for kind in ours if not kind.__name__.startswith("On")}
 
 
 def test_every_command_has_a_rule() -> None:

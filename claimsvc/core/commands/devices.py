@@ -39,7 +39,9 @@ class CreateDevice(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class _OnDevice(Command):
+class OnDevice(Command):
+    """A command about a device, by its id."""
+
     device_id: str
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
@@ -47,12 +49,12 @@ class _OnDevice(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadDevice(_OnDevice):
+class ReadDevice(OnDevice):
     """Read a device by its id."""
 
 
 @dataclass(frozen=True, slots=True)
-class UpdateDevice(_OnDevice):
+class UpdateDevice(OnDevice):
     """Change what is descriptive about a device; its name stays."""
 
     name: str
@@ -62,20 +64,20 @@ class UpdateDevice(_OnDevice):
 
 
 @dataclass(frozen=True, slots=True)
-class DeleteDevice(_OnDevice):
+class DeleteDevice(OnDevice):
     """Remove a device, its windows, attributes and logins."""
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        _OnDevice.needs(self, needs, facts, policy)
+        OnDevice.needs(self, needs, facts, policy)
         needs.credentials = True
 
 
 @dataclass(frozen=True, slots=True)
-class ReadCredentials(_OnDevice):
+class ReadCredentials(OnDevice):
     """Read a device's login; its secret is given while the reissue window lasts."""
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        _OnDevice.needs(self, needs, facts, policy)
+        OnDevice.needs(self, needs, facts, policy)
         needs.credentials = True
 
 
@@ -88,7 +90,7 @@ class ServerWindow:
 
 
 @dataclass(frozen=True, slots=True)
-class SetAttributes(_OnDevice):
+class SetAttributes(OnDevice):
     """Write SERVER_SCOPE attributes (name, JSON text); `claimingData` opens a server window."""
 
     attributes: tuple[tuple[str, str], ...]
@@ -100,13 +102,13 @@ class SetAttributes(_OnDevice):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadAttributes(_OnDevice):
+class ReadAttributes(OnDevice):
     """Read SERVER_SCOPE attributes, all or those named."""
 
     names: tuple[str, ...]
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        _OnDevice.needs(self, needs, facts, policy)
+        OnDevice.needs(self, needs, facts, policy)
         needs.windows = needs.attributes = True
 
 

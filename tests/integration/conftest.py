@@ -1,0 +1,37 @@
+"""A store, and a pipeline, on a file of a test's own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from claimsvc.core.outcomes import Put
+from claimsvc.settings import Settings
+from claimsvc.store.repository import Repository, open_store
+from tests.integration.bench import Bench, opened
+from tests.integration.example import EVERYTHING
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Repository]:
+    """A store on a file of this test's own, with one row of each kind."""
+    async with open_store(tmp_path / "claimsvc.db") as store:
+        await store.apply([Put(row) for row in EVERYTHING])
+        yield store
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Settings of a store of this test's own, with a password file no broker reads."""
+    return Settings.model_validate(
+        {"store": {"path": tmp_path / "claimsvc.db"}, "credentials": {"password_file": tmp_path / "passwd"}}
+    )
+
+
+@pytest.fixture
+async def bench(settings: Settings) -> AsyncIterator[Bench]:
+    """A bench on a fresh store."""
+    async with opened(settings) as bench:
+        yield bench

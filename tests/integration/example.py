@@ -1,0 +1,91 @@
+"""A row of each kind that belong together, and how to read them again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from claimsvc.core.commands.base import Command
+from claimsvc.core.facts import Facts, Needs
+from claimsvc.core.model import (
+    Answered,
+    Attribute,
+    ClaimAttempts,
+    Credential,
+    CredentialKind,
+    Group,
+    Principal,
+    PrincipalKind,
+    Role,
+    Row,
+    Tenant,
+    UserFailures,
+    WindowSource,
+)
+from claimsvc.core.policy import Policy
+from claimsvc.store.repository import Repository
+from tests.support.factories import NOW, customer, device, given, user, window
+
+
+@dataclass(frozen=True, slots=True)
+class Want(Command):
+    """Ask for everything there is about some names."""
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.tenants.add("default")
+        needs.customers.add("c1")
+        needs.users.add("alice")
+        needs.principals.update(("alice", "Thermostat", "Gateway"))
+        needs.groups.add(("default", "claimers"))
+        needs.roles.add(("default", "mover"))
+        needs.device_names.update((("default", "Thermostat"), ("default", "Gateway")))
+        needs.device_ids.add("device-Thermostat")
+        needs.logins.add("Thermostat")
+        needs.attempts_at.add(("alice", "default", "Thermostat"))
+        needs.windows = needs.attributes = needs.credentials = True
+
+
+WANT = Want("alice")
+DEFAULT = Tenant("default", "Default tenant", NOW)
+GATEWAY = device("Gateway", is_gateway=True)
+THERMOSTAT = device(owner="c1", gateway_id=GATEWAY.id, type="sensor", label="Flur ü", claimed_at_ms=NOW + 1)
+ALICE = user(roles=("customer", "mover"), groups=("claimers",))
+CREDENTIAL = Credential("Thermostat", "Thermostat", CredentialKind.PASSWORD, "$7$h", "sealed", NOW, NOW)
+EVERYTHING: tuple[Row, ...] = (
+    DEFAULT,
+    Principal("alice", PrincipalKind.USER, "default"),
+    Principal("Thermostat", PrincipalKind.DEVICE, "default"),
+    Principal("Gateway", PrincipalKind.DEVICE, "default"),
+    customer(),
+    Role("default", "mover", ("DEVICE:CLAIM_DEVICES", "ROLE_DEVICE_CONTROL_READ")),
+    Group("default", "claimers", ("customer", "mover")),
+    ALICE,
+    GATEWAY,
+    THERMOSTAT,
+    CREDENTIAL,
+    window(THERMOSTAT, attempts=3),
+    window(THERMOSTAT, "other", source=WindowSource.SERVER),
+    Attribute(THERMOSTAT.id, "claimingAllowed", "true", NOW),
+    ClaimAttempts("alice", THERMOSTAT.id, 3, 1, NOW + 5, NOW),
+    UserFailures("alice", (NOW - 1, NOW), 2, NOW + 9),
+    Answered("claimsvc/u/alice/", "1", "digest", "sealed", NOW + 600_000),
+)
+CHANGED: dict[str, Row] = {
+    "a tenant": replace(DEFAULT, title="Other"),
+    "a role": Role("default", "mover", ()),
+    "a group": Group("default", "claimers", ("viewer",)),
+    "a user": replace(ALICE, customer_id=None, roles=(), groups=()),
+    "a device": replace(THERMOSTAT, owner=None, gateway_id=None, label=None, claimed_at_ms=None),
+    "a credential": replace(CREDENTIAL, secret_hash="$7$other", sealed=None, revoked_at_ms=NOW),
+    "a window": window(THERMOSTAT, "new", expires_at_ms=NOW + 7),
+    "an attribute": Attribute(THERMOSTAT.id, "claimingAllowed", "false", NOW + 1),
+    "attempts": ClaimAttempts("alice", THERMOSTAT.id, 0, 2, NOW + 6, NOW + 1),
+    "failures": UserFailures("alice", (), 3, NOW + 10),
+    "an answer": Answered("claimsvc/u/alice/", "1", "other", "other", NOW + 700_000),
+}
+
+
+async def load(store: Repository, rows: Sequence[Row] = EVERYTHING) -> list[Row | None]:
+    """Return these rows as they are read again."""
+    facts = await store.load([WANT], given().policy, [("claimsvc/u/alice/", "1")])
+    return [facts.get(type(row), row.key) for row in rows]

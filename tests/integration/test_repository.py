@@ -1,0 +1,114 @@
+"""The store on a real SQLite file: what goes in comes out, in the order it was decided, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from claimsvc.core.model import (
+    Attribute,
+    ClaimWindow,
+    Credential,
+    Device,
+    Principal,
+    PrincipalKind,
+    Row,
+    User,
+)
+from claimsvc.core.outcomes import Change, Put, Remove
+from claimsvc.store.repository import Repository
+from claimsvc.store.rows import TABLES
+from tests.integration.example import CHANGED, CREDENTIAL, EVERYTHING, GATEWAY, THERMOSTAT, load
+from tests.support.factories import NOW, device, user, window
+
+
+async def test_each_kind_of_row_comes_out_as_it_went_in(store: Repository) -> None:
+    """Every kind the store knows is there, in every column."""
+    assert {type(row) for row in EVERYTHING} == TABLES.keys()
+    assert await load(store) == list(EVERYTHING)
+
+
+@pytest.mark.parametrize("row", CHANGED.values(), ids=CHANGED.keys())
+async def test_a_changed_row_replaces_the_old_one(row: Row, store: Repository) -> None:
+    """Whole, down to the names of roles and groups, and nothing else changes."""
+    await store.apply([Put(row)])
+    expected = [row if (type(old), old.key) == (type(row), row.key) else old for old in EVERYTHING]
+    assert await load(store) == expected
+
+
+NEW = window(THERMOSTAT, "new")
+GONE = Remove(ClaimWindow, NEW.key)
+SECOND = replace(THERMOSTAT, id="device-2", gateway_id=None, owner=None, claimed_at_ms=None)
+PRINCIPAL = Principal("Thermostat", PrincipalKind.DEVICE, "default")
+LOGIN_GONE = (Remove(Credential, "Thermostat"), Remove(Principal, "Thermostat"))
+ORDERS: dict[str, tuple[list[Change], list[Row], list[Row]]] = {
+    # changes: rows that are there afterwards, rows that are not
+    "put, then remove": ([Put(NEW), GONE], [], [NEW]),
+    "remove, then put": ([GONE, Put(NEW)], [NEW], []),
+    "put, remove, put": ([Put(window(THERMOSTAT)), GONE, Put(NEW)], [NEW], []),
+    "the last put counts": ([Put(window(THERMOSTAT)), Put(NEW)], [NEW], []),
+    "a device that goes takes all along": (
+        [Put(NEW), Remove(Device, THERMOSTAT.id)],
+        [],
+        [THERMOSTAT, NEW, EVERYTHING[13], EVERYTHING[14]],
+    ),
+    "a device goes, and one of its name comes": (
+        [Remove(Device, THERMOSTAT.id), *LOGIN_GONE, Put(PRINCIPAL), Put(SECOND), Put(CREDENTIAL)],
+        [SECOND, CREDENTIAL],
+        [THERMOSTAT, NEW],
+    ),
+    "a gateway that goes leaves its devices": (
+        [Remove(Device, GATEWAY.id)],
+        [replace(THERMOSTAT, gateway_id=None)],
+        [GATEWAY],
+    ),
+    "a user goes, and one of the name comes": (
+        [
+            Remove(User, "alice"),
+            Remove(Principal, "alice"),
+            Put(EVERYTHING[1]),
+            Put(user(roles=(), customer_id=None)),
+        ],
+        [user(roles=(), customer_id=None)],
+        [EVERYTHING[14], EVERYTHING[15]],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "there", "gone"), ORDERS.values(), ids=ORDERS.keys())
+async def test_the_order_of_a_batch_is_kept(
+    changes: list[Change], there: list[Row], gone: list[Row], store: Repository
+) -> None:
+    """As if each change had been written by itself."""
+    await store.apply(changes)
+    assert await load(store, there) == there
+    facts = [row for row in await load(store, gone) if row is not None]
+    assert facts == []
+
+
+async def test_a_transaction_that_fails_writes_nothing(store: Repository) -> None:
+    """Not even what came before the mistake; the connection goes on."""
+    taken = device(id="another id", principal=None)
+    with pytest.raises(sqlite3.IntegrityError):
+        await store.apply([Put(NEW), Put(taken)])
+    assert await load(store) == list(EVERYTHING)
+    await store.apply([Put(NEW)])
+    assert await load(store, [NEW]) == [NEW]
+
+
+async def test_a_cancelled_apply_leaves_no_transaction_open(store: Repository) -> None:
+    """Whenever the cancellation comes: the batch is whole or not there, and the next one is written."""
+    for turns in range(30):
+        many = [Put(Attribute(THERMOSTAT.id, f"a{turns}-{n}", "1", NOW)) for n in range(50)]
+        task = asyncio.create_task(store.apply(many))
+        for _ in range(turns):
+            await asyncio.sleep(0)  # a turn of the loop
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await store.apply([Put(NEW)])
+        found = [row for row in await load(store, [change.row for change in many]) if row]
+        assert len(found) in {0, 50}
