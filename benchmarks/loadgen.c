@@ -279,6 +279,6 @@ int main(int argc, char **argv) {
 #define P(q) (got ? latency[(long)((double)(got - 1) * (q))] : 0)
     printf("{\"answers\":%ld,\"seconds\":%.3f,\"per_second\":%.0f,\"p50\":%.2f,\"p99\":%.2f,\"p999\":%.2f,\"max\":%.2f,"
            "\"lost\":%ld,\"twice\":%ld,\"failed\":%ld,\"cpu_s\":%.2f}\n",
-           got, seconds, (double)got / seconds, P(.5), P(.99), P(.999), P(1), count - got, twice, failed, cpu);
+           got, seconds, seconds > 0 ? (double)got / seconds : 0, P(.5), P(.99), P(.999), P(1), count - got, twice, failed, cpu);
     return 0;
 }

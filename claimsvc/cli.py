@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from collections.abc import Coroutine
 from pathlib import Path
@@ -72,6 +73,10 @@ def root(
 def serve_command(config: Config = None) -> None:
     """Run the service until SIGTERM or Ctrl-C."""
     settings = _settings(config)
+    # A batch makes thousands of objects that live as long as it does. Looking for cycles among them at the usual
+    # pace took a tenth of the service's time; what was loaded until now is not looked at again.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     _run(serve(settings, open_log(settings.log.level, settings.log.format)))
 
 

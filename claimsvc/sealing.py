@@ -120,7 +120,8 @@ def random_token() -> str:
 def new_id() -> str:
     """Return a UUID (version 7): its order is the order in time, so keys arrive in order."""
     stamp = time.time_ns() // 1_000_000
-    raw = (stamp << 80) | (0x7 << 76) | (secrets.randbits(12) << 64) | (0b10 << 62) | secrets.randbits(62)
+    chance = int.from_bytes(os.urandom(10))
+    raw = (stamp << 80) | (0x7 << 76) | ((chance >> 62 & 0xFFF) << 64) | (0b10 << 62) | (chance & (1 << 62) - 1)
     text = f"{raw:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 

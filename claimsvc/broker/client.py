@@ -94,6 +94,9 @@ class Client(aiomqtt.Client):
         self._receive = receive
         self._paused = False
         self._paho.manual_ack_set(True)
+        # Nobody waits for an answer's own acknowledgement, nor reads a line per packet.
+        self._paho.on_publish = None
+        self._paho.disable_logger()
         self._paho.on_message = self._on_paho_message
         self._handle_publish = self._paho._handle_publish  # noqa: SLF001 - see _read_publish
         self._paho._handle_publish = self._read_publish  # type: ignore[method-assign]  # noqa: SLF001
