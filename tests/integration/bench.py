@@ -16,9 +16,9 @@ from claimsvc.core.commands.accounts import CreateCustomer, CreateUser
 from claimsvc.core.model import Customer
 from claimsvc.core.outcomes import Found
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.journal import Reply, record
 from claimsvc.log import open_log
 from claimsvc.pipeline import Pipeline
+from claimsvc.pipeline.journal import Reply, record
 from claimsvc.settings import Settings
 from claimsvc.wire import Inbound, Receipt
 

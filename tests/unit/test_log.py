@@ -9,8 +9,8 @@ import pytest
 from claimsvc.app import dialects_of
 from claimsvc.core.outcomes import Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.journal import Reply, record
 from claimsvc.log import Logger, open_log
+from claimsvc.pipeline.journal import Reply, record
 from claimsvc.settings import Settings
 from tests.support.factories import inbound
 

@@ -1,7 +1,4 @@
-"""The batch loop: the one place that sees everything, and so it decides nothing.
-
-bytes -> request -> command -> facts -> decision -> changes -> COMMIT -> answer -> acknowledgement
-"""
+"""The batch loop: receive, load, decide, commit, answer, acknowledge."""
 
 from __future__ import annotations
 
@@ -10,17 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from pydantic_core import from_json, to_json
-
 from claimsvc import metrics
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import Answered, Credential
+from claimsvc.core.model import Credential
 from claimsvc.core.outcomes import (
-    Append,
     Change,
-    FoundCredential,
     Listing,
     Outcome,
     Put,
@@ -30,12 +23,12 @@ from claimsvc.core.outcomes import (
 )
 from claimsvc.core.policy import DAY_MS, Given, Policy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.repeats import recall
-from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.core.secrets import SecretKind
 from claimsvc.dialects.exchange import Dialects, Request
-from claimsvc.hardening import harden
-from claimsvc.journal import Reply, record, shown
 from claimsvc.log import Logger
+from claimsvc.pipeline.hardening import harden
+from claimsvc.pipeline.journal import Reply, record, shown
+from claimsvc.pipeline.message import Replies
 from claimsvc.sealing import Sealing, new_id
 from claimsvc.store.database import StoreError
 from claimsvc.store.repository import Repository
@@ -103,6 +96,7 @@ class Pipeline:
     def __init__(self, tools: Tools, choices: Choices) -> None:
         self._tools = tools
         self._choices = choices
+        self._replies = Replies(tools.dialects, tools.sealing, choices.repeat_window_ms)
         self._logins_behind = False
         self._held: list[Reply] = []
         """Answered when the broker's logins have caught up: a login works when its answer is out."""
@@ -183,7 +177,7 @@ class Pipeline:
         commands = [request.command for request in asked if request.command]
         facts = await self._load(commands, _request_ids(asked))
         given = await self._given(commands)
-        replies = [self._reply(inbound, request, facts, given) for inbound, request in read]
+        replies = [self._replies.reply(inbound, request, facts, given) for inbound, request in read]
         await self._make_durable([change for reply in replies for change in reply.changes])
         return replies
 
@@ -235,6 +229,16 @@ class Pipeline:
             return self._broken(reply.inbound)
         return replace(reply, outcome=page, outbounds=(answer,))
 
+    def _broken(self, inbound: Inbound) -> Reply:
+        outcome = Refused(Reason.INTERNAL)
+        try:
+            request = self._tools.dialects.decode(inbound)
+            outbounds = (request.answer(outcome, self._tools.clock()),) if request else ()
+        except Exception:
+            self._tools.log.exception("internal_error", topic=shown(inbound.topic))
+            return Reply(inbound, None, outcome)
+        return Reply(inbound, request, outcome, outbounds)
+
     # --- between batches
 
     async def _catch_up(self) -> None:
@@ -261,87 +265,11 @@ class Pipeline:
         except StoreError as error:
             self._tools.log.error("sweep_failed", error=str(error))  # noqa: TRY400 - the text says all
 
-    # --- one message
-
-    def _reply(self, inbound: Inbound, request: Request | None, facts: Facts, given: Given) -> Reply:
-        if request is None:
-            return Reply(inbound, None, Refused(Reason.NO_SUCH_CALL))
-        command = request.reading.command
-        if isinstance(command, Refused):
-            return self._refused(request, command, given)
-        if request.reading.request_id is not None:
-            earlier = facts.get(Answered, (request.lane, request.reading.request_id))
-            digest = self._tools.sealing.digest(request.reading.content) if earlier else ""
-            recalled = recall(earlier, digest, given.now_ms)
-            if isinstance(recalled, Repeated):
-                return self._again(request, recalled)
-            if recalled is not None:
-                return self._refused(request, recalled, given)
-        return self._first(request, command, facts, given)
-
-    def _refused(self, request: Request, refused: Refused, given: Given) -> Reply:
-        return Reply(request.inbound, request, refused, (request.answer(refused, given.now_ms),))
-
-    def _first(self, request: Request, command: Command, facts: Facts, given: Given) -> Reply:
-        decision = decide(command, facts, given)
-        outcome = self._revealed(decision.outcome)
-        if isinstance(outcome, Listing):
-            return Reply(request.inbound, request, outcome)
-        dialects = self._tools.dialects
-        answer = request.answer(outcome, given.now_ms)
-        notices = [dialects.notice(notice) for notice in decision.notices]
-        events = [dialects.event(change.event) for change in decision.changes if isinstance(change, Append)]
-        changes = decision.changes
-        if request.reading.request_id is not None and changes:
-            remembered = Put(self._answered(request, request.reading.request_id, answer, notices, given))
-            facts.apply(remembered)
-            changes = (*changes, remembered)
-        return Reply(request.inbound, request, outcome, (*notices, answer, *events), changes)
-
-    def _answered(
-        self, request: Request, request_id: str, answer: Outbound, notices: list[Outbound], given: Given
-    ) -> Answered:
-        sealing = self._tools.sealing
-        kept = to_json([answer.payload.decode(), [[each.topic, each.payload.decode()] for each in notices]])
-        sealed = sealing.seal(kept, _purpose(request))
-        expires_at_ms = given.now_ms + self._choices.repeat_window_ms
-        return Answered(request.lane, request_id, sealing.digest(request.reading.content), sealed, expires_at_ms)
-
-    def _again(self, request: Request, repeated: Repeated) -> Reply:
-        """Give the first answer again; notices only to a redelivery, whose first handling may have died."""
-        payload, notices = from_json(self._tools.sealing.open(repeated.sealed, _purpose(request)))
-        outbounds = [Outbound(topic, text.encode()) for topic, text in notices if request.inbound.redelivered]
-        return Reply(request.inbound, request, repeated, (*outbounds, request.to_asker(payload.encode())))
-
-    def _broken(self, inbound: Inbound) -> Reply:
-        outcome = Refused(Reason.INTERNAL)
-        try:
-            request = self._tools.dialects.decode(inbound)
-            outbounds = (request.answer(outcome, self._tools.clock()),) if request else ()
-        except Exception:
-            self._tools.log.exception("internal_error", topic=shown(inbound.topic))
-            return Reply(inbound, None, outcome)
-        return Reply(inbound, request, outcome, outbounds)
-
-    def _revealed(self, outcome: Outcome) -> Outcome:
-        """Open a login's secret that may still be given."""
-        if not isinstance(outcome, FoundCredential) or not outcome.credential:
-            return outcome
-        kind, sealed = outcome.credential.kind.value, outcome.credential.sealed
-        if sealed is None:
-            return outcome
-        text = self._tools.sealing.open(sealed, kind).decode()
-        return replace(outcome, secret=Secret(SecretKind(kind), text))
-
 
 def _request_ids(requests: Iterable[Request]) -> list[tuple[str, str]]:
     return [
         (request.lane, request.reading.request_id) for request in requests if request.reading.request_id is not None
     ]
-
-
-def _purpose(request: Request) -> str:
-    return f"answer {request.lane}{request.reading.request_id}"
 
 
 def _shows_login(reply: Reply) -> bool:

@@ -1,0 +1,94 @@
+"""One message's reply, decided on the facts of its batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic_core import from_json, to_json
+
+from claimsvc.core.commands.base import Command
+from claimsvc.core.decide import decide
+from claimsvc.core.facts import Facts
+from claimsvc.core.model import Answered
+from claimsvc.core.outcomes import Append, FoundCredential, Listing, Outcome, Put, Refused, Repeated
+from claimsvc.core.policy import Given
+from claimsvc.core.reasons import Reason
+from claimsvc.core.repeats import recall
+from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.dialects.exchange import Dialects, Request
+from claimsvc.pipeline.journal import Reply
+from claimsvc.sealing import Sealing
+from claimsvc.wire import Inbound, Outbound
+
+
+class Replies:
+    """Makes replies. Nothing is stored here: a reply carries the changes it stands on."""
+
+    def __init__(self, dialects: Dialects, sealing: Sealing, repeat_window_ms: int) -> None:
+        self._dialects = dialects
+        self._sealing = sealing
+        self._repeat_window_ms = repeat_window_ms
+
+    def reply(self, inbound: Inbound, request: Request | None, facts: Facts, given: Given) -> Reply:
+        if request is None:
+            return Reply(inbound, None, Refused(Reason.NO_SUCH_CALL))
+        command = request.reading.command
+        if isinstance(command, Refused):
+            return self._refused(request, command, given)
+        if request.reading.request_id is not None:
+            earlier = facts.get(Answered, (request.lane, request.reading.request_id))
+            digest = self._sealing.digest(request.reading.content) if earlier else ""
+            recalled = recall(earlier, digest, given.now_ms)
+            if isinstance(recalled, Repeated):
+                return self._again(request, recalled)
+            if recalled is not None:
+                return self._refused(request, recalled, given)
+        return self._first(request, command, facts, given)
+
+    def _refused(self, request: Request, refused: Refused, given: Given) -> Reply:
+        return Reply(request.inbound, request, refused, (request.answer(refused, given.now_ms),))
+
+    def _first(self, request: Request, command: Command, facts: Facts, given: Given) -> Reply:
+        decision = decide(command, facts, given)
+        outcome = self._revealed(decision.outcome)
+        if isinstance(outcome, Listing):
+            return Reply(request.inbound, request, outcome)
+        dialects = self._dialects
+        answer = request.answer(outcome, given.now_ms)
+        notices = [dialects.notice(notice) for notice in decision.notices]
+        events = [dialects.event(change.event) for change in decision.changes if isinstance(change, Append)]
+        changes = decision.changes
+        if request.reading.request_id is not None and changes:
+            remembered = Put(self._answered(request, request.reading.request_id, answer, notices, given))
+            facts.apply(remembered)
+            changes = (*changes, remembered)
+        return Reply(request.inbound, request, outcome, (*notices, answer, *events), changes)
+
+    def _answered(
+        self, request: Request, request_id: str, answer: Outbound, notices: list[Outbound], given: Given
+    ) -> Answered:
+        sealing = self._sealing
+        kept = to_json([answer.payload.decode(), [[each.topic, each.payload.decode()] for each in notices]])
+        sealed = sealing.seal(kept, _purpose(request))
+        expires_at_ms = given.now_ms + self._repeat_window_ms
+        return Answered(request.lane, request_id, sealing.digest(request.reading.content), sealed, expires_at_ms)
+
+    def _again(self, request: Request, repeated: Repeated) -> Reply:
+        """Give the first answer again; notices only to a redelivery, whose first handling may have died."""
+        payload, notices = from_json(self._sealing.open(repeated.sealed, _purpose(request)))
+        outbounds = [Outbound(topic, text.encode()) for topic, text in notices if request.inbound.redelivered]
+        return Reply(request.inbound, request, repeated, (*outbounds, request.to_asker(payload.encode())))
+
+    def _revealed(self, outcome: Outcome) -> Outcome:
+        """Open a login's secret that may still be given."""
+        if not isinstance(outcome, FoundCredential) or not outcome.credential:
+            return outcome
+        kind, sealed = outcome.credential.kind.value, outcome.credential.sealed
+        if sealed is None:
+            return outcome
+        text = self._sealing.open(sealed, kind).decode()
+        return replace(outcome, secret=Secret(SecretKind(kind), text))
+
+
+def _purpose(request: Request) -> str:
+    return f"answer {request.lane}{request.reading.request_id}"
