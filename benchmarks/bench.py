@@ -1,6 +1,6 @@
 """Measures claimsvc beside the C echo and the naive service: one machine, one broker, interleaved, medians.
 
-python benchmarks/bench.py [--short] [--repeat N] [--growth]
+scripts/bench [--short] [--repeat N]
 
 It starts its own broker. Read the ratios: absolute figures belong to one machine on one day.
 """
@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
@@ -144,6 +145,12 @@ class Bench:
         return json.loads(run.stdout)
 
 
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _made_up() -> Secret:
     return Secret(SecretKind.PASSWORD, None)
 
@@ -219,13 +226,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true", help="a smoke run that says nothing about speed")
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--growth", action="store_true", help="measure at 10 000 to 1 000 000 devices instead")
     arguments = parser.parse_args()
     sizes, repeat = (SHORT, 1) if arguments.short else (FULL, arguments.repeat)
     with tempfile.TemporaryDirectory() as name:
-        from tests.support.processes import free_port  # noqa: PLC0415 - only where it runs
-
-        bench = Bench(Path(name), free_port())
+        bench = Bench(Path(name), _free_port())
         compare(bench, sizes, repeat)
 
 
