@@ -29,10 +29,9 @@ from claimsvc.log import Logger
 from claimsvc.pipeline import Choices, Pipeline, Tools
 from claimsvc.sealing import Sealing, client_id, load_key, password_matches, random_password
 from claimsvc.settings import CredentialStore, Settings, SettingsError
-from claimsvc.store.database import StoreError
 from claimsvc.store.repository import Repository, open_store
 
-_FINGERPRINT = "key_fingerprint"
+_FINGERPRINT, _DEFAULT_TENANT = "key_fingerprint", "default_tenant"
 
 
 class WrongKeyError(Exception):
@@ -92,13 +91,13 @@ def _own_login(settings: Settings, sealing: Sealing, file: PasswordFile) -> tupl
 
 @asynccontextmanager
 async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeline]:
-    """Open the store and build the pipeline on it, its logins brought to the broker.
+    """Open the store and build the pipeline on it.
 
-    Raises StoreError, KeyFileError, WrongKeyError or SettingsError with a text for the operator.
+    Raises StoreError, KeyFileError, WrongKeyError, SettingsError or PasswordFileError with a text for the operator.
     """
     async with open_store(settings.store.path) as store:
         sealing = Sealing(load_key(settings.store.key_path), settings.credentials.pbkdf2_iterations)
-        await _check_key(store, sealing)
+        await _check_belonging(store, sealing, settings)
         logins: FileLogins | None = None
         if settings.credentials.store is CredentialStore.PASSWORD_FILE:
             credentials = settings.credentials
@@ -121,17 +120,26 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
         (outcome,) = await pipeline.execute([Establish(settings.mqtt.username)])
         if isinstance(outcome, Refused):
             raise SettingsError(f"mqtt.username: {outcome.message}")
-        if logins is not None and (error := await logins.sync()):
-            raise StoreError(error)
+        if logins is not None:
+            await logins.write()  # a file that cannot be written is the operator's to know before anything else
         yield pipeline
 
 
-async def _check_key(store: Repository, sealing: Sealing) -> None:
-    known = await store.service_value(_FINGERPRINT)
-    if known is None:
-        await store.put_service_value(_FINGERPRINT, sealing.fingerprint)
-    elif known != sealing.fingerprint:
+async def _check_belonging(store: Repository, sealing: Sealing, settings: Settings) -> None:
+    """Hold the store to the key and the default tenant it was made with: its hashes and names depend on them."""
+    if await _kept(store, _FINGERPRINT, sealing.fingerprint) != sealing.fingerprint:
         raise WrongKeyError("the key file does not belong to this database: restore the one it was made with")
+    tenant = await _kept(store, _DEFAULT_TENANT, settings.tenants.default)
+    if tenant != settings.tenants.default:
+        raise SettingsError(f"tenants.default: this database was made with {tenant!r}, and its logins are named so")
+
+
+async def _kept(store: Repository, name: str, value: str) -> str:
+    """Return the store's value of this name; the one given, kept from now on, where it has none."""
+    known = await store.service_value(name)
+    if known is None:
+        await store.put_service_value(name, value)
+    return value if known is None else known
 
 
 def _session_options(settings: Settings) -> SessionOptions:

@@ -20,7 +20,7 @@ def replace_file(path: Path, text: str, mode: int) -> None:
 def _replace(path: Path, text: str, mode: int) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
         os.fchmod(file.fileno(), mode)
         if path.exists():
             was = path.stat()

@@ -69,8 +69,15 @@ class _Coalesced:
         self._stream.flush()
 
 
+def clean(text: str) -> str:
+    """Return a stranger's text as a line may hold it: short, and nothing a terminal would obey."""
+    if len(text) > _LONGEST_VALUE:
+        text = text[:_LONGEST_VALUE] + "…"
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
+
+
 def _shorten(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
-        if isinstance(value, str) and len(value) > _LONGEST_VALUE and key != "exception":
-            event[key] = value[:_LONGEST_VALUE] + "…"
+        if isinstance(value, str) and key != "exception":
+            event[key] = clean(value)
     return event

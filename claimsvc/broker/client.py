@@ -36,6 +36,10 @@ _REFUSED = 0x80
 _STAMP = "received-at"
 _LONGEST_STAMP = 15
 
+# Properties of a PUBLISH (MQTT 5, 2.2.2.2): the ones wanted, and how long the others are.
+_RESPONSE_TOPIC, _CORRELATION, _SUBSCRIPTION, _USER_PROPERTY = 0x08, 0x09, 0x0B, 0x26
+_FIXED_LENGTHS = {0x01: 1, 0x02: 4, 0x23: 2}
+
 
 class BrokerLostError(Exception):
     """The connection is gone. What was not acknowledged on it comes again."""
@@ -195,7 +199,7 @@ class Client(aiomqtt.Client):
         )
 
     def _read_publish(self) -> Any:
-        """Read a PUBLISH that paho cannot read without its properties, instead of losing the connection.
+        """Read a PUBLISH that paho cannot read, leniently, instead of losing the connection.
 
         paho takes some characters that brokers pass on for a malformed packet. The message would come again
         after each reconnect, for ever.
@@ -204,7 +208,7 @@ class Client(aiomqtt.Client):
             return self._handle_publish()
         except Exception:  # noqa: BLE001 - whatever a stranger's properties make paho raise
             packet = self._paho._in_packet  # noqa: SLF001 - what was read and could not be understood
-            self._receive(_without_properties(packet["command"], bytes(packet["packet"]), self.number))
+            self._receive(_read_leniently(packet["command"], bytes(packet["packet"]), self.number))
             return paho.MQTT_ERR_SUCCESS
 
     def pause(self) -> None:
@@ -323,8 +327,8 @@ def _stamp(user_properties: Sequence[tuple[str, str]]) -> int | None:
     return int(stamps[-1])
 
 
-def _without_properties(header: int, packet: bytes, connection: int) -> Inbound:
-    """Return the message of a PUBLISH packet (MQTT 5, 3.3), its properties passed over."""
+def _read_leniently(header: int, packet: bytes, connection: int) -> Inbound:
+    """Return the message of a PUBLISH packet (MQTT 5, 3.3); a text that cannot be read is passed over."""
     qos = header >> 1 & 3
     (topic_length,) = struct.unpack_from("!H", packet)
     at = 2 + topic_length
@@ -333,16 +337,47 @@ def _without_properties(header: int, packet: bytes, connection: int) -> Inbound:
     if qos:
         (packet_id,) = struct.unpack_from("!H", packet, at)
         at += 2
-    length = shift = 0
-    while True:
-        length |= (packet[at] & 0x7F) << shift
-        at, shift, more = at + 1, shift + 7, packet[at] & 0x80
-        if not more:
-            break
+    length, at = _varint(packet, at)
+    found = _properties_of(packet, at, at + length)
     return Inbound(
         topic=topic,
         payload=packet[at + length :],
         receipt=Receipt(connection, packet_id, qos),
         arrived=time.monotonic(),
         redelivered=bool(header & 8),
+        response_topic=_text(found.get(_RESPONSE_TOPIC)),
+        correlation=found.get(_CORRELATION),
     )
+
+
+def _properties_of(packet: bytes, at: int, end: int) -> dict[int, bytes]:
+    """Return the properties of a PUBLISH with their bytes (MQTT 5, 2.2.2.2); user properties are left out."""
+    found: dict[int, bytes] = {}
+    while at < end:
+        name, at = packet[at], at + 1
+        if name == _SUBSCRIPTION:
+            _, at = _varint(packet, at)
+        elif name in _FIXED_LENGTHS:
+            at += _FIXED_LENGTHS[name]
+        else:
+            for _ in range(2 if name == _USER_PROPERTY else 1):
+                (length,) = struct.unpack_from("!H", packet, at)
+                found[name] = packet[at + 2 : at + 2 + length]
+                at += 2 + length
+    return found
+
+
+def _varint(packet: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        value |= (packet[at] & 0x7F) << shift
+        at, shift, more = at + 1, shift + 7, packet[at] & 0x80
+        if not more:
+            return value, at
+
+
+def _text(raw: bytes | None) -> str | None:
+    try:
+        return raw.decode() if raw is not None else None
+    except UnicodeDecodeError:
+        return None

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from claimsvc.broker.client import (
-    LARGEST_PACKET,
     Client,
     ConnectOptions,
     SilentlyClosedError,
@@ -110,9 +109,13 @@ class Session:
         return True
 
     @property
-    def largest_packet(self) -> int:
-        """Bytes of the largest message the broker takes."""
-        return self._client.largest_packet if self._client else LARGEST_PACKET
+    def connected(self) -> bool:
+        """Whether a connection stands."""
+        return self._client is not None
+
+    def fits(self, outbound: Outbound) -> bool:
+        """Return whether the broker takes this message; any, while there is none."""
+        return self._client is None or self._client.fits(outbound)
 
     def abandon(self, why: str) -> None:
         """Drop the connection so that everything unacknowledged is delivered again."""

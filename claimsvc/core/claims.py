@@ -39,17 +39,23 @@ def claim(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
         return Decision(Refused(Reason.LOCKED_OUT, retry_after_ms=until - given.now_ms))
     windows = [window for window in facts.windows(device.id) if given.now_ms <= window.expires_at_ms]
     if any(hmac.compare_digest(window.key_hash, command.key.hardened) for window in windows):
-        return _owned(device, facts) if device.owner else _granted(device, user, user.customer_id, facts, given)
+        if device.owner:
+            return _owned(device, facts)
+        claimed = replace(
+            device, owner=user.customer_id, claimed_at_ms=given.now_ms, claimed_with=command.key.hardened
+        )
+        return _granted(claimed, user, facts, given)
     if device.owner and not windows:
         return _owned(device, facts)
     return _failed(device, user, windows, facts, given)
 
 
-def _granted(device: Device, user: User, customer_id: str, facts: Facts, given: Given) -> Decision:
-    claimed = replace(device, owner=customer_id, claimed_at_ms=given.now_ms)
-    event = Event(device.tenant, given.now_ms, "device_claimed", user.principal, device.id, device.name, customer_id)
-    forgotten = lockouts.forget(facts, user.principal, device.id)
-    changes = (Put(claimed), *_spent(device, facts), *forgotten, Append(event))
+def _granted(claimed: Device, user: User, facts: Facts, given: Given) -> Decision:
+    event = Event(
+        claimed.tenant, given.now_ms, "device_claimed", user.principal, claimed.id, claimed.name, claimed.owner
+    )
+    forgotten = lockouts.forget(facts, user.principal, claimed.id)
+    changes = (Put(claimed), *_spent(claimed, facts), *forgotten, Append(event))
     return Decision(Claimed(claimed), changes, tuple(_notices(claimed, given)))
 
 
@@ -88,7 +94,7 @@ def release(command: ReleaseDevice, facts: Facts, given: Given) -> Decision:
     is_owner = user is not None and user.customer_id == device.owner
     if not is_owner and access.TENANT_ADMIN not in access.permissions(facts, command.caller):
         return refuse(Reason.NOT_THE_OWNER)
-    released = replace(device, owner=None, claimed_at_ms=None, released_at_ms=given.now_ms)
+    released = replace(device, owner=None, claimed_at_ms=None)
     event = Event(
         device.tenant, given.now_ms, "device_released", command.caller, device.id, device.name, device.owner
     )

@@ -137,7 +137,8 @@ class Device:
     type: str = "default"
     label: str | None = None
     claimed_at_ms: int | None = None
-    released_at_ms: int | None = None
+    claimed_with: str | None = None
+    """The hash of the key it was claimed with last."""
 
     @property
     def key(self) -> str:

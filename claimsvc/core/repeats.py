@@ -7,10 +7,15 @@ from claimsvc.core.outcomes import Refused, Repeated
 from claimsvc.core.reasons import Reason
 
 
-def recall(earlier: Answered | None, digest: str, now_ms: int) -> Repeated | Refused | None:
-    """Return the first answer to a repeat, a refusal of other content, or None for a new request."""
-    if earlier is None or earlier.expires_at_ms < now_ms:
+def recall(earlier: Answered | None, digest: str, now_ms: int, *, redelivered: bool) -> Repeated | Refused | None:
+    """Return the first answer to a repeat, a refusal of other content, or None for a new request.
+
+    What the broker delivers again was sent when it was sent first, however long ago that is.
+    """
+    if earlier is None:
         return None
+    if earlier.expires_at_ms < now_ms:
+        return Repeated(earlier.sealed) if redelivered and earlier.digest == digest else None
     if earlier.digest != digest:
         return Refused(Reason.REQUEST_ID_REUSED)
     return Repeated(earlier.sealed)

@@ -29,9 +29,6 @@ from claimsvc.core.outcomes import (
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
 
-REDELIVERY_MS = 600_000
-"""How far back a release may lie for a redelivered message to be older than it."""
-
 
 def open_window(command: OpenWindow, facts: Facts, given: Given) -> Decision:
     """A device opens its own window; the newest replaces an older one (TB 2.2 has the bug this avoids)."""
@@ -121,8 +118,9 @@ def _open(
         return Refused(Reason.ALREADY_CLAIMED), ()
     if not policy.allow_by_default and not _claiming_allowed(device, facts):
         return Refused(Reason.CLAIMING_NOT_ALLOWED), ()
-    if message.redelivered and (earlier := _handled_before(device, key_hash, facts, given)):
-        return earlier, ()
+    if message.redelivered and device.claimed_with == key_hash:
+        # The window it opened was claimed with, and ended with that: it must not come back after a release.
+        return Refused(Reason.WINDOW_EXPIRED, "the device was claimed with this key already"), ()
     wanted = duration_ms if duration_ms is not None and duration_ms > 0 else policy.default_duration_ms
     # The plugin's stamp says when the broker had the message; a forged one can only shorten the window.
     received_at_ms = given.now_ms if message.received_at_ms is None else message.received_at_ms
@@ -132,21 +130,6 @@ def _open(
         return Refused(Reason.WINDOW_EXPIRED, "the message waited longer than its window lasts"), ()
     window = ClaimWindow(device.id, WindowSource.DEVICE, key_hash, opened_at_ms, expires_at_ms)
     return WindowOpened(device.name, expires_at_ms), (Put(window),)
-
-
-def _handled_before(device: Device, key_hash: str, facts: Facts, given: Given) -> WindowOpened | Refused | None:
-    """Say what a message that was delivered before may have done, so that it does nothing twice.
-
-    The window it opened is neither opened nor prolonged again. A device released since must open a new one:
-    its earlier windows ended with the release.
-    """
-    window = facts.get(ClaimWindow, (device.id, WindowSource.DEVICE))
-    if window and window.key_hash == key_hash and given.now_ms <= window.expires_at_ms:
-        return WindowOpened(device.name, window.expires_at_ms)
-    released_at_ms = device.released_at_ms
-    if released_at_ms is not None and given.now_ms - released_at_ms < REDELIVERY_MS:
-        return Refused(Reason.WINDOW_EXPIRED, "the device was released since this message was sent first")
-    return None
 
 
 def _claiming_allowed(device: Device, facts: Facts) -> bool:

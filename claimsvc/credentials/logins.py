@@ -33,20 +33,23 @@ class FileLogins:
 
         Returns what went wrong, or None. Raises StoreError.
         """
-        logins = [*await self._store.password_logins(), self._own]
         try:
-            written = await self._file.write(logins)
-            self._told = self._told and not written.changed
+            await self.write()
             if not self._told:
                 await self._file.reload()
                 self._told = True
         except (PasswordFileError, BrokerReloadError) as error:
             return str(error)
+        return None
+
+    async def write(self) -> None:
+        """Bring the file to the store, without telling the broker. Raises PasswordFileError, StoreError."""
+        written = await self._file.write([*await self._store.password_logins(), self._own])
         if written.changed:
+            self._told = False
             self._report("info", "logins_written", {"logins": written.logins})
         for login in written.left_out:
             self._report("error", "login_left_out", {"login": login})
-        return None
 
     async def foreign(self) -> frozenset[str]:
         """Return the logins of the file that are not ours and so never may be. Raises PasswordFileError."""

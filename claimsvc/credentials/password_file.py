@@ -26,6 +26,7 @@ _BEGIN, _END = f"claimsvc-begin:{_NOBODY}", f"claimsvc-end:{_NOBODY}"
 the tool mosquitto_passwd destroys a file that has comments."""
 MARKERS = frozenset({"claimsvc-begin", "claimsvc-end"})
 _FILE_MODE = 0o640
+_RELOAD_S = 10.0
 
 
 class BrokerReloadError(Exception):
@@ -82,7 +83,7 @@ class PasswordFile:
 
     def hash_of(self, login: str) -> str | None:
         """Return the hash the file has for `login` now, or None. Raises PasswordFileError."""
-        for line in self._read().splitlines():
+        for line in self._read().split("\n"):
             name, _, secret_hash = line.partition(":")
             if name == login:
                 return secret_hash
@@ -90,7 +91,7 @@ class PasswordFile:
 
     def _read(self) -> str:
         try:
-            text = self._path.read_text() if self._path.exists() else ""
+            text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
         except (OSError, UnicodeDecodeError) as error:
             raise PasswordFileError(f"cannot read {self._path}: {error}") from error
         if (_BEGIN in text) != (_END in text):
@@ -106,12 +107,20 @@ class PasswordFile:
             self._signal(self._pid_file)
 
     async def _run(self) -> None:
+        program, quiet = self._reload_command[0], asyncio.subprocess.DEVNULL
         try:
-            process = await asyncio.create_subprocess_exec(*self._reload_command)
+            process = await asyncio.create_subprocess_exec(*self._reload_command, stdin=quiet, stdout=quiet)
         except OSError as error:
-            raise BrokerReloadError(f"cannot run {self._reload_command[0]}: {error.strerror}") from error
-        if code := await process.wait():
-            raise BrokerReloadError(f"{self._reload_command[0]} ended with {code}")
+            raise BrokerReloadError(f"cannot run {program}: {error.strerror}") from error
+        try:
+            async with asyncio.timeout(_RELOAD_S):
+                code = await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise BrokerReloadError(f"{program} did not end within {_RELOAD_S:.0f} seconds") from None
+        if code:
+            raise BrokerReloadError(f"{program} ended with {code}")
 
     def _signal(self, pid_file: Path) -> None:
         try:
@@ -148,7 +157,7 @@ def foreign_lines(text: str) -> list[str]:
     """Return the lines of a password file outside our block."""
     lines: list[str] = []
     inside = False
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line == _BEGIN:
             inside = True
         elif line == _END:

@@ -9,7 +9,7 @@ from itertools import islice
 from claimsvc import metrics
 from claimsvc.core.outcomes import Change, Outcome, Refused, Repeated, WindowsOpened
 from claimsvc.dialects.exchange import Request
-from claimsvc.log import Logger
+from claimsvc.log import Logger, clean
 from claimsvc.wire import Inbound, Outbound
 
 _MOST_ENTRIES = 20
@@ -25,6 +25,8 @@ class Reply:
     outcome: Outcome
     outbounds: tuple[Outbound, ...] = ()
     changes: tuple[Change, ...] = ()
+    promises_login: bool = False
+    """Whether the answer shows a login, which must work by then."""
 
 
 def record(reply: Reply, log: Logger, *, answered: bool) -> None:
@@ -62,6 +64,6 @@ def _words(outcome: Outcome) -> tuple[str, dict[str, object]]:
         return "repeated", {}
     if isinstance(outcome, WindowsOpened):
         refused = {name: entry.reason.value for name, entry in outcome.entries if isinstance(entry, Refused)}
-        first = dict(islice(refused.items(), _MOST_ENTRIES))
+        first = {clean(name): reason for name, reason in islice(refused.items(), _MOST_ENTRIES)}
         return "done", {"entries": len(outcome.entries), "refused": len(refused), "reasons": first}
     return "done", {}

@@ -11,15 +11,11 @@ from claimsvc import metrics
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import Credential
 from claimsvc.core.outcomes import (
     Change,
     Listing,
     Outcome,
-    Put,
     Refused,
-    Remove,
-    Repeated,
 )
 from claimsvc.core.policy import DAY_MS, Given, Policy
 from claimsvc.core.reasons import Reason
@@ -28,7 +24,7 @@ from claimsvc.dialects.exchange import Dialects, Request
 from claimsvc.log import Logger
 from claimsvc.pipeline.hardening import harden
 from claimsvc.pipeline.journal import Reply, record, shown
-from claimsvc.pipeline.message import Replies
+from claimsvc.pipeline.message import Replies, changes_logins
 from claimsvc.sealing import Sealing, new_id
 from claimsvc.store.database import StoreError
 from claimsvc.store.repository import Repository
@@ -38,16 +34,19 @@ BATCH = 512
 SWEEP_EVERY_MS = 60_000
 _PATIENCE_S = 30.0
 _RETRY_S = 1.0
-_HEAD = 66_000
-"""At most what a message takes beside its payload."""
+MOST_HELD = 500
+"""Answers that wait for the broker's logins; each holds a place of what the broker may deliver."""
 
 
 class Link(Protocol):
     """The pipeline's side of the session with the broker."""
 
     @property
-    def largest_packet(self) -> int:
-        """Bytes of the largest message the broker takes."""
+    def connected(self) -> bool:
+        """Whether a connection stands."""
+
+    def fits(self, outbound: Outbound) -> bool:
+        """Return whether the broker takes this message."""
 
     async def receive(self, limit: int, patience_s: float) -> list[Inbound]:
         """Return what has arrived, at most `limit`; nothing after `patience_s` without a message."""
@@ -97,7 +96,8 @@ class Pipeline:
         self._tools = tools
         self._choices = choices
         self._replies = Replies(tools.dialects, tools.sealing, choices.repeat_window_ms)
-        self._logins_behind = False
+        self._logins_behind = tools.logins is not None
+        """From the start: the last run may have died between its commit and the broker's logins."""
         self._held: list[Reply] = []
         """Answered when the broker's logins have caught up: a login works when its answer is out."""
         self._next_sweep_ms = 0
@@ -118,25 +118,28 @@ class Pipeline:
                 self._tools.log.error("batch_failed", error=str(error), messages=len(batch))  # noqa: TRY400
                 link.abandon("a batch could not be committed")
                 continue
-            await self._catch_up()
+            await self.catch_up()
             self._send(replies, link)
-            await self._sweep()
+            await self._sweep(link)
 
     def _send(self, replies: list[Reply], link: Link) -> None:
-        waiting = [*self._held, *replies]
-        self._held = [reply for reply in waiting if self._logins_behind and _shows_login(reply)]
-        held = set(map(id, self._held))
+        waiting, self._held = [*self._held, *replies], []
         for reply in waiting:
-            if id(reply) not in held:
-                fitting = self._fitting(reply, link.largest_packet)
-                record(fitting, self._tools.log, answered=link.answer(reply.inbound, fitting.outbounds))
+            if self._logins_behind and reply.promises_login:
+                if len(self._held) < MOST_HELD:
+                    self._held.append(reply)
+                    continue
+                reply = self._broken(reply.inbound)  # noqa: PLW2901 - its repeat gets the first answer, later
+            fitting = self._fitting(reply, link)
+            record(fitting, self._tools.log, answered=link.answer(reply.inbound, fitting.outbounds))
 
-    def _fitting(self, reply: Reply, largest: int) -> Reply:
+    def _fitting(self, reply: Reply, link: Link) -> Reply:
         """Say `too_large` where the broker would not take the answer."""
-        if reply.request is None or all(len(each.payload) < largest - _HEAD for each in reply.outbounds):
+        request = reply.request
+        if request is None or all(link.fits(each) for each in reply.outbounds if each.topic == request.answer_topic):
             return reply
         refused = Refused(Reason.TOO_LARGE, "the answer is larger than the broker takes")
-        return replace(reply, outbounds=(reply.request.answer(refused, self._tools.clock()),))
+        return replace(reply, outbounds=(request.answer(refused, self._tools.clock()),))
 
     # --- a batch
 
@@ -146,13 +149,12 @@ class Pipeline:
         return [await self._filled(reply) for reply in await self._commit_or_halve(batch)]
 
     async def execute(self, commands: Sequence[Command]) -> list[Outcome]:
-        """Decide and commit commands of the service's own, logins included. Raises StoreError."""
+        """Decide and commit commands of the service's own. Raises StoreError."""
         facts = await self._load(commands, ())
         given = await self._given(commands)
         decisions = [decide(command, facts, given) for command in commands]
         await self._make_durable([change for decision in decisions for change in decision.changes])
-        if self._logins_behind and (error := await self._sync_logins()):
-            raise StoreError(error)
+        await self.catch_up()
         return [decision.outcome for decision in decisions]
 
     async def _commit_or_halve(self, batch: Sequence[Inbound]) -> list[Reply]:
@@ -215,7 +217,7 @@ class Pipeline:
         with metrics.COMMIT_SECONDS.time():
             await self._tools.store.apply(changes)
         if self._tools.logins is not None:
-            self._logins_behind = self._logins_behind or any(map(_changes_logins, changes))
+            self._logins_behind = self._logins_behind or any(map(changes_logins, changes))
 
     async def _filled(self, reply: Reply) -> Reply:
         """Fill a listing from what is committed by now."""
@@ -241,7 +243,7 @@ class Pipeline:
 
     # --- between batches
 
-    async def _catch_up(self) -> None:
+    async def catch_up(self) -> None:
         """Bring the broker's logins to the store's; what fails is tried again, and its answers wait."""
         if self._logins_behind and (error := await self._sync_logins()):
             self._tools.log.error("logins_behind", error=error)
@@ -255,14 +257,18 @@ class Pipeline:
         self._logins_behind = error is not None
         return error
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, link: Link) -> None:
         now_ms = self._tools.clock()
+        if not link.connected or not self._next_sweep_ms:
+            # What the broker is about to deliver again must find its first answer.
+            self._next_sweep_ms = now_ms + SWEEP_EVERY_MS
         if now_ms < self._next_sweep_ms:
             return
-        self._next_sweep_ms = now_ms + SWEEP_EVERY_MS
         try:
-            await self._tools.store.sweep(now_ms, now_ms - self._choices.events_days * DAY_MS)
+            more = await self._tools.store.sweep(now_ms, now_ms - self._choices.events_days * DAY_MS)
+            self._next_sweep_ms = now_ms + (0 if more else SWEEP_EVERY_MS)
         except StoreError as error:
+            self._next_sweep_ms = now_ms + SWEEP_EVERY_MS
             self._tools.log.error("sweep_failed", error=str(error))  # noqa: TRY400 - the text says all
 
 
@@ -270,14 +276,3 @@ def _request_ids(requests: Iterable[Request]) -> list[tuple[str, str]]:
     return [
         (request.lane, request.reading.request_id) for request in requests if request.reading.request_id is not None
     ]
-
-
-def _shows_login(reply: Reply) -> bool:
-    """Whether an answer promises a login: it was changed, or this repeats such an answer for all we know."""
-    return isinstance(reply.outcome, Repeated) or any(map(_changes_logins, reply.changes))
-
-
-def _changes_logins(change: Change) -> bool:
-    if isinstance(change, Put):
-        return isinstance(change.row, Credential)
-    return isinstance(change, Remove) and change.kind is Credential

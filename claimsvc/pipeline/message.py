@@ -9,8 +9,18 @@ from pydantic_core import from_json, to_json
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import Answered
-from claimsvc.core.outcomes import Append, FoundCredential, Listing, Outcome, Put, Refused, Repeated
+from claimsvc.core.model import Answered, Credential
+from claimsvc.core.outcomes import (
+    Append,
+    Change,
+    FoundCredential,
+    Listing,
+    Outcome,
+    Put,
+    Refused,
+    Remove,
+    Repeated,
+)
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
 from claimsvc.core.repeats import recall
@@ -38,7 +48,7 @@ class Replies:
         if request.reading.request_id is not None:
             earlier = facts.get(Answered, (request.lane, request.reading.request_id))
             digest = self._sealing.digest(request.reading.content) if earlier else ""
-            recalled = recall(earlier, digest, given.now_ms)
+            recalled = recall(earlier, digest, given.now_ms, redelivered=inbound.redelivered)
             if isinstance(recalled, Repeated):
                 return self._again(request, recalled)
             if recalled is not None:
@@ -58,26 +68,29 @@ class Replies:
         notices = [dialects.notice(notice) for notice in decision.notices]
         events = [dialects.event(change.event) for change in decision.changes if isinstance(change, Append)]
         changes = decision.changes
+        promises = any(map(changes_logins, changes)) or (
+            isinstance(outcome, FoundCredential) and bool(outcome.secret)
+        )
         if request.reading.request_id is not None and changes:
-            remembered = Put(self._answered(request, request.reading.request_id, answer, notices, given))
+            kept = [answer.payload.decode(), [[each.topic, each.payload.decode()] for each in notices], promises]
+            remembered = Put(self._answered(request, request.reading.request_id, kept, given))
             facts.apply(remembered)
             changes = (*changes, remembered)
-        return Reply(request.inbound, request, outcome, (*notices, answer, *events), changes)
+        outbounds = (*notices, answer, *events)
+        return Reply(request.inbound, request, outcome, outbounds, changes, promises_login=promises)
 
-    def _answered(
-        self, request: Request, request_id: str, answer: Outbound, notices: list[Outbound], given: Given
-    ) -> Answered:
+    def _answered(self, request: Request, request_id: str, kept: list[object], given: Given) -> Answered:
         sealing = self._sealing
-        kept = to_json([answer.payload.decode(), [[each.topic, each.payload.decode()] for each in notices]])
-        sealed = sealing.seal(kept, _purpose(request))
+        sealed = sealing.seal(to_json(kept), _purpose(request))
         expires_at_ms = given.now_ms + self._repeat_window_ms
         return Answered(request.lane, request_id, sealing.digest(request.reading.content), sealed, expires_at_ms)
 
     def _again(self, request: Request, repeated: Repeated) -> Reply:
         """Give the first answer again; notices only to a redelivery, whose first handling may have died."""
-        payload, notices = from_json(self._sealing.open(repeated.sealed, _purpose(request)))
+        payload, notices, promises = from_json(self._sealing.open(repeated.sealed, _purpose(request)))
         outbounds = [Outbound(topic, text.encode()) for topic, text in notices if request.inbound.redelivered]
-        return Reply(request.inbound, request, repeated, (*outbounds, request.to_asker(payload.encode())))
+        outbounds.append(request.to_asker(payload.encode()))
+        return Reply(request.inbound, request, repeated, tuple(outbounds), promises_login=promises)
 
     def _revealed(self, outcome: Outcome) -> Outcome:
         """Open a login's secret that may still be given."""
@@ -88,6 +101,13 @@ class Replies:
             return outcome
         text = self._sealing.open(sealed, kind).decode()
         return replace(outcome, secret=Secret(SecretKind(kind), text))
+
+
+def changes_logins(change: Change) -> bool:
+    """Return whether a change makes, changes or ends a login."""
+    if isinstance(change, Put):
+        return isinstance(change.row, Credential)
+    return isinstance(change, Remove) and change.kind is Credential
 
 
 def _purpose(request: Request) -> str:

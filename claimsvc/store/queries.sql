@@ -9,19 +9,19 @@ FROM json_each(:keys) AS k JOIN principal AS p ON p.name = k.value;
 -- name: devices_by_principal
 -- Names of principals -> the devices that log in with them.
 SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
-       d.label, d.claimed_at, d.released_at
+       d.label, d.claimed_at, d.claimed_with
 FROM json_each(:keys) AS k JOIN device AS d ON d.principal = k.value;
 
 -- name: devices_by_name
 -- [tenant, name] -> devices.
 SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
-       d.label, d.claimed_at, d.released_at
+       d.label, d.claimed_at, d.claimed_with
 FROM json_each(:keys) AS k JOIN device AS d ON d.tenant_id = k.value ->> 0 AND d.name = k.value ->> 1;
 
 -- name: devices_by_id
 -- Ids -> devices.
 SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
-       d.label, d.claimed_at, d.released_at
+       d.label, d.claimed_at, d.claimed_with
 FROM json_each(:keys) AS k JOIN device AS d ON d.id = k.value;
 
 -- name: services
@@ -165,14 +165,14 @@ FROM json_each(:rows) AS u, json_each(u.value ->> 5) AS g WHERE true ON CONFLICT
 
 -- name: put_device
 INSERT INTO device (id, tenant_id, name, principal, created_at, owner, gateway_id, is_gateway, type, label,
-                    claimed_at, released_at)
+                    claimed_at, claimed_with)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
        value ->> 8, value ->> 9, value ->> 10, value ->> 11
 FROM json_each(:rows) WHERE true
 ON CONFLICT (id) DO UPDATE SET
   principal = excluded.principal, owner = excluded.owner, gateway_id = excluded.gateway_id,
   is_gateway = excluded.is_gateway, type = excluded.type, label = excluded.label,
-  claimed_at = excluded.claimed_at, released_at = excluded.released_at;
+  claimed_at = excluded.claimed_at, claimed_with = excluded.claimed_with;
 
 -- name: put_window
 INSERT INTO claim_window (device_id, source, key_hash, opened_at, expires_at, attempts)
@@ -273,7 +273,7 @@ FROM role AS r WHERE r.tenant_id = :tenant AND r.name > :after ORDER BY r.name L
 
 -- name: list_gateways
 SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
-       d.label, d.claimed_at, d.released_at
+       d.label, d.claimed_at, d.claimed_with
 FROM device AS d WHERE d.tenant_id = :tenant AND d.is_gateway = 1 AND d.name > :after
 ORDER BY d.name LIMIT :limit;
 

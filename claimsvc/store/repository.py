@@ -229,9 +229,14 @@ class Repository:
         with store_errors():
             await self._writer.execute_fetchall(self._queries["put_service_value"], {"name": name, "value": value})
 
-    async def sweep(self, now_ms: int, events_before_ms: int) -> None:
-        """Forget what is long over, a slice of each kind; no rule depends on when. Raises StoreError."""
+    async def sweep(self, now_ms: int, events_before_ms: int) -> bool:
+        """Forget what is long over, a slice of each kind; no rule depends on when.
+
+        Returns whether a slice was full, so that there may be more. Raises StoreError.
+        """
+        before = self._writer.total_changes
         await uninterrupted(self._sweep(now_ms, events_before_ms))
+        return self._writer.total_changes - before >= SWEEP_SLICE
 
     async def _sweep(self, now_ms: int, events_before_ms: int) -> None:
         common = {"slice": SWEEP_SLICE}

@@ -58,7 +58,7 @@ def user(values: Any) -> User:
 
 def device(values: Any) -> Device:
     id_, tenant_id, name, login, created_at, owner, gateway_id, is_gateway, *rest = values
-    type_, label, claimed_at, released_at = rest
+    type_, label, claimed_at, claimed_with = rest
     return Device(
         id_,
         tenant_id,
@@ -71,7 +71,7 @@ def device(values: Any) -> Device:
         type_,
         label,
         claimed_at,
-        released_at,
+        claimed_with,
     )
 
 
@@ -137,7 +137,7 @@ def _device_values(row: Device) -> Values:
         row.type,
         row.label,
         row.claimed_at_ms,
-        row.released_at_ms,
+        row.claimed_with,
     ]
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from claimsvc.founding import Account
 from claimsvc.sealing import password_hash
 from tests.conftest import Connect
-from tests.support.clients import CLAIM, Client, LoginRefusedError
+from tests.support.clients import CLAIM, Client, LoginRefusedError, correlation_of
 from tests.support.processes import World
 
 LONGEST = 65_535
@@ -26,8 +29,10 @@ def test_property_the_library_cannot_read_costs_the_property_only(connect: Conne
     """A user property with U+FEFF is passed over: the message is answered, and the service stays connected."""
     device = connect("device")
     device.subscribe(device.lane(f"{CLAIM}/response"))
-    device.publish(device.lane(CLAIM), b"{}", UserProperty=[("a", name)])
-    assert json.loads(device.receive().payload)["status"] in {"SUCCESS", "FAILURE"}
+    device.publish(device.lane(CLAIM), b"{}", UserProperty=[("a", name)], CorrelationData=b"mine")
+    answer = device.receive()
+    assert json.loads(answer.payload)["status"] in {"SUCCESS", "FAILURE"}
+    assert correlation_of(answer) == b"mine"
     assert _still_answers(connect)
 
 
@@ -122,3 +127,44 @@ def test_answer_that_promises_a_login_waits_for_it(tmp_path: Path) -> None:
                 pass
     finally:
         world.stop()
+
+
+def test_reload_that_fails_holds_up_only_answers_that_promise_a_login(tmp_path: Path) -> None:
+    """The service starts and answers everybody else, repeats too; when the reload works, what waited goes out."""
+    script, works = tmp_path / "reload", tmp_path / "works"
+    script.write_text(f"#!/bin/sh\n[ -e {works} ] && kill -HUP $(cat {tmp_path}/mosquitto.pid)\n")
+    script.chmod(0o755)
+    world = World(tmp_path, CLAIMSVC_CREDENTIALS__RELOAD_COMMAND=json.dumps([str(script)])).start()
+    try:
+        with (
+            Client(world.port, world.accounts["admin"]) as admin,
+            Client(world.port, world.accounts["customer"]) as customer,
+        ):
+            admin.subscribe(admin.lane("response/wait"))
+            admin.publish(admin.lane("request/wait/POST/claimsvc/users"), b'{"username":"late"}')
+            world.service.wait_for("logins_behind")
+            for _ in range(3):
+                assert customer.claim("device", "wrong", request_id="same").body == "FAILURE"
+            assert admin.inbox.empty()
+            works.touch()
+            answer = json.loads(admin.receive().payload)
+            with Client(world.port, Account("late", answer["body"]["password"])):
+                pass
+    finally:
+        world.stop()
+
+
+def test_a_store_keeps_its_default_tenant(tmp_path: Path) -> None:
+    """Logins are named by it, so another one is refused at the start."""
+    world = World(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "claimsvc", "serve", "-c", str(tmp_path / "claimsvc.toml")],
+        env={**os.environ, "CLAIMSVC_TENANTS__DEFAULT": "acme"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert world.database.exists()
+    assert done.returncode == 2
+    assert "tenants.default" in done.stderr

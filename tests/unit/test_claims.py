@@ -20,6 +20,7 @@ from tests.support.factories import (
     events,
     facts,
     given,
+    hashed,
     password,
     release_device,
     removed,
@@ -103,7 +104,7 @@ def test_success_sets_owner_and_takes_every_way_in_away() -> None:
     spent: list[Row] = [window(FREE), server_window(FREE), allowed(FREE), attempts(FREE, count=4)]
     known = facts(customer(), user(), FREE, *spent)
     decision = decide(claim_device(), known, given())
-    assert [device(owner="c1", claimed_at_ms=NOW)] == written(decision.changes, Device)
+    assert [device(owner="c1", claimed_at_ms=NOW, claimed_with=hashed("value"))] == written(decision.changes, Device)
     assert {row.key for row in spent} == {key for _, key in removed(decision.changes)}
     assert events(decision.changes) == ["device_claimed"]
     assert (ClaimNotice("Thermostat", claimed=True, at_ms=NOW),) == decision.notices
@@ -177,7 +178,7 @@ def test_owner_or_admin_releases(rows: list[Row], by: str, expected: object) -> 
 def test_release_undoes_a_claim(*, allow_by_default: bool) -> None:
     """A release removes owner, time and windows; claimingAllowed comes back where it is needed (TB 2.4)."""
     known = facts(customer(), user(), OURS, window(OURS), server_window(OURS))
-    freed = device(released_at_ms=NOW)
+    freed = device()
     decision = decide(release_device(), known, given(allow_by_default=allow_by_default))
     assert Released(freed, was_owned=True) == decision.outcome
     assert written(decision.changes, Device) == [freed]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+from io import StringIO
 
 import pytest
 
@@ -34,7 +35,7 @@ def test_lines_are_json_where_nobody_looks(style: str) -> None:
     (line,) = _lines(stream)
     time = str(line.pop("time"))
     assert time.endswith("Z")
-    fields = {"principal": 'a"b\nc', "device": "ä", "ms": 1.5, "none": None}
+    fields = {"principal": 'a"b\\nc', "device": "ä", "ms": 1.5, "none": None}
     assert line == {"event": "handled", "level": "info", **fields}
 
 
@@ -128,3 +129,12 @@ def test_handled_message_is_one_line_without_its_payload(tail: str, shape: str) 
     assert (line["event"], line["principal"], line["lane"]) == ("handled", "alice", "claimsvc/u/alice/")
     assert {"command", "outcome", "reason", "device", "ms"} <= set(line)
     assert PLANTED not in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_no_line_holds_what_a_terminal_would_obey(style: str) -> None:
+    """A stranger's device name with escape sequences is shown, not obeyed."""
+    stream = StringIO()
+    open_log("info", style, stream).info("handled", device="\x1b[31mX\x1b]0;pwn\x07")
+    assert "\x1b" not in stream.getvalue().replace("\x1b[0m", "")
+    assert "pwn" in stream.getvalue()

@@ -234,3 +234,10 @@ def test_damaged_pid_file_is_told(path: Path, tmp_path: Path, content: str) -> N
     pid_file.write_text(content)
     with pytest.raises(BrokerReloadError):
         _reload(_file(path, pid_file))
+
+
+async def test_reload_command_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A prompt nobody answers must not stop the service for good."""
+    monkeypatch.setattr("claimsvc.credentials.password_file._RELOAD_S", 0.1)
+    with pytest.raises(BrokerReloadError, match="did not end"):
+        await PasswordFile(tmp_path / "passwords", None, ["sleep", "600"]).reload()

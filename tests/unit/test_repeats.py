@@ -27,4 +27,16 @@ def test_request_id_stands_for_its_first_answer(
     earlier: Answered | None, digest: str, at_ms: int, expected: object
 ) -> None:
     """A repeat within the window is answered as before, other content is refused, later it is new."""
-    assert recall(earlier, digest, at_ms) == expected
+    assert recall(earlier, digest, at_ms, redelivered=False) == expected
+
+
+@pytest.mark.parametrize(
+    ("digest", "expected"),
+    [
+        pytest.param("digest", Repeated("sealed"), id="what was sent before the broker was away for long"),
+        pytest.param("other", None, id="another request that has the id by now"),
+    ],
+)
+def test_redelivery_is_a_repeat_however_late(digest: str, expected: object) -> None:
+    """The broker delivers again what was sent in time; how long it was away does not make it new."""
+    assert recall(FIRST, digest, NOW + 60 * MINUTE, redelivered=True) == expected

@@ -32,7 +32,6 @@ class OpenWindow(Command):
         if facts.device_of(self.caller) is None:
             needs.device_names.add((facts.tenant_of(self.caller), self.caller))
         needs.claiming_allowed |= not policy.allow_by_default
-        needs.windows |= self.redelivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,6 @@ class OpenWindows(Command):
         tenant = facts.tenant_of(self.caller)
         needs.device_names.update((tenant, entry.name) for entry in self.entries if isinstance(entry, WindowEntry))
         needs.claiming_allowed |= not policy.allow_by_default
-        needs.windows |= self.redelivered
 
 
 @dataclass(frozen=True, slots=True)

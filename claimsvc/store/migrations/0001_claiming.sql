@@ -94,7 +94,7 @@ CREATE TABLE device (
   label TEXT,
   created_at INTEGER NOT NULL,
   claimed_at INTEGER,
-  released_at INTEGER,
+  claimed_with TEXT,
   UNIQUE (tenant_id, name)
 ) STRICT, WITHOUT ROWID;
 
