@@ -117,11 +117,11 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
             events_days=settings.store.events_days,
         )
         pipeline = Pipeline(tools, choices)
+        if logins is not None:
+            await logins.write()  # a file that cannot be written is the operator's to know before anything else
         (outcome,) = await pipeline.execute([Establish(settings.mqtt.username)])
         if isinstance(outcome, Refused):
             raise SettingsError(f"mqtt.username: {outcome.message}")
-        if logins is not None:
-            await logins.write()  # a file that cannot be written is the operator's to know before anything else
         yield pipeline
 
 
