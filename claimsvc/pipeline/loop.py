@@ -34,6 +34,7 @@ BATCH = 512
 SWEEP_EVERY_MS = 60_000
 _PATIENCE_S = 30.0
 _RETRY_S = 1.0
+_RETRY_MS, _RETRY_MOST_MS = 500, 60_000
 MOST_HELD = 500
 """Answers that wait for the broker's logins; each holds a place of what the broker may deliver."""
 
@@ -100,6 +101,8 @@ class Pipeline:
         """From the start: the last run may have died between its commit and the broker's logins."""
         self._held: list[Reply] = []
         """Answered when the broker's logins have caught up: a login works when its answer is out."""
+        self._next_sync_ms = 0
+        self._failed_syncs = 0
         self._next_sweep_ms = 0
         self._stopping = False
 
@@ -244,18 +247,26 @@ class Pipeline:
     # --- between batches
 
     async def catch_up(self) -> None:
-        """Bring the broker's logins to the store's; what fails is tried again, and its answers wait."""
-        if self._logins_behind and (error := await self._sync_logins()):
+        """Bring the broker's logins to the store's; what fails is tried again, ever more rarely.
+
+        A reload that hangs holds everybody up while it is tried.
+        """
+        now_ms = self._tools.clock()
+        if not self._logins_behind or now_ms < self._next_sync_ms:
+            return
+        error = await self._sync_logins()
+        self._logins_behind = error is not None
+        self._failed_syncs = self._failed_syncs + 1 if error else 0
+        if error:
+            self._next_sync_ms = now_ms + min(_RETRY_MS << self._failed_syncs, _RETRY_MOST_MS)
             self._tools.log.error("logins_behind", error=error)
 
     async def _sync_logins(self) -> str | None:
         """Return what went wrong, or None."""
         try:
-            error = await self._tools.logins.sync() if self._tools.logins else None
-        except StoreError as store_error:
-            error = str(store_error)
-        self._logins_behind = error is not None
-        return error
+            return await self._tools.logins.sync() if self._tools.logins else None
+        except StoreError as error:
+            return str(error)
 
     async def _sweep(self, link: Link) -> None:
         now_ms = self._tools.clock()
