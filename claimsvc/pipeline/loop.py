@@ -258,7 +258,7 @@ class Pipeline:
         self._logins_behind = error is not None
         self._failed_syncs = self._failed_syncs + 1 if error else 0
         if error:
-            self._next_sync_ms = now_ms + min(_RETRY_MS << self._failed_syncs, _RETRY_MOST_MS)
+            self._next_sync_ms = now_ms + min(_RETRY_MS << min(self._failed_syncs, 16), _RETRY_MOST_MS)
             self._tools.log.error("logins_behind", error=error)
 
     async def _sync_logins(self) -> str | None:
