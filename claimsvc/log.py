@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
+from pydantic_core import to_json
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -25,7 +26,7 @@ def open_log(level: str, style: str, stream: TextIO | None = None) -> Logger:
         # The pretty formatter would show the variables of every frame, secrets included.
         structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=structlog.dev.plain_traceback)
         if pretty
-        else structlog.processors.JSONRenderer(ensure_ascii=False)
+        else structlog.processors.JSONRenderer(_json)
     )
     # The MQTT library's own words are about packets; what matters of them is logged by the session.
     logging.getLogger("mqtt").setLevel(logging.CRITICAL)
@@ -41,6 +42,10 @@ def open_log(level: str, style: str, stream: TextIO | None = None) -> Logger:
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
     ).bind()
     return logger
+
+
+def _json(event: MutableMapping[str, Any], default: Callable[[Any], Any]) -> str:
+    return to_json(event, fallback=default).decode()
 
 
 class _Coalesced:

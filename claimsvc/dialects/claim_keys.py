@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from claimsvc.core.secrets import Secret, claim_key
@@ -17,14 +16,9 @@ KeyValue = str | bool | int | float | None
 EXPECTED = "secretKey: a text, number or boolean is expected"
 
 
-def number_texts(payload: bytes) -> Callable[[], Any]:
-    """Return a function that gives the payload with numbers as their text; parsed once, and only if asked."""
-
-    @cache
-    def parsed() -> Any:
-        return json.loads(payload, parse_float=str, parse_int=str, parse_constant=_refuse)
-
-    return parsed
+def number_texts(payload: bytes) -> Any:
+    """Return the payload with its numbers as their text. Raises Rejected for what is no number in JSON."""
+    return json.loads(payload, parse_float=str, parse_int=str, parse_constant=_refuse)
 
 
 def _refuse(_constant: str) -> None:

@@ -18,6 +18,8 @@ from claimsvc.wire import Inbound, Outbound
 DEEPEST_ANSWER = 20
 """Levels of a topic a client may choose for its answer; Mosquitto cuts off whoever publishes on 200."""
 LONGEST_TOPIC = 65_535
+SURELY_FITS = LONGEST_TOPIC // 4
+"""Characters of a topic that fit whatever they are."""
 
 Encode = Callable[[Outcome, int], bytes]
 """Turns an outcome, at a time in epoch milliseconds, into the bytes of its answer."""
@@ -131,6 +133,7 @@ class Dialects:
         encode_event: Callable[[Event], bytes],
     ) -> None:
         self._root = root
+        self._users = f"{root}/u/"
         self._encode_notice = encode_notice
         self._encode_event = encode_event
         self._endpoints = tuple(endpoints)
@@ -161,7 +164,7 @@ class Dialects:
         default, asked = prefix + reading.answer_tail, inbound.response_topic
         own = asked is not None and _is_answer_topic(asked, prefix)
         answer_topic = asked if asked is not None and own else default
-        if len(answer_topic.encode()) > LONGEST_TOPIC:
+        if len(answer_topic) > SURELY_FITS and len(answer_topic.encode()) > LONGEST_TOPIC:
             return None
         ignored = asked is not None and asked != answer_topic
         return Request(
@@ -188,13 +191,12 @@ class Dialects:
         return Outbound(f"{self._root}/status", payload, retain=True)
 
     def _lane(self, topic: str) -> tuple[str, str, str] | None:
-        prefix = f"{self._root}/u/"
-        if not topic.startswith(prefix):
+        if not topic.startswith(self._users):
             return None
-        principal, separator, tail = topic[len(prefix) :].partition("/")
+        principal, separator, tail = topic[len(self._users) :].partition("/")
         if not principal or not separator:
             return None
-        return f"{prefix}{principal}/", principal, tail
+        return f"{self._users}{principal}/", principal, tail
 
     def _prefixed_endpoint(self, tail: str) -> Endpoint | None:
         return next((endpoint for prefix, endpoint in self._prefixed if tail.startswith(prefix)), None)

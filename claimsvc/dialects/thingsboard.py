@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -118,8 +119,7 @@ def _decode_claim(arrival: Arrival) -> OpenWindow:
         raise _malformed_claim(error) from None
     except ValueError:
         raise malformed("a JSON object is expected") from None
-    texts = claim_keys.number_texts(payload)
-    key = claim_keys.key_of(body.secretKey, lambda: texts()["secretKey"])
+    key = claim_keys.key_of(body.secretKey, lambda: claim_keys.number_texts(payload)["secretKey"])
     return OpenWindow(
         arrival.caller, key, _duration_ms(body), arrival.received_at_ms, redelivered=arrival.redelivered
     )
@@ -137,7 +137,7 @@ def _decode_gateway(arrival: Arrival, most: int) -> OpenWindows:
         raise malformed("the message names no device")
     if len(entries) > most:
         raise Rejected(Reason.TOO_LARGE, f"at most {most} devices in a message")
-    texts = claim_keys.number_texts(payload)
+    texts = cache(lambda: claim_keys.number_texts(payload))  # parsed once, and only if a key is a number
     decoded = tuple(_decode_entry(name, value, texts) for name, value in entries.items())
     return OpenWindows(arrival.caller, decoded, arrival.received_at_ms, redelivered=arrival.redelivered)
 

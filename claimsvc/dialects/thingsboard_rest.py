@@ -140,8 +140,8 @@ class ClaimingData(BaseModel):
 def _claim(call: Call) -> Command:
     given = b"{}" if call.body.strip() == b"null" else call.body
     body = parse(ClaimRequest, given, empty=b"{}")
-    texts = number_texts(given)
-    return ClaimDevice(call.caller, _device_name(call), key_of(body.secretKey, lambda: texts()["secretKey"]))
+    key = key_of(body.secretKey, lambda: number_texts(given)["secretKey"])
+    return ClaimDevice(call.caller, _device_name(call), key)
 
 
 def _release(call: Call) -> Command:

@@ -1,34 +1,26 @@
 """The store as the pipeline sees it: load the facts of a batch, apply its changes, read a page, sweep.
 
-Each is a handful of statements whose parameter is one JSON array, whatever the size of the batch.
+Each is one piece of work for the connection's own thread: a handful of statements, whatever the size of the batch.
 """
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic_core import to_json
-
 from claimsvc.core.commands.base import Command
-from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.model import CLAIMING_ALLOWED, Customer, Device, Event, Group, Role, Row, Tenant, User
-from claimsvc.core.outcomes import Append, Change, Listing, Page, Put, Remove
+from claimsvc.core.facts import Facts
+from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
+from claimsvc.core.outcomes import Change, Listing, Page
 from claimsvc.core.policy import DAY_MS, Policy
 from claimsvc.store import rows
-from claimsvc.store.database import (
-    Parameters,
-    Sql,
-    load_queries,
-    lock,
-    open_reader,
-    open_writer,
-    store_errors,
-    transaction,
-    uninterrupted,
-)
+from claimsvc.store.database import Sql, load_queries, lock, open_reader, open_writer, run, transaction
+from claimsvc.store.loading import Loading
+from claimsvc.store.statements import Statements
+from claimsvc.store.writing import Writing
 
 SWEEP_SLICE = 5_000
 _LAST = "9223372036854775807"
@@ -59,83 +51,8 @@ class Repository:
     async def load(
         self, commands: Sequence[Command], policy: Policy, requests: Iterable[tuple[str, str]] = ()
     ) -> Facts:
-        """Return what the rules of these commands must see. `requests` are (lane, request id).
-
-        Callers come first, since what else a command needs depends on whose tenant it speaks of.
-        Raises StoreError.
-        """
-        facts = Facts(policy.default_tenant)
-        with store_errors():
-            await self._callers({command.caller for command in commands}, facts)
-            needs = Needs()
-            for command in commands:
-                command.needs(needs, facts, policy)
-            await self._answer_needs(needs, facts)
-            await self._fetch("answered", list(requests), rows.answered, facts)
-        return facts
-
-    async def _callers(self, callers: set[str], facts: Facts) -> None:
-        names = list(callers)
-        principals = await self._fetch("principals", names, rows.principal, facts)
-        await self._fetch("devices_by_principal", names, rows.device, facts)
-        users = [row.name for row in principals if row.kind == "user"]
-        members = await self._fetch("users", users, rows.user, facts)
-        groups = {(user.tenant, name) for user in members for name in user.groups}
-        found = await self._fetch("groups", list(groups), rows.group, facts)
-        roles = {(user.tenant, name) for user in members for name in user.roles}
-        roles |= {(group.tenant, name) for group in found for name in group.roles}
-        await self._fetch("roles", list(roles), rows.role, facts)
-
-    async def _answer_needs(self, needs: Needs, facts: Facts) -> None:
-        await self._fetch("principals", list(needs.principals), rows.principal, facts)
-        await self._fetch("tenants", list(needs.tenants), rows.tenant, facts)
-        await self._customers(needs.customers, facts)
-        await self._fetch("users", list(needs.users), rows.user, facts)
-        await self._fetch("groups", list(needs.groups), rows.group, facts)
-        await self._fetch("roles", list(needs.roles), rows.role, facts)
-        await self._fetch("devices_by_name", list(needs.device_names), rows.device, facts)
-        await self._fetch("devices_by_id", list(needs.device_ids), rows.device, facts)
-        await self._fetch("credentials_by_login", list(needs.logins), rows.credential, facts)
-        if needs.services:
-            for values in await self._select("services"):
-                facts.put(rows.principal(values))
-        devices = facts.devices()
-        ids = [device.id for device in devices]
-        if needs.windows:
-            await self._fetch("windows", ids, rows.window, facts)
-        if needs.claiming_allowed:
-            pairs = [(device_id, CLAIMING_ALLOWED) for device_id in ids]
-            await self._fetch("attributes_named", pairs, rows.attribute, facts)
-        if needs.attributes:
-            await self._fetch("attributes", ids, rows.attribute, facts)
-        if needs.credentials:
-            owners = [device.principal for device in devices if device.principal]
-            await self._fetch("credentials_by_principal", owners, rows.credential, facts)
-        users = {user for user, _tenant, _name in needs.attempts_at}
-        await self._fetch("failures", list(users), rows.failures, facts)
-        targets = [(user, facts.device_named(tenant, name)) for user, tenant, name in needs.attempts_at]
-        tries = [(user, device.id) for user, device in targets if device]
-        await self._fetch("attempts", tries, rows.attempts, facts)
-
-    async def _customers(self, ids: set[str], facts: Facts) -> None:
-        if not ids:
-            return
-        for values in await self._select("customers", keys=list(ids)):
-            facts.put(rows.customer(values))
-            if values[4]:
-                facts.mark_in_use(values[0])
-
-    async def _fetch(self, query: str, keys: Sequence[object], make: Callable[[Any], Any], facts: Facts) -> list[Any]:
-        if not keys:
-            return []
-        found = [make(values) for values in await self._select(query, keys=keys)]
-        for row in found:
-            facts.put(row)
-        return found
-
-    async def _select(self, query: str, **arrays: object) -> Iterable[Any]:
-        parameters = {name: to_json(array).decode() for name, array in arrays.items()}
-        return await self._writer.execute_fetchall(self._queries[query], parameters)
+        """Return what the rules of these commands must see. `requests` are (lane, request id). Raises StoreError."""
+        return await run(self._writer, lambda sql: Loading(self._statements(sql), policy).load(commands, requests))
 
     async def read(self, listing: Listing) -> Page:
         """Return a page, from the reader connection: what is committed. Raises StoreError."""
@@ -150,8 +67,7 @@ class Repository:
         if listing.device is not None:
             query = "list_device_events"
             parameters["device"] = listing.device
-        with store_errors():
-            found = list(await self._reader.execute_fetchall(self._queries[query], parameters))
+        found = await run(self._reader, lambda sql: self._statements(sql).run(query, **parameters))
         if listing.since_ms is not None:
             # Newest first, so the rest is older still: the query need not search for where time stands.
             found = [values for values in found if values[1] >= listing.since_ms]
@@ -162,98 +78,51 @@ class Repository:
 
     async def password_logins(self) -> list[tuple[str, str]]:
         """Return (login, hash) of every login the broker may admit by password. Raises StoreError."""
-        with store_errors():
-            found = await self._reader.execute_fetchall(self._queries["password_logins"])
-        return [(login, secret_hash) for login, secret_hash in found]
+        return await run(self._reader, lambda sql: self._statements(sql).run("password_logins"))
 
     # --- writing
 
     async def apply(self, changes: Sequence[Change]) -> None:
         """Write a batch in one durable transaction. Raises StoreError; then nothing is written."""
         if changes:
-            await uninterrupted(self._apply(changes))
+            await run(self._writer, lambda sql: self._apply(sql, changes))
 
-    async def _apply(self, changes: Sequence[Change]) -> None:
-        async with transaction(self._writer):
-            events: list[object] = []
-            pending: dict[tuple[type[Row], object], Put | Remove] = {}
-            for change in changes:
-                if isinstance(change, Append):
-                    events.append(rows.event_values(change.event))
-                elif isinstance(change, Put):
-                    pending[type(change.row), change.row.key] = change
-                elif rows.TABLES[change.kind].has_dependents:
-                    await self._write(pending.values())
-                    pending.clear()
-                    await self._remove(change.kind, [change.key])
-                else:
-                    pending[change.kind, change.key] = change
-            await self._write(pending.values())
-            if events:
-                await self._execute("append_events", rows=events)
-
-    async def _write(self, changes: Iterable[Put | Remove]) -> None:
-        """Write the last change of each row: removals first, then rows after those they refer to."""
-        removed: dict[type[Row], list[object]] = {}
-        put: dict[type[Row], list[object]] = {}
-        for change in changes:
-            if isinstance(change, Remove):
-                removed.setdefault(change.kind, []).append(change.key)
-            else:
-                kind = type(change.row)
-                put.setdefault(kind, []).append(rows.TABLES[kind].values(change.row))
-        for kind, keys in removed.items():
-            await self._remove(kind, keys)
-        for kind in sorted(put, key=_ORDER.__getitem__):
-            for statement in rows.TABLES[kind].put:
-                await self._execute(statement, rows=put[kind])
-
-    async def _remove(self, kind: type[Row], keys: list[Any]) -> None:
-        statement = rows.TABLES[kind].remove
-        if statement is None:
-            raise TypeError(f"{kind.__name__} rows are never removed")
-        await self._execute(statement, keys=keys)
-
-    async def _execute(self, query: str, **arrays: object) -> None:
-        parameters: Parameters = {name: to_json(array).decode() for name, array in arrays.items()}
-        await self._writer.execute_fetchall(self._queries[query], parameters)
+    def _apply(self, sql: sqlite3.Connection, changes: Sequence[Change]) -> None:
+        with transaction(sql):
+            Writing(self._statements(sql)).write(changes)
 
     async def service_value(self, name: str) -> str | None:
         """Return a value of the service's own, such as its key's fingerprint. Raises StoreError."""
-        with store_errors():
-            found = list(await self._writer.execute_fetchall(self._queries["service_value"], {"name": name}))
+        found = await run(self._writer, lambda sql: self._statements(sql).run("service_value", name=name))
         return str(found[0][0]) if found else None
 
     async def put_service_value(self, name: str, value: str) -> None:
         """Keep a value of the service's own. Raises StoreError."""
-        with store_errors():
-            await self._writer.execute_fetchall(self._queries["put_service_value"], {"name": name, "value": value})
+        await run(self._writer, lambda sql: self._statements(sql).run("put_service_value", name=name, value=value))
 
     async def sweep(self, now_ms: int, events_before_ms: int) -> bool:
         """Forget what is long over, a slice of each kind; no rule depends on when.
 
         Returns whether a slice was full, so that there may be more. Raises StoreError.
         """
-        before = self._writer.total_changes
-        await uninterrupted(self._sweep(now_ms, events_before_ms))
-        return self._writer.total_changes - before >= SWEEP_SLICE
+        return await run(self._writer, lambda sql: self._sweep(sql, now_ms, events_before_ms))
 
-    async def _sweep(self, now_ms: int, events_before_ms: int) -> None:
-        common = {"slice": SWEEP_SLICE}
-        after = {"after": self._swept_device}
-        async with transaction(self._writer):
-            run = self._writer.execute_fetchall
-            await run(self._queries["sweep_answered"], {**common, "now": now_ms})
-            await run(self._queries["sweep_sealed"], {**common, "now": now_ms})
-            await run(self._queries["sweep_events"], {**common, "before": events_before_ms})
-            ((until,),) = await self._writer.execute_fetchall(self._queries["window_slice_end"], {**common, **after})
+    def _sweep(self, sql: sqlite3.Connection, now_ms: int, events_before_ms: int) -> bool:
+        before = sql.total_changes
+        statements = self._statements(sql)
+        with transaction(sql):
+            statements.run("sweep_answered", slice=SWEEP_SLICE, now=now_ms)
+            statements.run("sweep_sealed", slice=SWEEP_SLICE, now=now_ms)
+            statements.run("sweep_events", slice=SWEEP_SLICE, before=events_before_ms)
+            ((until,),) = statements.run("window_slice_end", slice=SWEEP_SLICE, after=self._swept_device)
             if until is not None:
                 # A window stays readable for a day after its end: operators ask why a claim came too late.
-                await run(self._queries["sweep_windows"], {**after, "until": until, "before": now_ms - DAY_MS})
+                statements.run("sweep_windows", after=self._swept_device, until=until, before=now_ms - DAY_MS)
         self._swept_device = until or ""
+        return sql.total_changes - before >= SWEEP_SLICE
 
-
-_ORDER = {kind: position for position, kind in enumerate(rows.TABLES)}
+    def _statements(self, sql: sqlite3.Connection) -> Statements:
+        return Statements(sql, self._queries)
 
 
 @asynccontextmanager

@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "wire.py": (set(), set()),
     "files.py": (set(), set()),
     "metrics.py": (set(), {"prometheus_client"}),
-    "log.py": (set(), {"structlog"}),
+    "log.py": (set(), {"pydantic_core", "structlog"}),
     "settings.py": (set(), {"pydantic", "pydantic_settings"}),
     "sealing.py": ({"files"}, {"cryptography"}),
     "broker/": ({"broker", "wire"}, {"aiomqtt", "paho"}),

@@ -1,0 +1,100 @@
+"""The facts of a batch: what its commands need, read by a handful of statements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from claimsvc.core.commands.base import Command
+from claimsvc.core.facts import Facts, Needs
+from claimsvc.core.model import CLAIMING_ALLOWED
+from claimsvc.core.policy import Policy
+from claimsvc.store import rows
+from claimsvc.store.statements import Statements
+
+
+class Loading:
+    """One batch's facts in the making."""
+
+    def __init__(self, statements: Statements, policy: Policy) -> None:
+        self._statements = statements
+        self._policy = policy
+        self._facts = Facts(policy.default_tenant)
+
+    def load(self, commands: Sequence[Command], requests: Iterable[tuple[str, str]]) -> Facts:
+        """Return what the rules of these commands must see. `requests` are (lane, request id).
+
+        Callers come first, since what else a command needs depends on whose tenant it speaks of.
+        """
+        self._callers({command.caller for command in commands})
+        needs = Needs()
+        for command in commands:
+            command.needs(needs, self._facts, self._policy)
+        self._named(needs)
+        self._of_devices(needs)
+        self._failures(needs)
+        self._fetch("answered", requests, rows.answered)
+        return self._facts
+
+    def _callers(self, callers: set[str]) -> None:
+        principals = self._fetch("principals", callers, rows.principal)
+        self._fetch("devices_by_principal", callers, rows.device)
+        users = [row.name for row in principals if row.kind == "user"]
+        members = self._fetch("users", users, rows.user)
+        groups = {(user.tenant, name) for user in members for name in user.groups}
+        found = self._fetch("groups", groups, rows.group)
+        roles = {(user.tenant, name) for user in members for name in user.roles}
+        roles |= {(group.tenant, name) for group in found for name in group.roles}
+        self._fetch("roles", roles, rows.role)
+
+    def _named(self, needs: Needs) -> None:
+        self._fetch("principals", needs.principals, rows.principal)
+        self._fetch("tenants", needs.tenants, rows.tenant)
+        self._customers(needs.customers)
+        self._fetch("users", needs.users, rows.user)
+        self._fetch("groups", needs.groups, rows.group)
+        self._fetch("roles", needs.roles, rows.role)
+        self._fetch("devices_by_name", needs.device_names, rows.device)
+        self._fetch("devices_by_id", needs.device_ids, rows.device)
+        self._fetch("credentials_by_login", needs.logins, rows.credential)
+        if needs.services:
+            for values in self._statements.select("services"):
+                self._facts.put(rows.principal(values))
+
+    def _of_devices(self, needs: Needs) -> None:
+        devices = self._facts.devices()
+        ids = [device.id for device in devices]
+        if needs.windows:
+            self._fetch("windows", ids, rows.window)
+        if needs.claiming_allowed:
+            pairs = [(device_id, CLAIMING_ALLOWED) for device_id in ids]
+            self._fetch("attributes_named", pairs, rows.attribute)
+        if needs.attributes:
+            self._fetch("attributes", ids, rows.attribute)
+        if needs.credentials:
+            owners = [device.principal for device in devices if device.principal]
+            self._fetch("credentials_by_principal", owners, rows.credential)
+
+    def _failures(self, needs: Needs) -> None:
+        users = {user for user, _tenant, _name in needs.attempts_at}
+        self._fetch("failures", users, rows.failures)
+        targets = [(user, self._facts.device_named(tenant, name)) for user, tenant, name in needs.attempts_at]
+        tries = [(user, device.id) for user, device in targets if device]
+        self._fetch("attempts", tries, rows.attempts)
+
+    def _customers(self, ids: set[str]) -> None:
+        if not ids:
+            return
+        for values in self._statements.select("customers", keys=list(ids)):
+            self._facts.put(rows.customer(values))
+            if values[4]:
+                self._facts.mark_in_use(values[0])
+
+    def _fetch(self, query: str, keys: Iterable[object], make: Callable[[Any], Any]) -> list[Any]:
+        wanted = list(keys)
+        if not wanted:
+            return []
+        found = [make(values) for values in self._statements.select(query, keys=wanted)]
+        for row in found:
+            self._facts.put(row)
+        return found
