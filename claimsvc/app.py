@@ -26,7 +26,7 @@ from claimsvc.dialects.exchange import Dialects, Limits
 from claimsvc.dialects.rest import Router
 from claimsvc.files import write_private
 from claimsvc.log import Logger
-from claimsvc.pipeline import Choices, Pipeline, Tools
+from claimsvc.pipeline import Batches, LoginSync, Pipeline, Rates, Tools
 from claimsvc.sealing import Sealing, client_id, load_key, password_matches, random_password
 from claimsvc.settings import CredentialStore, Settings, SettingsError
 from claimsvc.store.repository import Repository, open_store
@@ -107,22 +107,23 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
             dialects=dialects_of(settings),
             store=store,
             sealing=sealing,
-            logins=logins,
+            logins=LoginSync(logins, log, _now_ms),
+            rates=Rates(settings.limits.requests_per_minute),
             log=log,
-            clock=lambda: time.time_ns() // 1_000_000,
+            clock=_now_ms,
         )
-        choices = Choices(
-            policy=policy_of(settings),
-            repeat_window_ms=settings.requests.repeat_window_ms,
-            events_days=settings.store.events_days,
-        )
-        pipeline = Pipeline(tools, choices)
+        batches = Batches(tools, policy_of(settings), settings.requests.repeat_window_ms)
+        pipeline = Pipeline(tools, batches, settings.store.events_days)
         if logins is not None:
             await logins.write()  # a file that cannot be written is the operator's to know before anything else
         (outcome,) = await pipeline.execute([Establish(settings.mqtt.username)])
         if isinstance(outcome, Refused):
             raise SettingsError(f"mqtt.username: {outcome.message}")
         yield pipeline
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 async def _check_belonging(store: Repository, sealing: Sealing, settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -77,6 +78,8 @@ def serve_command(config: Config = None) -> None:
     # pace took a tenth of the service's time; what was loaded until now is not looked at again.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
+    # The store's thread works beside the loop. By default it waits 5 ms for its turn, longer than its work takes.
+    sys.setswitchinterval(0.000_5)
     _run(serve(settings, open_log(settings.log.level, settings.log.format)))
 
 

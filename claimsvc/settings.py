@@ -143,6 +143,8 @@ class Limits(_Section):
     gateway_bytes: Bytes = 1_048_576
     gateway_devices: Annotated[int, Field(gt=0)] = 10_000
     """Devices in one gateway message."""
+    requests_per_minute: Annotated[int, Field(ge=0, le=6_000_000)] = 6_000
+    """Requests of one principal, a sixth of them at once; 0 is no limit."""
 
 
 class Requests(_Section):

@@ -76,9 +76,11 @@ class Session:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
                     await self._arrived.wait()
-        if self._discarded:
-            self._report("warning", "qos0_discarded", messages=self._discarded)
-            self._discarded = 0
+        return self.take(limit)
+
+    def take(self, limit: int) -> list[Inbound]:
+        """Return what has arrived by now, at most `limit`."""
+        self._tell_of_losses()
         batch: list[Inbound] = []
         size = 0
         while self._inbox and len(batch) < limit and size < BATCH_BYTES:
@@ -108,10 +110,24 @@ class Session:
             client.acknowledge(inbound.receipt.packet_id)
         return True
 
+    def _tell_of_losses(self) -> None:
+        if self._discarded:
+            self._report("warning", "qos0_discarded", messages=self._discarded)
+            self._discarded = 0
+        if self._client is not None and self._client.refused_answers:
+            # The asker hears nothing, and a repeat would fare no better: the broker's ACL must be mended.
+            self._report("error", "answers_refused", messages=self._client.refused_answers)
+            self._client.refused_answers = 0
+
     @property
     def connected(self) -> bool:
         """Whether a connection stands."""
         return self._client is not None
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a message has arrived already."""
+        return bool(self._inbox)
 
     def fits(self, outbound: Outbound) -> bool:
         """Return whether the broker takes this message; any, while there is none."""

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     WINDOW_EXPIRED = "window_expired"
     WRONG_KEY = "wrong_key"
     LOCKED_OUT = "locked_out"
+    RATE_LIMITED = "rate_limited"
     # Who may do what.
     NOT_PERMITTED = "not_permitted"
     NOT_A_CUSTOMER = "not_a_customer"
@@ -53,6 +54,7 @@ MESSAGES: dict[Reason, str] = {
     Reason.WINDOW_EXPIRED: "The claim window of the device is over",
     Reason.WRONG_KEY: "The secret key does not match",
     Reason.LOCKED_OUT: "Too many failed attempts",
+    Reason.RATE_LIMITED: "Too many requests",
     Reason.NOT_PERMITTED: "The caller may not do this",
     Reason.NOT_A_CUSTOMER: "Only a user of a customer can claim a device",
     Reason.NOT_A_DEVICE: "This login does not belong to a device",

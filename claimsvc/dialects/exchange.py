@@ -6,7 +6,7 @@ The lane in the topic is believed and nothing else: no payload or MQTT property 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.model import Event
@@ -103,6 +103,10 @@ class Request:
     def command(self) -> Command | None:
         """Return the command, or None where the message was refused without one."""
         return None if isinstance(self.reading.command, Refused) else self.reading.command
+
+    def refused(self, refused: Refused) -> Request:
+        """Return this request refused before any rule is asked."""
+        return replace(self, reading=replace(self.reading, command=refused))
 
     def answer(self, outcome: Outcome, now_ms: int) -> Outbound:
         """Return the answer in the dialect's words."""

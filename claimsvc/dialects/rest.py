@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from claimsvc.core.commands.base import Command
@@ -75,7 +75,7 @@ class Section:
 def parse(model: type[B], body: bytes, *, empty: bytes | None = None) -> B:
     """Return the body as `model`; `empty` stands for a missing body. Raises Rejected naming the field."""
     try:
-        return TypeAdapter(model).validate_json(body or empty or b"")
+        return model.model_validate_json(body or empty or b"")
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"

@@ -221,4 +221,7 @@ def _entry(outcome: WindowOpened | Refused) -> dict[str, object]:
 def _failure(outcome: Outcome) -> dict[str, object]:
     if not isinstance(outcome, Refused):
         raise TypeError(f"no answer for {type(outcome).__name__} on this topic")
-    return {"status": "FAILURE", "error": outcome.reason.value, "message": outcome.message}
+    failure: dict[str, object] = {"status": "FAILURE", "error": outcome.reason.value, "message": outcome.message}
+    if outcome.retry_after_ms is not None:
+        failure["retryAfterMs"] = outcome.retry_after_ms
+    return failure

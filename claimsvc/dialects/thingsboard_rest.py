@@ -58,6 +58,7 @@ STATUSES: dict[Reason, tuple[int, int]] = {
     Reason.WINDOW_EXPIRED: (400, 31),
     Reason.WRONG_KEY: (400, 31),
     Reason.LOCKED_OUT: (429, 33),
+    Reason.RATE_LIMITED: (429, 33),
     Reason.NOT_PERMITTED: (403, 20),
     Reason.NOT_A_CUSTOMER: (403, 20),
     Reason.NOT_A_DEVICE: (403, 20),

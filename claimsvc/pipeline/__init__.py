@@ -3,6 +3,9 @@
 bytes -> request -> command -> facts -> decision -> changes -> COMMIT -> answer -> acknowledgement
 """
 
-from claimsvc.pipeline.loop import Choices, Link, Logins, Pipeline, Tools
+from claimsvc.pipeline.batches import Batches, Tools
+from claimsvc.pipeline.login_sync import Logins, LoginSync
+from claimsvc.pipeline.loop import Link, Pipeline
+from claimsvc.pipeline.rates import Rates
 
-__all__ = ["Choices", "Link", "Logins", "Pipeline", "Tools"]
+__all__ = ["Batches", "Link", "LoginSync", "Logins", "Pipeline", "Rates", "Tools"]

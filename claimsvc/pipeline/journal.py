@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from claimsvc import metrics
 from claimsvc.core.outcomes import Change, Outcome, Refused, Repeated, WindowsOpened
+from claimsvc.core.reasons import Reason
 from claimsvc.dialects.exchange import Request
 from claimsvc.log import Logger, clean
 from claimsvc.wire import Inbound, Outbound
@@ -27,6 +30,11 @@ class Reply:
     changes: tuple[Change, ...] = ()
     promises_login: bool = False
     """Whether the answer shows a login, which must work by then."""
+
+    @property
+    def is_flood(self) -> bool:
+        """Whether the message came too often to be looked at."""
+        return isinstance(self.outcome, Refused) and self.outcome.reason is Reason.RATE_LIMITED
 
 
 def record(reply: Reply, log: Logger, *, answered: bool) -> None:
@@ -49,6 +57,18 @@ def record(reply: Reply, log: Logger, *, answered: bool) -> None:
         **fields,
         **({} if answered else {"answered": False}),
     )
+
+
+def record_flood(replies: Sequence[Reply], log: Logger) -> None:
+    """Count what came too often, and write one line for each principal instead of one for each message."""
+    floods = Counter(
+        (reply.request.principal, reply.request.dialect, reply.request.reading.name)
+        for reply in replies
+        if reply.request
+    )
+    for (principal, dialect, name), count in floods.items():
+        metrics.requests(dialect, name, "refused", Reason.RATE_LIMITED.value).inc(count)
+        log.warning("rate_limited", principal=principal, command=name, messages=count)
 
 
 def shown(topic: str) -> str:

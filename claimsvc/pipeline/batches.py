@@ -1,0 +1,194 @@
+"""A batch from bytes to durable replies: read, load, decide, commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from claimsvc import metrics
+from claimsvc.core.commands.base import Command
+from claimsvc.core.decide import decide, permitted
+from claimsvc.core.facts import Facts
+from claimsvc.core.outcomes import Change, Listing, Outcome, Refused
+from claimsvc.core.policy import Given, Policy
+from claimsvc.core.reasons import Reason
+from claimsvc.core.secrets import SecretKind
+from claimsvc.dialects.exchange import Dialects, Request
+from claimsvc.log import Logger
+from claimsvc.pipeline.hardening import harden
+from claimsvc.pipeline.journal import Reply, shown
+from claimsvc.pipeline.login_sync import LoginSync
+from claimsvc.pipeline.message import Replies
+from claimsvc.pipeline.rates import Rates
+from claimsvc.sealing import Sealing, new_id
+from claimsvc.store.database import StoreError
+from claimsvc.store.repository import Repository
+from claimsvc.wire import Inbound
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A message, and the request it makes; None where it makes none, or reading it broke us."""
+
+    inbound: Inbound
+    request: Request | None
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A batch's replies with the changes they stand on, or what went wrong before there were any."""
+
+    read: Sequence[Read]
+    replies: Sequence[Reply]
+    error: Exception | None = None
+
+    def changes(self) -> list[Change]:
+        """Return what must be durable before a reply is sent. Raises what went wrong."""
+        if self.error is not None:
+            raise self.error
+        return [change for reply in self.replies for change in reply.changes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What a batch is handled with. `clock` gives epoch milliseconds."""
+
+    dialects: Dialects
+    store: Repository
+    sealing: Sealing
+    logins: LoginSync
+    rates: Rates
+    log: Logger
+    clock: Callable[[], int]
+
+
+class Batches:
+    """Turns messages into durable changes and replies, many at a time."""
+
+    def __init__(self, tools: Tools, policy: Policy, repeat_window_ms: int) -> None:
+        self._tools = tools
+        self._policy = policy
+        self._replies = Replies(tools.dialects, tools.sealing, repeat_window_ms)
+
+    def read(self, inbounds: Iterable[Inbound]) -> list[Read]:
+        """Return what each message asks, its claim keys hashed; one that breaks us costs the others nothing."""
+        now_ms = self._tools.clock()
+        return [self._read(inbound, now_ms) for inbound in inbounds]
+
+    def _read(self, inbound: Inbound, now_ms: int) -> Read:
+        try:
+            request = self._tools.dialects.decode(inbound)
+            if request is not None and (wait_ms := self._tools.rates.wait_ms(request.lane, now_ms)):
+                return Read(inbound, request.refused(Refused(Reason.RATE_LIMITED, retry_after_ms=wait_ms)))
+            if request is not None and request.command is not None:
+                for secret in request.command.secrets:
+                    # Passwords take milliseconds: later, and only of those who may set one.
+                    if secret.kind is not SecretKind.PASSWORD:
+                        harden(secret, self._tools.sealing)
+        except Exception:
+            self._tools.log.exception("internal_error", topic=shown(inbound.topic))
+            return Read(inbound, None, broken=True)
+        return Read(inbound, request)
+
+    async def decide(self, read: Sequence[Read]) -> Decided:
+        """Decide a batch on what is committed. What goes wrong is for `commit` to tell."""
+        metrics.BATCH_SIZE.observe(len(read))
+        try:
+            asked = [each.request for each in read if each.request and each.request.command]
+            commands = [request.command for request in asked if request.command]
+            facts = await self._load(commands, _request_ids(asked))
+            given = await self._given(commands)
+            return Decided(read, [self._reply(each, facts, given) for each in read])
+        except Exception as error:  # noqa: BLE001 - raised again by `commit`
+            return Decided(read, (), error)
+
+    def _reply(self, read: Read, facts: Facts, given: Given) -> Reply:
+        if read.broken:
+            return self.broken(read.inbound, None)
+        return self._replies.reply(read.inbound, read.request, facts, given)
+
+    async def commit(self, decided: Decided) -> list[Reply]:
+        """Make a batch durable and return its replies. Raises StoreError: then it may be handled again.
+
+        A message that breaks us is found by halving. It is answered `internal`, costs the others nothing, and
+        does not come back.
+        """
+        read = decided.read
+        try:
+            await self._make_durable(decided.changes())
+        except StoreError:
+            raise
+        except Exception:
+            if len(read) == 1:
+                self._tools.log.exception("internal_error", topic=shown(read[0].inbound.topic))
+                return [self.broken(read[0].inbound, read[0].request)]
+            middle = len(read) // 2
+            first = await self.commit(await self.decide(read[:middle]))
+            return [*first, *await self.commit(await self.decide(read[middle:]))]
+        return [await self._filled(reply) for reply in decided.replies]
+
+    async def execute(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Decide and commit commands of the service's own. Raises StoreError."""
+        for command in commands:
+            for secret in command.secrets:
+                harden(secret, self._tools.sealing)
+        facts = await self._load(commands, ())
+        given = await self._given(commands)
+        decisions = [decide(command, facts, given) for command in commands]
+        await self._make_durable([change for decision in decisions for change in decision.changes])
+        return [decision.outcome for decision in decisions]
+
+    def broken(self, inbound: Inbound, request: Request | None) -> Reply:
+        """Return the reply to a message that broke us."""
+        outcome = Refused(Reason.INTERNAL)
+        try:
+            outbounds = (request.answer(outcome, self._tools.clock()),) if request else ()
+        except Exception:
+            self._tools.log.exception("internal_error", topic=shown(inbound.topic))
+            return Reply(inbound, None, outcome)
+        return Reply(inbound, request, outcome, outbounds)
+
+    async def _load(self, commands: Sequence[Command], request_ids: Iterable[tuple[str, str]]) -> Facts:
+        """Load what the rules must see, and hash the passwords of those who may set one: milliseconds each."""
+        facts = await self._tools.store.load(commands, self._policy, request_ids)
+        slow = [
+            secret
+            for command in commands
+            if command.secrets and permitted(command, facts)
+            for secret in command.secrets
+            if not secret.digest
+        ]
+        if slow:
+            await asyncio.gather(*(asyncio.to_thread(harden, secret, self._tools.sealing) for secret in slow))
+        return facts
+
+    async def _given(self, commands: Sequence[Command]) -> Given:
+        foreign: frozenset[str] = frozenset()
+        if any(secret.kind is not SecretKind.CLAIM_KEY for command in commands for secret in command.secrets):
+            foreign = await self._tools.logins.foreign()
+        return Given(self._policy, self._tools.clock(), new_id, foreign)
+
+    async def _make_durable(self, changes: Sequence[Change]) -> None:
+        with metrics.COMMIT_SECONDS.time():
+            await self._tools.store.apply(changes)
+        self._tools.logins.note(changes)
+
+    async def _filled(self, reply: Reply) -> Reply:
+        """Fill a listing from what is committed by now."""
+        if reply.request is None or not isinstance(reply.outcome, Listing):
+            return reply
+        try:
+            page = await self._tools.store.read(reply.outcome)
+            answer = reply.request.answer(page, self._tools.clock())
+        except Exception:
+            self._tools.log.exception("internal_error", topic=shown(reply.inbound.topic))
+            return self.broken(reply.inbound, reply.request)
+        return replace(reply, outcome=page, outbounds=(answer,))
+
+
+def _request_ids(requests: Iterable[Request]) -> list[tuple[str, str]]:
+    return [
+        (request.lane, request.reading.request_id) for request in requests if request.reading.request_id is not None
+    ]

@@ -1,0 +1,65 @@
+"""Whether the broker's logins have caught up with the store's, and the trying again while they have not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from claimsvc.core.outcomes import Change
+from claimsvc.log import Logger
+from claimsvc.pipeline.message import changes_logins
+from claimsvc.store.database import StoreError
+
+_RETRY_MS, _RETRY_MOST_MS = 500, 60_000
+_MOST_DOUBLINGS = 16
+
+
+class Logins(Protocol):
+    """Who makes the broker admit the logins of the store."""
+
+    async def sync(self) -> str | None:
+        """Bring the broker's logins to the store's; returns what went wrong, or None. Raises StoreError."""
+
+    async def foreign(self) -> frozenset[str]:
+        """Return the logins the broker admits that are not the store's."""
+
+
+class LoginSync:
+    """Keeps the broker's logins up with what is committed. `logins` is None where nobody has to be told."""
+
+    def __init__(self, logins: Logins | None, log: Logger, clock: Callable[[], int]) -> None:
+        self._logins = logins
+        self._log = log
+        self._clock = clock
+        self.behind = logins is not None
+        """From the start: the last run may have died between its commit and the broker's logins."""
+        self._next_try_ms = 0
+        self._failures = 0
+
+    def note(self, changes: Sequence[Change]) -> None:
+        """Take note of changes just committed."""
+        if self._logins is not None and not self.behind:
+            self.behind = any(map(changes_logins, changes))
+
+    async def catch_up(self) -> None:
+        """Bring the broker's logins to the store's; what fails is tried again, ever more rarely.
+
+        A reload that hangs holds everybody up while it is tried.
+        """
+        now_ms = self._clock()
+        if self._logins is None or not self.behind or now_ms < self._next_try_ms:
+            return
+        try:
+            error = await self._logins.sync()
+        except StoreError as failure:
+            error = str(failure)
+        self.behind = error is not None
+        self._failures = self._failures + 1 if error else 0
+        if error:
+            delay_ms = min(_RETRY_MS << min(self._failures, _MOST_DOUBLINGS), _RETRY_MOST_MS)
+            self._next_try_ms = now_ms + delay_ms
+            self._log.error("logins_behind", error=error)
+
+    async def foreign(self) -> frozenset[str]:
+        """Return the logins the broker admits that are not ours and so never may be."""
+        return await self._logins.foreign() if self._logins else frozenset()
