@@ -62,7 +62,7 @@ class Bench:
         self.next_message = 0
         self.environment = {**os.environ, "CLAIMSVC_MQTT__PASSWORD": "claimsvc"}
         os.environ.update(self.environment)
-        self.settings = write_files(directory, port)
+        self.settings = write_files(directory, port, None)
         self._build()
         asyncio.run(self._accounts())
         self._admit_loadgen()

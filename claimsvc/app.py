@@ -19,6 +19,8 @@ from claimsvc.broker import ConnectOptions, Session, SessionOptions
 from claimsvc.core.commands.accounts import Establish
 from claimsvc.core.outcomes import Refused
 from claimsvc.core.policy import LANELESS, Policy
+from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.credentials import plugin
 from claimsvc.credentials.logins import FileLogins
 from claimsvc.credentials.password_file import EXCLUDED_FROM_LOGINS, MARKERS, PasswordFile
 from claimsvc.dialects import admin, thingsboard, thingsboard_rest
@@ -52,7 +54,7 @@ def policy_of(settings: Settings) -> Policy:
         default_tenant=settings.tenants.default,
         reserved_names=LANELESS | MARKERS | {settings.mqtt.username},
         issue_logins=keeps_logins,
-        login_excludes=EXCLUDED_FROM_LOGINS if keeps_logins else "",
+        login_excludes=EXCLUDED_FROM_LOGINS if settings.credentials.store is CredentialStore.PASSWORD_FILE else "",
         reissue_window_ms=settings.credentials.reissue_window_ms,
     )
 
@@ -72,7 +74,7 @@ def dialects_of(settings: Settings) -> Dialects:
 def broker_password(settings: Settings) -> str | None:
     """Return the service's own password at the broker; where we keep its logins, made at the first start."""
     given = settings.mqtt_password()
-    if given is not None or settings.credentials.store is not CredentialStore.PASSWORD_FILE:
+    if given is not None or settings.credentials.store is CredentialStore.NONE:
         return given
     path = settings.store.path.with_name("broker-password")
     if not path.exists():
@@ -98,6 +100,7 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
     async with open_store(settings.store.path) as store:
         sealing = Sealing(load_key(settings.store.key_path), settings.credentials.pbkdf2_iterations)
         await _check_belonging(store, sealing, settings)
+        with_plugin = settings.credentials.store is CredentialStore.PLUGIN
         logins: FileLogins | None = None
         if settings.credentials.store is CredentialStore.PASSWORD_FILE:
             credentials = settings.credentials
@@ -108,6 +111,7 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
             store=store,
             sealing=sealing,
             logins=LoginSync(logins, log, _now_ms),
+            end_sessions=plugin.end_sessions if with_plugin else None,
             rates=Rates(settings.limits.requests_per_minute),
             log=log,
             clock=_now_ms,
@@ -116,7 +120,11 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
         pipeline = Pipeline(tools, batches, settings.store.events_days)
         if logins is not None:
             await logins.write()  # a file that cannot be written is the operator's to know before anything else
-        (outcome,) = await pipeline.execute([Establish(settings.mqtt.username)])
+        own: Secret | None = None
+        if with_plugin:
+            plugin.offer_token_key(settings.store.token_key_path, sealing.token_key)
+            own = Secret(SecretKind.PASSWORD, broker_password(settings))
+        (outcome,) = await pipeline.execute([Establish(settings.mqtt.username, own)])
         if isinstance(outcome, Refused):
             raise SettingsError(f"mqtt.username: {outcome.message}")
         yield pipeline

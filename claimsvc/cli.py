@@ -108,9 +108,13 @@ def init_command(
 def up_command(
     directory: Annotated[Path, typer.Option("--dir", help="Where the demo keeps everything.")] = Path("demo"),
     port: Annotated[int, typer.Option(min=1, max=65535, help="The private broker's port on 127.0.0.1.")] = 18830,
+    with_plugin: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--plugin/--no-plugin", help="Use the broker's plugin where it is built.")
+    ] = True,
 ) -> None:
     """Start a private Mosquitto and the service, with demo accounts and lines to copy and try."""
-    _run(supervisor.up(directory.absolute(), port, Console(soft_wrap=True, highlight=False)))
+    plugin = supervisor.find_plugin() if with_plugin else None
+    _run(supervisor.up(directory.absolute(), port, plugin, Console(soft_wrap=True, highlight=False)))
 
 
 def _settings(config: Path | None) -> Settings:

@@ -45,7 +45,8 @@ class Sealing:
         if len(key) != KEY_BYTES:
             raise KeyFileError(f"the key has {len(key)} bytes, not {KEY_BYTES}")
         self._claim_key = _derive(key, "claim key")
-        self._token_key = _derive(key, "access token")
+        self.token_key = _derive(key, "access token")
+        """For the broker's plugin too, which looks access tokens up."""
         self._digest_key = _derive(key, "request digest")
         self._cipher = AESGCM(_derive(key, "seal"))
         self._password_iterations = password_iterations
@@ -57,7 +58,7 @@ class Sealing:
 
     def access_token_hash(self, text: str) -> str:
         """Return the keyed hash by which an access token is looked up."""
-        return _keyed(self._token_key, text)
+        return _keyed(self.token_key, text)
 
     def password_hash(self, text: str, *, generated: bool) -> str:
         """Return the $7$ hash of a password. Milliseconds for a person's: call it outside the event loop."""

@@ -28,8 +28,9 @@ class SettingsError(Exception):
 
 
 class CredentialStore(StrEnum):
-    """Who keeps the broker's logins: this service in Mosquitto's password file, or somebody else."""
+    """Who keeps the broker's logins: the plugin looks them up here, a password file is written, or somebody else."""
 
+    PLUGIN = "plugin"
     PASSWORD_FILE = "password_file"  # noqa: S105 - a name
     NONE = "none"
 
@@ -87,6 +88,10 @@ class Store(_Section):
         return self.path.with_name("service.key")
 
     @property
+    def token_key_path(self) -> Path:
+        return self.path.with_name("token.key")
+
+    @property
     def client_id_path(self) -> Path:
         return self.path.with_name("client-id")
 
@@ -105,7 +110,7 @@ class Claim(_Section):
 class Credentials(_Section):
     """Where issued logins go."""
 
-    store: CredentialStore = CredentialStore.PASSWORD_FILE
+    store: CredentialStore = CredentialStore.PLUGIN
     reissue_window_ms: Milliseconds = 600_000
     pbkdf2_iterations: Annotated[int, Field(ge=1, le=8_000)] = 4_000
     """For passwords people choose. The broker hashes in its only thread: 8 000 cost everybody about 5 ms."""

@@ -20,9 +20,10 @@ from pathlib import Path
 from rich.console import Console
 
 from claimsvc.files import write_private
-from claimsvc.founding import Account, found_demo
+from claimsvc.founding import SEED_TOKEN, Account, found_demo
 from claimsvc.settings import Settings, load
 
+INSTALLED_PLUGIN = Path("/usr/lib/claimsvc/claimsvc.so")
 DEATHS, WITHIN_S, PAUSE_S = 5, 10.0, 5.0
 """A child that died this often within this time is restarted after a pause only."""
 STOP_S = 20.0
@@ -75,14 +76,23 @@ class Child:
             await process.wait()
 
 
-async def up(directory: Path, port: int, console: Console) -> None:
-    """Run the demo until SIGTERM or Ctrl-C. Raises SupervisorError and what founding raises."""
+def find_plugin() -> Path | None:
+    """Return the broker's plugin where it is built: in this source tree, or installed beside Mosquitto's own."""
+    tree = Path(__file__).resolve().parent.parent / "plugin" / "build" / "claimsvc.so"
+    return next((path for path in (tree, INSTALLED_PLUGIN) if path.exists()), None)
+
+
+async def up(directory: Path, port: int, plugin: Path | None, console: Console) -> None:
+    """Run the demo until SIGTERM or Ctrl-C. Raises SupervisorError and what founding raises.
+
+    Without the plugin, logins go to Mosquitto's password file.
+    """
     mosquitto = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if mosquitto is None:
         raise SupervisorError("there is no mosquitto on this machine: scripts/setup installs it")
     if _is_taken(port):
         raise SupervisorError(f"port {port} of 127.0.0.1 is taken: choose another with --port")
-    settings = write_files(directory, port)
+    settings = write_files(directory, port, plugin)
     accounts = await found_demo(settings, directory / "accounts.json")
     broker = Child("mosquitto", (mosquitto, "-c", str(directory / "mosquitto.conf")))
     service = Child("claimsvc", (sys.executable, "-m", "claimsvc", "serve", "-c", str(directory / "claimsvc.toml")))
@@ -93,7 +103,7 @@ async def up(directory: Path, port: int, console: Console) -> None:
         await broker.start()
         await _listening(port, broker)
         await _ready(service)
-        console.print(instructions(port, directory, accounts), markup=False)
+        console.print(instructions(port, directory, accounts, plugin), markup=False)
         async with asyncio.TaskGroup() as tasks:
             keeping = [tasks.create_task(each.keep(console), name=each.name) for each in (broker, service)]
             await stop.wait()
@@ -146,18 +156,25 @@ async def _ready(service: Child) -> None:
             raise SupervisorError("the service did not reach the broker; it says why above") from None
 
 
-def write_files(directory: Path, port: int) -> Settings:
+def write_files(directory: Path, port: int, plugin: Path | None) -> Settings:
     """Write the broker's and the service's files and return the settings. Raises SupervisorError."""
     try:
         (directory / "broker").mkdir(parents=True, exist_ok=True)
         (directory / "acl").write_text(_shipped("acl") + _DEMO_ACL)
         (directory / "acl").chmod(0o640)
-        (directory / "mosquitto.conf").write_text(broker_conf(directory, port))
+        (directory / "mosquitto.conf").write_text(broker_conf(directory, port, plugin))
         toml = directory / "claimsvc.toml"
-        write_private(toml, _service_toml(directory, port))
+        write_private(toml, _service_toml(directory, port, plugin))
     except OSError as error:
         raise SupervisorError(f"cannot write to {directory}: {error.strerror}") from None
     return load(toml)
+
+
+def _about(plugin: Path | None, port: int) -> str:
+    if plugin is None:
+        return "Without the plugin (make -C plugin builds it): logins are in Mosquitto's password file."
+    claim = f"""mosquitto_pub -p {port} -u {SEED_TOKEN} -t v1/devices/me/claim -m '{{"secretKey":"value"}}'"""
+    return f"With the plugin {plugin}: a device needs an access token and ThingsBoard's topics, no more:\n\n{claim}"
 
 
 def _shipped(name: str) -> str:
@@ -174,12 +191,19 @@ topic read claimsvc/events/default/+
 """
 
 
-def broker_conf(directory: Path, port: int) -> str:
+def broker_conf(directory: Path, port: int, plugin: Path | None) -> str:
     """Return the shipped mosquitto.conf with this demo's paths and port in place of the shipped ones."""
     text = _shipped("mosquitto.conf")
+    if plugin is not None:
+        # The shipped file has the two ways of keeping logins one below the other, and the plugin's commented out.
+        text = re.sub(r"(?m)^password_file ", "#password_file ", text)
+        text = re.sub(r"(?m)^#(plugin|plugin_opt_store) ", r"\1 ", text)
+        logins = {"plugin": str(plugin), "plugin_opt_store": str(directory / "claimsvc.db")}
+    else:
+        logins = {"password_file": str(directory / "mosquitto.passwd")}
     values = {
         "listener": f"{port} 127.0.0.1",
-        "password_file": str(directory / "mosquitto.passwd"),
+        **logins,
         "acl_file": str(directory / "acl"),
         "pid_file": str(directory / "mosquitto.pid"),
         "persistence_location": f"{directory / 'broker'}/",
@@ -193,7 +217,7 @@ def broker_conf(directory: Path, port: int) -> str:
     return f"{text}\nuser {pwd.getpwuid(os.geteuid()).pw_name}\n"
 
 
-def _service_toml(directory: Path, port: int) -> str:
+def _service_toml(directory: Path, port: int, plugin: Path | None) -> str:
     def quoted(path: Path) -> str:
         return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -205,12 +229,13 @@ port = {port}
 path = {quoted(directory / "claimsvc.db")}
 
 [credentials]
+store = "{"plugin" if plugin else "password_file"}"
 password_file = {quoted(directory / "mosquitto.passwd")}
 broker_pid_file = {quoted(directory / "mosquitto.pid")}
 """
 
 
-def instructions(port: int, directory: Path, accounts: dict[str, Account]) -> str:
+def instructions(port: int, directory: Path, accounts: dict[str, Account], plugin: Path | None) -> str:
     """Return what `up` prints: the accounts, and five lines to copy and try."""
     width = max(len(each.username) for each in accounts.values())
     table = "\n".join(f"  {name:9} {each.username:{width}}  {each.password}" for name, each in accounts.items())
@@ -238,6 +263,7 @@ def instructions(port: int, directory: Path, accounts: dict[str, Account]) -> st
     )
     return f"""
 claimsvc and its own Mosquitto run on 127.0.0.1:{port}; everything lies in {directory}
+{_about(plugin, port)}
 
   account   {"username":{width}}  password
 {table}

@@ -41,7 +41,10 @@ from claimsvc.core.reasons import Reason
 
 
 def establish(command: Establish, facts: Facts, given: Given) -> Decision:
-    """Make the default and management tenants and the service's own principal, where they are missing."""
+    """Make the default and management tenants and the service's own principal, where they are missing.
+
+    Its login is brought to its password; the one of an earlier name ends.
+    """
     service = facts.get(Principal, command.caller)
     if service is not None and service.kind is not PrincipalKind.SERVICE:
         return refuse(Reason.NAME_TAKEN, f"{command.caller!r} is a {service.kind.value} of this store")
@@ -51,9 +54,14 @@ def establish(command: Establish, facts: Facts, given: Given) -> Decision:
         for tenant, title in titles.items()
         if facts.get(Tenant, tenant) is None
     ]
-    changes += [Remove(Principal, other.name) for other in facts.services() if other.name != command.caller]
+    for other in facts.services():
+        if other.name != command.caller:
+            changes += revoke(other.name, facts)
     if service is None:
         changes.append(Put(Principal(command.caller, PrincipalKind.SERVICE, given.policy.default_tenant)))
+    if command.secret is not None:
+        login = credential(command.caller, command.caller, command.secret, given)
+        changes.append(Put(replace(login, sealed=None)))
     return Decision(Done(), tuple(changes))
 
 
@@ -160,7 +168,7 @@ def update_user(command: UpdateUser, facts: Facts, given: Given) -> Decision:
         changes.append(Put(credential(user.principal, user.principal, issued, given)))
     if changes:
         changes.append(_event("user_updated", user.tenant, command.caller, user.username, given))
-    return Decision(Found(changed, issued), tuple(changes))
+    return Decision(Found(changed, issued), tuple(changes), ended=(user.principal,) if issued else ())
 
 
 def delete_user(command: DeleteUser, facts: Facts, given: Given) -> Decision:
@@ -169,7 +177,8 @@ def delete_user(command: DeleteUser, facts: Facts, given: Given) -> Decision:
     if user is None:
         return refuse(Reason.NOT_FOUND)
     event = _event("user_deleted", user.tenant, command.caller, user.username, given)
-    return Decision(Done(), (Remove(User, user.principal), *revoke(user.principal, facts), event))
+    changes = (Remove(User, user.principal), *revoke(user.principal, facts), event)
+    return Decision(Done(), changes, ended=(user.principal,))
 
 
 # --- roles and groups

@@ -124,7 +124,8 @@ def delete(command: DeleteDevice, facts: Facts, given: Given) -> Decision:
         return refuse(Reason.NOT_FOUND)
     logins = revoke(device.principal, facts) if device.principal else ()
     deleted = _event("device_deleted", device, command.caller, given)
-    return Decision(Done(), (Remove(Device, device.id), *logins, deleted))
+    ended = (device.principal,) if device.principal else ()
+    return Decision(Done(), (Remove(Device, device.id), *logins, deleted), ended=ended)
 
 
 def read_credentials(command: ReadCredentials, facts: Facts, given: Given) -> Decision:

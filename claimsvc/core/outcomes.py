@@ -204,11 +204,13 @@ class ClaimNotice:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An outcome, the changes it stands on, and whom else to tell."""
+    """An outcome, the changes it stands on, whom else to tell, and whose connections end."""
 
     outcome: Outcome
     changes: tuple[Change, ...] = ()
     notices: tuple[ClaimNotice, ...] = ()
+    ended: tuple[str, ...] = ()
+    """Principals whose login is no more or another one: who is connected with it has to go."""
 
 
 def refuse(reason: Reason, detail: str = "") -> Decision:

@@ -24,7 +24,7 @@ from claimsvc.pipeline.rates import Rates
 from claimsvc.sealing import Sealing, new_id
 from claimsvc.store.database import StoreError
 from claimsvc.store.repository import Repository
-from claimsvc.wire import Inbound
+from claimsvc.wire import Inbound, Outbound
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class Tools:
     store: Repository
     sealing: Sealing
     logins: LoginSync
+    end_sessions: Callable[[Sequence[str]], Outbound] | None
+    """Returns the message that makes the broker end the connections of principals, where it can."""
     rates: Rates
     log: Logger
     clock: Callable[[], int]
@@ -70,7 +72,7 @@ class Batches:
     def __init__(self, tools: Tools, policy: Policy, repeat_window_ms: int) -> None:
         self._tools = tools
         self._policy = policy
-        self._replies = Replies(tools.dialects, tools.sealing, repeat_window_ms)
+        self._replies = Replies(tools.dialects, tools.sealing, repeat_window_ms, tools.end_sessions)
 
     def read(self, inbounds: Iterable[Inbound]) -> list[Read]:
         """Return what each message asks, its claim keys hashed; one that breaks us costs the others nothing."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from pydantic_core import from_json, to_json
@@ -34,8 +35,15 @@ from claimsvc.wire import Inbound, Outbound
 class Replies:
     """Makes replies. Nothing is stored here: a reply carries the changes it stands on."""
 
-    def __init__(self, dialects: Dialects, sealing: Sealing, repeat_window_ms: int) -> None:
+    def __init__(
+        self,
+        dialects: Dialects,
+        sealing: Sealing,
+        repeat_window_ms: int,
+        end_sessions: Callable[[Sequence[str]], Outbound] | None,
+    ) -> None:
         self._dialects = dialects
+        self._end_sessions = end_sessions
         self._sealing = sealing
         self._repeat_window_ms = repeat_window_ms
 
@@ -67,16 +75,18 @@ class Replies:
         answer = request.answer(outcome, given.now_ms)
         notices = [dialects.notice(notice) for notice in decision.notices]
         events = [dialects.event(change.event) for change in decision.changes if isinstance(change, Append)]
+        # Behind the answer, which the asker must get even where the login that ends is the asker's own.
+        ends = [self._end_sessions(decision.ended)] if decision.ended and self._end_sessions else []
         changes = decision.changes
         promises = any(map(changes_logins, changes)) or (
             isinstance(outcome, FoundCredential) and bool(outcome.secret)
         )
         if request.reading.request_id is not None and changes:
-            kept = [answer.payload.decode(), [[each.topic, each.payload.decode()] for each in notices], promises]
+            kept = [answer.payload.decode(), _texts(notices), promises, _texts(ends)]
             remembered = Put(self._answered(request, request.reading.request_id, kept, given))
             facts.apply(remembered)
             changes = (*changes, remembered)
-        outbounds = (*notices, answer, *events)
+        outbounds = (*notices, answer, *events, *ends)
         return Reply(request.inbound, request, outcome, outbounds, changes, promises_login=promises)
 
     def _answered(self, request: Request, request_id: str, kept: list[object], given: Given) -> Answered:
@@ -86,11 +96,14 @@ class Replies:
         return Answered(request.lane, request_id, sealing.digest(request.reading.content), sealed, expires_at_ms)
 
     def _again(self, request: Request, repeated: Repeated) -> Reply:
-        """Give the first answer again; notices only to a redelivery, whose first handling may have died."""
-        payload, notices, promises = from_json(self._sealing.open(repeated.sealed, _purpose(request)))
-        outbounds = [Outbound(topic, text.encode()) for topic, text in notices if request.inbound.redelivered]
-        outbounds.append(request.to_asker(payload.encode()))
-        return Reply(request.inbound, request, repeated, tuple(outbounds), promises_login=promises)
+        """Give the first answer again; the rest only to a redelivery, whose first handling may have died."""
+        payload, notices, promises, *more = from_json(self._sealing.open(repeated.sealed, _purpose(request)))
+        answer = request.to_asker(payload.encode())
+        outbounds: tuple[Outbound, ...] = (answer,)
+        if request.inbound.redelivered:
+            ends = more[0] if more else []  # rows of earlier releases have three parts
+            outbounds = (*_outbounds(notices), answer, *_outbounds(ends))
+        return Reply(request.inbound, request, repeated, outbounds, promises_login=promises)
 
     def _revealed(self, outcome: Outcome) -> Outcome:
         """Open a login's secret that may still be given."""
@@ -101,6 +114,14 @@ class Replies:
             return outcome
         text = self._sealing.open(sealed, kind).decode()
         return replace(outcome, secret=Secret(SecretKind(kind), text))
+
+
+def _texts(outbounds: Iterable[Outbound]) -> list[list[str]]:
+    return [[each.topic, each.payload.decode()] for each in outbounds]
+
+
+def _outbounds(texts: Iterable[Sequence[str]]) -> list[Outbound]:
+    return [Outbound(topic, text.encode()) for topic, text in texts]
 
 
 def changes_logins(change: Change) -> bool:

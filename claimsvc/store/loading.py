@@ -58,8 +58,10 @@ class Loading:
         self._fetch("devices_by_id", needs.device_ids, rows.device)
         self._fetch("credentials_by_login", needs.logins, rows.credential)
         if needs.services:
-            for values in self._statements.select("services"):
-                self._facts.put(rows.principal(values))
+            services = [rows.principal(values) for values in self._statements.select("services")]
+            for service in services:
+                self._facts.put(service)
+            self._fetch("credentials_by_login", [service.name for service in services], rows.credential)
 
     def _of_devices(self, needs: Needs) -> None:
         devices = self._facts.devices()

@@ -47,7 +47,7 @@ def tls_world(tmp_path: Path) -> Iterator[World]:
     port = free_port()
     certificate = _certificate(tmp_path, "server")
     environment = {"CLAIMSVC_MQTT__TLS": "true", "CLAIMSVC_MQTT__PORT": str(port)}
-    world = World(tmp_path, **environment, CLAIMSVC_MQTT__TLS_CA=str(certificate))
+    world = World(tmp_path, None, **environment, CLAIMSVC_MQTT__TLS_CA=str(certificate))
     conf = tmp_path / "mosquitto.conf"
     lines = (f"listener {port} 127.0.0.1", f"certfile {certificate}", f"keyfile {certificate.with_suffix('.key')}")
     conf.write_text(conf.read_text() + "\n".join(lines) + "\n")

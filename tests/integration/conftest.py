@@ -26,7 +26,10 @@ async def store(tmp_path: Path) -> AsyncIterator[Repository]:
 def settings(tmp_path: Path) -> Settings:
     """Settings of a store of this test's own, with a password file no broker reads."""
     return Settings.model_validate(
-        {"store": {"path": tmp_path / "claimsvc.db"}, "credentials": {"password_file": tmp_path / "passwd"}}
+        {
+            "store": {"path": tmp_path / "claimsvc.db"},
+            "credentials": {"store": "password_file", "password_file": tmp_path / "passwd"},
+        }
     )
 
 

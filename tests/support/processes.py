@@ -150,10 +150,10 @@ def _end(process: subprocess.Popen[Any] | None, how: signal.Signals) -> int:
 class World:
     """A broker, a service and the demo's accounts in one directory; nothing is started yet."""
 
-    def __init__(self, directory: Path, **environment: str) -> None:
+    def __init__(self, directory: Path, plugin: Path | None = None, **environment: str) -> None:
         self.directory = directory
         self.port = free_port()
-        self.settings: Settings = write_files(directory, self.port)
+        self.settings: Settings = write_files(directory, self.port, plugin)
         self.accounts: dict[str, Account] = asyncio.run(found_demo(self.settings, directory / "accounts.json"))
         self.broker = Broker(directory, self.port)
         self.service = Service(directory / "claimsvc.toml", **environment)

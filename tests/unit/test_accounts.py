@@ -113,7 +113,7 @@ def test_accounts_are_the_admins(command: Command, caller: Row | None) -> None:
 def test_store_begins_with_two_tenants_and_the_service() -> None:
     """Establish makes what is missing, and the second time nothing."""
     known = Facts("default")
-    first, second = (decide(Establish("claimsvc"), known, given()) for _ in range(2))
+    first, second = (decide(Establish("claimsvc", None), known, given()) for _ in range(2))
     assert {row.id for row in written(first.changes, Tenant)} == {"default", "management"}
     assert written(first.changes, Principal) == [Principal("claimsvc", PrincipalKind.SERVICE, "default")]
     assert (second.outcome, second.changes) == (Done(), ())
@@ -122,7 +122,7 @@ def test_store_begins_with_two_tenants_and_the_service() -> None:
 @pytest.mark.parametrize("row", [device("svc"), user("svc")], ids=["a device", "a user"])
 def test_service_does_not_take_a_name_over(row: Row) -> None:
     """The service's own name must not be a device's or user's."""
-    refused(Reason.NAME_TAKEN, facts(row), Establish("svc"))
+    refused(Reason.NAME_TAKEN, facts(row), Establish("svc", None))
 
 
 # --- tenants

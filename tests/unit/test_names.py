@@ -9,7 +9,7 @@ from claimsvc.core.names import login_error, name_error, principal_name, tenant_
 from claimsvc.credentials.password_file import fits
 from claimsvc.settings import Settings
 
-POLICY = policy_of(Settings())
+POLICY = policy_of(Settings.model_validate({"credentials": {"store": "password_file"}}))
 
 
 @pytest.mark.parametrize(

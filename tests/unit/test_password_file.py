@@ -109,7 +109,7 @@ def test_logins_that_fit(login: str) -> None:
 
 def test_marks_are_nobodys_logins() -> None:
     """The lines that mark our block have names no device or user can get."""
-    policy = policy_of(Settings())
+    policy = policy_of(Settings.model_validate({"credentials": {"store": "password_file"}}))
     assert all(login_error(mark, policy) for mark in MARKERS)
 
 

@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"pydantic", "pydantic_core"},
     ),
     "store/": ({"core", "store"}, {"aiosqlite", "pydantic_core"}),
-    "credentials/": ({"core", "store", "files", "credentials"}, set()),
+    "credentials/": ({"core", "store", "files", "credentials", "wire"}, set()),
     "wire.py": (set(), set()),
     "files.py": (set(), set()),
     "metrics.py": (set(), {"prometheus_client"}),

@@ -14,7 +14,16 @@ from claimsvc.core.secrets import Secret
 
 @dataclass(frozen=True, slots=True)
 class Establish(Command):
-    """Make what every store begins with. The caller is the service; no dialect makes this command."""
+    """Make what every store begins with. The caller is the service; no dialect makes this command.
+
+    `secret` is its password at the broker, where the broker looks logins up in this store.
+    """
+
+    secret: Secret | None
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.secret,) if self.secret else ()
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         needs.tenants.update((policy.default_tenant, MANAGEMENT_TENANT))
