@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from dataclasses import replace
 
@@ -107,7 +108,7 @@ async def test_a_cancelled_apply_leaves_no_transaction_open(store: Repository) -
         for _ in range(turns):
             await asyncio.sleep(0)  # a turn of the loop
         task.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError):  # by now it may be done
             await task
         await store.apply([Put(NEW)])
         found = [row for row in await load(store, [change.row for change in many]) if row]
