@@ -8,6 +8,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *broker_user(const struct mosquitto *client)
+{
+	const char *user = mosquitto_client_username(client);
+	return user ? user : "";
+}
+
 #if LIBMOSQUITTO_VERSION_NUMBER < 2001000
 void broker_free_text(void *text)
 {

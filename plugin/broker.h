@@ -22,6 +22,9 @@
  * forgot to, which loses a few dozen bytes with each message; since then whoever frees them frees them twice. */
 bool broker_frees_replaced(void);
 
+/* The client's user, empty when it has none. */
+const char *broker_user(const struct mosquitto *client);
+
 /* Free a text that a mosquitto_property_read function has made. */
 void broker_free_text(void *text);
 
