@@ -69,17 +69,17 @@ def test_all_options_count(make_site: MakeSite) -> None:
         assert device.receive().topic == f"{CLAIM}/state"
 
 
-def test_listeners_with_settings_of_their_own_are_refused(make_site: MakeSite) -> None:
-    """Mosquitto 2.0 does not tell plugins there when its loop turns. 2.1 does, and may be used that way."""
+def test_listeners_with_settings_of_their_own(make_site: MakeSite) -> None:
+    """Early Mosquitto 2.0 does not tell plugins there when its loop turns: then nobody gets in, as the log says."""
     site = make_site()
     conf = site.directory / "mosquitto.conf"
     conf.write_text(f"per_listener_settings true\n{conf.read_text()}")
     site.start()
     site.add_password("device", "password")
     admitted = site.admits("device", "password")
-    if "mosquitto version 2.0" in site.broker.log:
-        assert not admitted
-        assert any("set per_listener_settings to false" in line for line in site.log)
+    told = any("set per_listener_settings to false" in line for line in site.log)
+    assert admitted != told
+    assert admitted or site.admits("foreign", "password") is False
 
 
 def test_the_order_of_lines_does_not_matter(make_site: MakeSite) -> None:
