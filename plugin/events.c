@@ -1,0 +1,129 @@
+/* What those who are in may do, and do: presence, access, messages, and the service's wishes.
+ *
+ * Translates between the broker's events and rules.c, clients.c and messages.c; decides nothing itself.
+ */
+#include "plugin.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* --- who is there */
+
+/* A client that somebody else has admitted shows by what it does that it was: only then it can hold an id. */
+static struct client *known(struct plugin *plugin, struct mosquitto *client)
+{
+	struct client *known = clients_of_connection(plugin->clients, client);
+	if (known) {
+		return known;
+	}
+	const char *principal = broker_user(client);
+	bool is_shared = rules_is_shared(&plugin->options.rules, principal);
+	return clients_add(plugin->clients, client, mosquitto_client_id(client), principal, is_shared);
+}
+
+static bool is_leaving(const struct plugin *plugin, const struct mosquitto *client)
+{
+	const struct client *known = clients_of_connection(plugin->clients, client);
+	return known ? known->is_superseded : plugin->gone == client;
+}
+
+int on_disconnect(int event_number, void *event_data, void *userdata)
+{
+	struct plugin *plugin = userdata;
+	struct mosquitto_evt_disconnect *event = event_data;
+	(void)event_number;
+	clients_remove(plugin->clients, event->client);
+	plugin->gone = event->client;
+	return MOSQ_ERR_SUCCESS;
+}
+
+/* Both brokers hand over what was published by a plugin before they handle another packet after this. */
+int on_tick(int event_number, void *event_data, void *userdata)
+{
+	struct plugin *plugin = userdata;
+	(void)event_number;
+	(void)event_data;
+	clients_turn(plugin->clients);
+	plugin->has_ticked = true;
+	plugin->is_reloading = false;
+	plugin->gone = plugin->entering = NULL;
+	return MOSQ_ERR_SUCCESS;
+}
+
+/* --- what they may do, and what they do */
+
+int on_acl_check(int event_number, void *event_data, void *userdata)
+{
+	static const int ANSWERS[] = {
+		[VERDICT_DEFER] = MOSQ_ERR_PLUGIN_DEFER,
+		[VERDICT_ALLOW] = MOSQ_ERR_SUCCESS,
+		[VERDICT_DENY] = MOSQ_ERR_ACL_DENIED,
+	};
+	static const enum access ACCESS[] = {
+		[MOSQ_ACL_READ] = ACCESS_READ,
+		[MOSQ_ACL_WRITE] = ACCESS_WRITE,
+		[MOSQ_ACL_SUBSCRIBE] = ACCESS_SUBSCRIBE,
+		[MOSQ_ACL_UNSUBSCRIBE] = ACCESS_UNSUBSCRIBE,
+	};
+	struct plugin *plugin = userdata;
+	struct mosquitto_evt_acl_check *event = event_data;
+	(void)event_number;
+	if (event->access == MOSQ_ACL_SUBSCRIBE && !known(plugin, event->client)) {
+		return MOSQ_ERR_NOMEM;
+	}
+	struct caller caller = {
+		.principal = mosquitto_client_username(event->client),
+		.id = mosquitto_client_id(event->client),
+		.resumes = plugin->entering == event->client && plugin->entering_may_resume,
+		.leaving = is_leaving(plugin, event->client),
+	};
+	return ANSWERS[rules_access(&plugin->options.rules, &caller, ACCESS[event->access], event->topic)];
+}
+
+int on_message(int event_number, void *event_data, void *userdata)
+{
+	struct plugin *plugin = userdata;
+	struct mosquitto_evt_message *event = event_data;
+	(void)event_number;
+	struct client *client = known(plugin, event->client);
+	return client ? messages_handle(&plugin->messages, client, event) : MOSQ_ERR_NOMEM;
+}
+
+/* --- the service's wishes */
+
+static void disconnect_principal(const struct plugin *plugin, const char *line, size_t length)
+{
+	static const char WORD[] = "disconnect ";
+	size_t word = sizeof(WORD) - 1;
+	if (length <= word || memcmp(line, WORD, word) != 0) {
+		mosquitto_log_printf(MOSQ_LOG_WARNING, "claimsvc: a line on %s is not understood.", CONTROL_TOPIC);
+		return;
+	}
+	char *principal = strndup(line + word, length - word);
+	if (principal && !rules_is_service(&plugin->options.rules, principal)) {
+		mosquitto_kick_client_by_username(principal, true);
+	}
+	free(principal);
+}
+
+/* The ACL check has let only the service through, but it may have been asked before us by another plugin. An error
+ * would disconnect the service. */
+int on_control(int event_number, void *event_data, void *userdata)
+{
+	struct plugin *plugin = userdata;
+	struct mosquitto_evt_control *event = event_data;
+	const char *line = event->payload, *end = line + event->payloadlen;
+	(void)event_number;
+	if (!rules_is_service(&plugin->options.rules, mosquitto_client_username(event->client))) {
+		return MOSQ_ERR_SUCCESS;
+	}
+	while (line < end) {
+		const char *newline = memchr(line, '\n', (size_t)(end - line));
+		const char *line_end = newline ? newline : end;
+		if (line_end > line) {
+			disconnect_principal(plugin, line, (size_t)(line_end - line));
+		}
+		line = line_end + 1;
+	}
+	return MOSQ_ERR_SUCCESS;
+}

@@ -1,0 +1,41 @@
+/* What a unit test needs: CHECK, a text of any length, and an end that counts. */
+#ifndef CLAIMSVC_CHECK_H
+#define CLAIMSVC_CHECK_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int checks, failed_checks;
+
+/* Report a condition that does not hold, with the case it belongs to. */
+#define CHECK(condition, name)                                                                                         \
+	do {                                                                                                           \
+		checks++;                                                                                              \
+		if (!(condition)) {                                                                                    \
+			failed_checks++;                                                                               \
+			fprintf(stderr, "%s:%d: %s: not %s\n", __FILE__, __LINE__, (name), #condition);                \
+		}                                                                                                      \
+	} while (0)
+
+#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+
+/* `length` times one byte, to be freed. In a block of exactly its size, so that AddressSanitizer sees one too far. */
+__attribute__((unused)) static char *text_of(char byte, size_t length)
+{
+	char *text = malloc(length + 1);
+	if (!text) {
+		abort();
+	}
+	memset(text, byte, length);
+	text[length] = '\0';
+	return text;
+}
+
+static int check_end(const char *name)
+{
+	printf("%s: %d checks, %d failed\n", name, checks, failed_checks);
+	return failed_checks ? 1 : 0;
+}
+
+#endif

@@ -1,0 +1,169 @@
+#include "check.h"
+#include "clients.h"
+
+/* Connections are addresses that nobody follows. */
+static const char connections[4096];
+#define AT(number) (&connections[number])
+
+static struct lane_topic lane(enum lane kind, const char *level)
+{
+	return (struct lane_topic){.lane = kind, .level = level, .level_length = strlen(level), .topic = ""};
+}
+
+static size_t count_in(const struct clients *clients, enum lane kind, const char *level)
+{
+	struct lane_topic topic = lane(kind, level);
+	size_t count = 0;
+	for (struct client *client = clients_first(clients, &topic); client; client = clients_next(client, &topic)) {
+		count++;
+	}
+	return count;
+}
+
+static void test_lanes(void)
+{
+	struct clients *clients = clients_new();
+	clients_add(clients, AT(1), "one", "alice", false);
+	clients_add(clients, AT(2), "two", "alice", false);
+	clients_add(clients, AT(3), "a/b", "bob", false);
+	CHECK(count_in(clients, LANE_USER, "alice") == 2, "both of alice's");
+	CHECK(count_in(clients, LANE_USER, "ali") == 0, "no prefix");
+	CHECK(count_in(clients, LANE_USER, "") == 0, "nobody");
+	CHECK(count_in(clients, LANE_CLIENT, "two") == 1, "by id");
+	CHECK(count_in(clients, LANE_CLIENT, "a%2Fb") == 1, "by encoded id");
+	CHECK(count_in(clients, LANE_CLIENT, "a/b") == 0, "not by the raw one");
+	clients_remove(clients, AT(1));
+	clients_remove(clients, AT(1));
+	CHECK(count_in(clients, LANE_USER, "alice") == 1 && clients_count(clients) == 2, "one has gone");
+	clients_free(clients);
+}
+
+static void test_ids(void)
+{
+	struct clients *clients = clients_new();
+	clients_add(clients, AT(1), "id", "alice", false);
+	clients_add(clients, AT(2), "boot", "bootstrap", true);
+	CHECK(clients_may_have(clients, "free", "mallory"), "an id nobody has");
+	CHECK(!clients_may_have(clients, "id", "mallory"), "somebody else's id");
+	CHECK(!clients_may_have(clients, "id", "bootstrap"), "somebody else's id by bootstrap");
+	CHECK(!clients_may_have(clients, "id", ""), "somebody else's id without a name");
+	CHECK(clients_may_have(clients, "id", "alice"), "the own id");
+	CHECK(clients_may_have(clients, "boot", "alice"), "bootstrap's id");
+	clients_remove(clients, AT(1));
+	CHECK(clients_may_have(clients, "id", "mallory"), "an id that is free again");
+	clients_free(clients);
+}
+
+/* The broker disconnects the old connection after the new one has logged in. */
+static void test_takeover(void)
+{
+	struct clients *clients = clients_new();
+	struct client *old = clients_add(clients, AT(1), "id", "alice", false);
+	struct client *new = clients_add(clients, AT(2), "id", "alice", false);
+	CHECK(old->is_superseded && !new->is_superseded, "the older has lost it");
+	CHECK(clients_of_connection(clients, AT(1)) == old, "the older is still there");
+	clients_remove(clients, AT(1));
+	CHECK(clients_of_connection(clients, AT(2)) == new, "the newer stays");
+	CHECK(count_in(clients, LANE_CLIENT, "id") == 1, "and has the id");
+	CHECK(!clients_may_have(clients, "id", "mallory"), "for nobody else");
+	clients_remove(clients, AT(2));
+	CHECK(clients_count(clients) == 0 && count_in(clients, LANE_CLIENT, "id") == 0, "all have gone");
+	clients_free(clients);
+}
+
+static void test_reused_connection(void)
+{
+	struct clients *clients = clients_new();
+	clients_add(clients, AT(1), "id", "alice", false);
+	clients_add(clients, AT(1), "other", "bob", false);
+	CHECK(clients_count(clients) == 1 && count_in(clients, LANE_USER, "alice") == 0, "nobody is left behind");
+	clients_free(clients);
+}
+
+/* An answer is on its way by client id until the loop turns. */
+static void test_answers_on_their_way(void)
+{
+	struct clients *clients = clients_new();
+	clients_answered(clients, clients_add(clients, AT(1), "id", "bootstrap", true));
+	CHECK(!clients_may_have(clients, "id", "alice"), "not even bootstrap's id");
+	clients_remove(clients, AT(1));
+	CHECK(!clients_may_have(clients, "id", "alice"), "not when it has gone");
+	CHECK(clients_may_have(clients, "id", "bootstrap"), "but by itself");
+	CHECK(count_in(clients, LANE_CLIENT, "id") == 0, "a ghost gets nothing");
+	clients_add(clients, AT(2), "id", "bootstrap", true);
+	CHECK(!clients_may_have(clients, "id", "alice"), "nor after it came again");
+	clients_turn(clients);
+	CHECK(clients_may_have(clients, "id", "alice"), "once the loop has turned");
+	clients_answered(clients, clients_of_connection(clients, AT(2)));
+	clients_remove(clients, AT(2));
+	clients_turn(clients);
+	CHECK(clients_may_have(clients, "id", "alice") && clients_count(clients) == 0, "and nothing is left");
+	clients_free(clients);
+}
+
+static void test_sessions(void)
+{
+	struct clients *clients = clients_new();
+	clients_add(clients, AT(1), "id", "alice", false);
+	CHECK(clients_may_resume(clients, "id", "alice"), "while it is connected");
+	CHECK(!clients_may_resume(clients, "id", "mallory"), "by itself only");
+	clients_remove(clients, AT(1));
+	CHECK(!clients_may_resume(clients, "id", "alice"), "nothing was answered");
+	clients_answered(clients, clients_add(clients, AT(1), "id", "alice", false));
+	clients_remove(clients, AT(1));
+	clients_turn(clients);
+	CHECK(clients_may_resume(clients, "id", "alice"), "its own answers");
+	CHECK(!clients_may_resume(clients, "id", "mallory"), "are nobody else's");
+	CHECK(!clients_may_resume(clients, "di", "alice"), "under another id neither");
+	clients_add(clients, AT(2), "id", "alice", false);
+	clients_remove(clients, AT(2));
+	CHECK(clients_may_resume(clients, "id", "alice"), "it came and went before it read them");
+	clients_answered(clients, clients_add(clients, AT(3), "id", "mallory", false));
+	clients_remove(clients, AT(3));
+	clients_turn(clients);
+	CHECK(!clients_may_resume(clients, "id", "alice"), "now they are another's");
+	CHECK(clients_may_resume(clients, "id", "mallory"), "namely these");
+	clients_free(clients);
+}
+
+static void test_many(void)
+{
+	struct clients *clients = clients_new();
+	char id[32];
+	for (int i = 0; i < 4096; i++) {
+		snprintf(id, sizeof(id), "id-%d", i);
+		clients_add(clients, AT(i), id, i % 2 ? "odd" : "even", false);
+	}
+	CHECK(count_in(clients, LANE_USER, "odd") == 2048, "half of them");
+	CHECK(count_in(clients, LANE_CLIENT, "id-4095") == 1, "the last one");
+	for (int i = 0; i < 4096; i += 2) {
+		clients_remove(clients, AT(i));
+	}
+	CHECK(clients_count(clients) == 2048 && count_in(clients, LANE_USER, "even") == 0, "the other half");
+	clients_free(clients);
+}
+
+static void test_hostile_ids(void)
+{
+	struct clients *clients = clients_new();
+	char *id = text_of('/', 65535);
+	clients_add(clients, AT(1), id, "", false);
+	clients_add(clients, AT(2), "", "", false);
+	CHECK(!clients_may_have(clients, id, "alice"), "65 535 slashes");
+	CHECK(!clients_may_have(clients, "", "alice"), "nothing");
+	free(id);
+	clients_free(clients);
+}
+
+int main(void)
+{
+	test_lanes();
+	test_ids();
+	test_takeover();
+	test_reused_connection();
+	test_answers_on_their_way();
+	test_sessions();
+	test_many();
+	test_hostile_ids();
+	return check_end("clients");
+}
