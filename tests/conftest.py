@@ -11,6 +11,7 @@ import pytest
 
 from claimsvc.founding import Account
 from tests.support.clients import Admin, Client
+from tests.support.plugin import build_plugin
 from tests.support.processes import World
 
 Connect = Callable[..., Client]
@@ -31,6 +32,12 @@ def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path).start()
     yield world
     world.stop()
+
+
+@pytest.fixture(scope="session")
+def plugin() -> Path:
+    """The broker's plugin, built."""
+    return build_plugin()
 
 
 @pytest.fixture

@@ -152,6 +152,7 @@ class World:
 
     def __init__(self, directory: Path, plugin: Path | None = None, **environment: str) -> None:
         self.directory = directory
+        self.has_plugin = plugin is not None
         self.port = free_port()
         self.settings: Settings = write_files(directory, self.port, plugin)
         self.accounts: dict[str, Account] = asyncio.run(found_demo(self.settings, directory / "accounts.json"))
@@ -169,7 +170,10 @@ class World:
 
     def add_login(self, username: str, password: str, *acl: str) -> Account:
         """Add a login of the operator's own, outside claimsvc's block, with ACL lines. Needs a reload."""
-        passwords = self.directory / "mosquitto.passwd"
+        passwords, conf = self.directory / "mosquitto.passwd", self.directory / "mosquitto.conf"
+        if not passwords.exists():  # the plugin keeps our logins elsewhere; the operator's own are beside it
+            passwords.touch(0o640)
+            conf.write_text(f"{conf.read_text()}\npassword_file {passwords}\n")
         passwords.write_text(f"{username}:{password_hash(password, 2)}\n{passwords.read_text()}")
         if acl:
             with (self.directory / "acl").open("a") as file:
