@@ -265,7 +265,7 @@ MINUTE_MS = 60_000
     ids=["half a minute ago", "in the future", "in the far future", "almost too long ago"],
 )
 def test_a_forged_stamp_can_only_shorten(shift_ms: int, lasts_ms: int, enter: Enter, town: World) -> None:
-    """`received-at` is the plugin's, which removes a forged one; without it, who writes one takes time from itself."""
+    """The plugin removes a forged stamp; without it, who writes one only takes time from its own window."""
     if town.has_plugin:
         lasts_ms = MINUTE_MS
     device = enter("device")
