@@ -47,8 +47,9 @@ persistence_location {directory}/
 max_inflight_messages 0
 max_queued_messages 1000000
 sys_interval 0
+set_tcp_nodelay true
 log_dest stderr
-log_type all
+log_type {log_level}
 {more}
 """
 
@@ -228,10 +229,13 @@ class Play(Peer):
 class Site:
     """A broker with the plugin, its files and its store in one directory."""
 
-    def __init__(self, directory: Path, plugin: Path, more: str = "", **options: object) -> None:
+    def __init__(
+        self, directory: Path, plugin: Path, *, more: str = "", log_level: str = "all", **options: object
+    ) -> None:
         self.directory = directory
         self.plugin = plugin
         self.more = more
+        self.log_level = log_level
         self.anonymous = False
         self.persistence = False
         self.user = getpass.getuser()
@@ -269,6 +273,7 @@ class Site:
                 plugin=self.plugin,
                 options=options,
                 more=self.more,
+                log_level=self.log_level,
                 anonymous=str(self.anonymous).lower(),
                 persistence=str(self.persistence).lower(),
             )
