@@ -17,7 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.support.clients import CLAIM
-from tests.support.plugin import SERVICE_ID, STAMP, Site, build_plugin, running
+from tests.support.peers import SERVICE_ID, STAMP
+from tests.support.plugin import Site, build_plugin, running
 
 BATCH = 200
 PUBLISH = 0x30
