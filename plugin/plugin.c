@@ -92,14 +92,23 @@ static bool make_parts(struct plugin *plugin)
 	       && plugin->auth.failures;
 }
 
+static void unregister_callbacks(struct plugin *plugin, size_t count)
+{
+	while (count--) {
+		mosquitto_callback_unregister(plugin->identifier, CALLBACKS[count].event, CALLBACKS[count].callback,
+					      CALLBACKS[count].topic);
+	}
+}
+
 static bool register_callbacks(struct plugin *plugin)
 {
 	for (size_t i = 0; i < CALLBACK_COUNT; i++) {
 		int rc = mosquitto_callback_register(plugin->identifier, CALLBACKS[i].event, CALLBACKS[i].callback,
 						     CALLBACKS[i].topic, plugin);
 		if (rc != MOSQ_ERR_SUCCESS && CALLBACKS[i].is_needed) {
-			mosquitto_log_printf(MOSQ_LOG_ERR, "claimsvc: the broker refuses event %d (%d): is the plugin loaded twice?",
+			mosquitto_log_printf(MOSQ_LOG_ERR, "claimsvc: event %d refused (%d): is the plugin loaded twice?",
 					     CALLBACKS[i].event, rc);
+			unregister_callbacks(plugin, i);
 			return false;
 		}
 	}
@@ -140,10 +149,7 @@ EXPORTED int mosquitto_plugin_cleanup(void *userdata, struct mosquitto_opt *opti
 	if (!plugin) {
 		return MOSQ_ERR_SUCCESS;
 	}
-	for (size_t i = 0; i < CALLBACK_COUNT; i++) {
-		mosquitto_callback_unregister(plugin->identifier, CALLBACKS[i].event, CALLBACKS[i].callback,
-					      CALLBACKS[i].topic);
-	}
+	unregister_callbacks(plugin, CALLBACK_COUNT);
 	plugin_free(plugin);
 	return MOSQ_ERR_SUCCESS;
 }

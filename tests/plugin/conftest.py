@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.support.clients import fresh
-from tests.support.plugin import Peer, Play, Site, build_plugin, running
+from tests.support.peers import Peer, Play
+from tests.support.plugin import Site, build_plugin, running
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,8 @@ import pytest
 from tests.plugin.conftest import Join
 from tests.plugin.test_lanes import both_versions, every_qos
 from tests.support.clients import CLAIM, V5, V311, correlation_of, fresh
-from tests.support.plugin import Play, Site
+from tests.support.peers import Play
+from tests.support.plugin import Site
 
 USER_ANSWERS = [f"{CLAIM}/response", f"{CLAIM}/state", "v1/gateway/claim/response", "v1/devices/me/rpc/response/7"]
 CLIENT_ANSWERS = ["s/dcr", "/provision/response"]

@@ -10,7 +10,8 @@ import pytest
 from tests.plugin.conftest import Join
 from tests.plugin.test_lanes import ANSWERS, CLIENT_TOPICS, DENIED, USER_TOPICS, both_versions
 from tests.support.clients import CLAIM, LoginRefusedError, fresh
-from tests.support.plugin import SERVICE_ID, Peer, Play, Site
+from tests.support.peers import SERVICE_ID, Peer, Play
+from tests.support.plugin import Site
 
 Attacker = Callable[[Join, str], Peer]
 

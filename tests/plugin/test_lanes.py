@@ -9,7 +9,8 @@ import pytest
 
 from tests.plugin.conftest import Join
 from tests.support.clients import CLAIM, V5, V311, fresh
-from tests.support.plugin import STAMP, Play, Site, Will, stamps
+from tests.support.peers import STAMP, Play, Will, stamps
+from tests.support.plugin import Site
 
 DENIED = 0x87
 NO_SUBSCRIBERS = 0x10

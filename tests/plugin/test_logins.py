@@ -10,7 +10,8 @@ import pytest
 from tests.plugin.conftest import Join
 from tests.plugin.test_lanes import both_versions
 from tests.support.clients import CLAIM, V5, fresh
-from tests.support.plugin import SERVICE_ID, Play, Site
+from tests.support.peers import SERVICE_ID, Play
+from tests.support.plugin import Site
 
 
 @both_versions
@@ -149,6 +150,29 @@ def test_guessing_may_go_on_when_the_window_is_over(make_site: Any) -> None:
     deadline = time.monotonic() + 5
     while not site.admits("device", "password"):
         assert time.monotonic() < deadline
+
+
+def test_the_time_does_not_tell_who_is_known(make_site: Any) -> None:
+    """An unknown login takes a device's time or a person's, always the same one: neither says that it is unknown."""
+    site = make_site(max_failures=1000).start()
+    site.add_password("device", "password")
+    site.add_password("person", "password", iterations=20_000)
+    assert site.admits("person", "password")
+
+    def time_of(login: str) -> float:
+        def once() -> float:
+            before = time.perf_counter()
+            assert not site.admits(login, "wrong")
+            return time.perf_counter() - before
+
+        return min(once() for _ in range(5))
+
+    fast, slow = time_of("device"), time_of("person")
+    middle = (fast + slow) / 2
+    assert slow - fast > 0.005
+    seen = [[time_of(f"stranger-{number}") > middle for number in range(20)] for _ in range(2)]
+    assert seen[0] == seen[1]
+    assert set(seen[0]) == {False, True}
 
 
 # --- client ids

@@ -14,7 +14,8 @@ import pytest
 from tests.plugin.conftest import Join, MakeSite
 from tests.plugin.test_lanes import both_versions
 from tests.support.clients import CLAIM, PATIENCE_S, V5, V311, LoginRefusedError, fresh
-from tests.support.plugin import SERVICE_ID, Play, Site
+from tests.support.peers import SERVICE_ID, Play
+from tests.support.plugin import Site
 
 KEPT: dict[str, Any] = {"clean": False, "expiry_s": 600}
 
