@@ -170,6 +170,7 @@ def _session_options(settings: Settings) -> SessionOptions:
     return SessionOptions(
         connect=connect,
         filters=dialects.filters,
+        lane_of=dialects.lane_of,
         online=dialects.status(to_json({"state": "online", "version": __version__, "since": since})),
         reconnect_max_s=mqtt.reconnect_max_s,
     )

@@ -5,7 +5,8 @@ Rules it keeps:
   broker reads in order, so an acknowledged request is an answered one.
 - An acknowledgement belongs to the connection that delivered. After a reconnect everything older is void: the
   broker delivers it again.
-- What waits here is bounded: in number by Receive Maximum, in bytes by not reading on.
+- What waits here is bounded by not reading on, and taken lane by lane in turn. Receive Maximum alone bounds nothing:
+  Mosquitto 2.0 delivers beyond it while it is being acknowledged.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,10 +25,15 @@ from claimsvc.broker.client import (
     SilentlyClosedError,
     TakenOverError,
 )
+from claimsvc.broker.inbox import Inbox
 from claimsvc.wire import Inbound, Outbound
 
 PAUSE_BYTES = 16 * 1024 * 1024
 """Above this much waiting payload nothing more is read from the connection."""
+PAUSE_MESSAGES = 20_000
+"""Nor above this many waiting messages."""
+QOS0_PER_LANE = 500
+"""More QoS 0 messages of one lane are not kept waiting: nobody would send them again, nor stop sending."""
 BATCH_BYTES = 1024 * 1024
 """A batch is full at this much payload, so that one gateway's thousands do not hold everybody up."""
 STABLE_S = 30.0
@@ -47,6 +52,8 @@ class SessionOptions:
 
     connect: ConnectOptions
     filters: Sequence[str]
+    lane_of: Callable[[str], str]
+    """Whose a topic is: everybody's messages get their turn."""
     online: Outbound
     reconnect_max_s: float
 
@@ -57,8 +64,7 @@ class Session:
     def __init__(self, options: SessionOptions, report: Report) -> None:
         self._options = options
         self._report = report
-        self._inbox: deque[Inbound] = deque()
-        self._inbox_bytes = 0
+        self._inbox = Inbox(options.lane_of)
         self._arrived = asyncio.Event()
         self._client: Client | None = None
         self._connections = 0
@@ -71,7 +77,7 @@ class Session:
 
     async def receive(self, limit: int, patience_s: float) -> list[Inbound]:
         """Return what has arrived, at most `limit`; nothing after `patience_s` without a message."""
-        if not self._inbox:
+        if not self._inbox.messages:
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
@@ -81,14 +87,8 @@ class Session:
     def take(self, limit: int) -> list[Inbound]:
         """Return what has arrived by now, at most `limit`."""
         self._tell_of_losses()
-        batch: list[Inbound] = []
-        size = 0
-        while self._inbox and len(batch) < limit and size < BATCH_BYTES:
-            inbound = self._inbox.popleft()
-            size += len(inbound.payload)
-            batch.append(inbound)
-        self._inbox_bytes -= size
-        if self._client is not None and self._inbox_bytes < PAUSE_BYTES:
+        batch = self._inbox.take(limit, BATCH_BYTES)
+        if self._client is not None and not self._is_full:
             self._client.resume()
         return batch
 
@@ -127,7 +127,7 @@ class Session:
     @property
     def waiting(self) -> bool:
         """Whether a message has arrived already."""
-        return bool(self._inbox)
+        return self._inbox.messages > 0
 
     def fits(self, outbound: Outbound) -> bool:
         """Return whether the broker takes this message; any, while there is none."""
@@ -135,14 +135,14 @@ class Session:
 
     def abandon(self, why: str) -> None:
         """Drop the connection so that everything unacknowledged is delivered again."""
-        self._clear_inbox()
+        self._inbox.clear()
         if self._client is not None:
             self._client.lose(why)
 
     def stop_reading(self) -> None:
         """Take no further requests: they stay with the broker for the next start."""
         self._closing = True
-        self._clear_inbox()
+        self._inbox.clear()
         self._arrived.set()
 
     # --- the connection
@@ -170,7 +170,7 @@ class Session:
     @contextlib.asynccontextmanager
     async def _connect(self, *, expected: bool) -> AsyncIterator[Client]:
         """Connect. `expected` is False where the connection before was closed without a word."""
-        self._clear_inbox()
+        self._inbox.clear()
         self._connections += 1
         client = Client(self._options.connect, self._connections, self._take)
         async with client:
@@ -192,23 +192,21 @@ class Session:
                 yield client
             finally:
                 self._client = None
-                self._clear_inbox()
+                self._inbox.clear()
 
     def _take(self, inbound: Inbound) -> None:
         if self._closing:
             return
-        if inbound.receipt.qos == 0 and len(self._inbox) >= self._options.connect.receive_maximum:
+        if not self._inbox.put(inbound, QOS0_PER_LANE):
             self._discarded += 1
             return
-        self._inbox.append(inbound)
-        self._inbox_bytes += len(inbound.payload)
-        if self._inbox_bytes >= PAUSE_BYTES and self._client is not None:
+        if self._is_full and self._client is not None:
             self._client.pause()
         self._arrived.set()
 
-    def _clear_inbox(self) -> None:
-        self._inbox.clear()
-        self._inbox_bytes = 0
+    @property
+    def _is_full(self) -> bool:
+        return self._inbox.bytes >= PAUSE_BYTES or self._inbox.messages >= PAUSE_MESSAGES
 
     async def close(self) -> None:
         """Say goodbye so that nothing is lost or repeated: offline status, DISCONNECT, read to the end."""

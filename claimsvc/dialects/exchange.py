@@ -153,6 +153,10 @@ class Dialects:
             for depth in endpoint.depths
         ]
 
+    def lane_of(self, topic: str) -> str:
+        """Return the lane a topic is in, as far as it can be told without a look at what it says."""
+        return topic[: topic.find("/", topic.find("/", len(self._root) + 1) + 1)]
+
     def decode(self, inbound: Inbound) -> Request | None:
         """Return the request a message makes, or None when no endpoint of ours has its topic or it has no answer."""
         lane = self._lane(inbound.topic)
