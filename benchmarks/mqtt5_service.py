@@ -1,5 +1,6 @@
 """An experiment, not the product: claimsvc with its MQTT client replaced by one on the sans-I/O codec `mqtt5`.
 
+pip install '.[experiment]'
 python mqtt5_service.py -c FILE
 
 Everything but the connection is the product's: settings, store, pipeline, session. The client below stands on an
@@ -225,7 +226,10 @@ class Client(asyncio.Protocol):
 
     def _put(self, packet: bytes, packet_id: int = 0) -> None:
         self._unwritten.append((packet_id, packet))
-        if not self._flushing:
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if self._unwritten and not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
 
@@ -288,9 +292,7 @@ class Client(asyncio.Protocol):
                 if packet.packet_id in self._pending:
                     self._pending.remove(packet.packet_id)
                     self._in_flight -= 1
-                    if self._unwritten and not self._flushing:
-                        self._flushing = True
-                        self._loop.call_soon(self._flush)
+                    self._flush_soon()
             case mqtt5.PingRespPacket():
                 self._pinged = False
             case mqtt5.SubAckPacket():
