@@ -1,15 +1,13 @@
 """An experiment, not the product: claimsvc with its MQTT client replaced by one on the sans-I/O codec `mqtt5`.
 
-pip install '.[experiment]'
-python mqtt5_service.py -c FILE
+scripts/bench --experiment
 
 Everything but the connection is the product's: settings, store, pipeline, session. The client below stands on an
 asyncio.Protocol. It parses whatever one read brought, and writes once per turn of the event loop.
 
 It covers what the session asks for: TLS, keep-alive, will, QoS 1 both ways, the broker's Receive Maximum and
 Maximum Packet Size, packets the codec cannot read. It does not cover MQTT 3.1.1, inbound QoS 2, topic aliases,
-AUTH, redirection to another server, proxies and WebSockets; and what the broker refuses in a PUBACK goes unseen, as
-in the product.
+AUTH, redirection to another server, proxies and WebSockets.
 """
 
 from __future__ import annotations
@@ -26,17 +24,15 @@ from typing import Self, TypeVar
 import mqtt5
 import typer
 
-from claimsvc.broker import session
+from claimsvc.broker import packets, session
 from claimsvc.broker.client import (
     LARGEST_PACKET,
     BrokerLostError,
     ConnectOptions,
     SilentlyClosedError,
     TakenOverError,
-    _read_leniently,
-    _stamp,
-    _varint,
 )
+from claimsvc.broker.packets import PACKET_HEAD
 from claimsvc.cli import serve_command
 from claimsvc.wire import Inbound, Outbound, Receipt
 
@@ -46,12 +42,13 @@ PATIENCE_S = 10.0
 DRAIN_S = 5.0
 LONGEST_TOPIC = 65_535
 PACKET_IDS = 65_535
-PACKET_HEAD = 32
-PUBLISH = 3
 QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
 PING = mqtt5.PingReqPacket().write()
 LESSER = mqtt5.SubAckReasonCode.GRANTED_QOS_AT_MOST_ONCE
 REFUSED = 0x80
+MORE = 0x80
+"""In a byte of a packet's length: another one follows."""
+STAMP = "received-at"
 
 
 class Client(asyncio.Protocol):
@@ -61,6 +58,8 @@ class Client(asyncio.Protocol):
         self.number = number
         self.session_present = False
         self.largest_packet = LARGEST_PACKET
+        self.refused_answers = 0
+        """Messages of ours that the broker did not take, most likely by its ACL."""
         self._options = options
         self._receive = receive
         self._loop = asyncio.get_running_loop()
@@ -285,10 +284,11 @@ class Client(asyncio.Protocol):
                         packet.duplicate,
                         packet.response_topic,
                         packet.correlation_data,
-                        _stamp(packet.user_properties),
+                        _received_at_ms(packet.user_properties),
                     )
                 )
             case mqtt5.PubAckPacket():
+                self.refused_answers += packet.reason_code.value >= REFUSED
                 if packet.packet_id in self._pending:
                     self._pending.remove(packet.packet_id)
                     self._in_flight -= 1
@@ -306,16 +306,19 @@ class Client(asyncio.Protocol):
 
     def _parse_leniently(self, unread: bytes, error: BaseException) -> int:
         """Read a PUBLISH the codec cannot read as the product does; returns its length, 0 where that fails too."""
-        if unread[0] >> 4 != PUBLISH:
+        if packets.kind(unread[0]) != packets.PUBLISH:
             self.lose(f"cannot read: {error}")
             return 0
         try:
-            length, at = _varint(unread, 1)
-            self._receive(_read_leniently(unread[0], unread[at : at + length], self.number))
+            header, packet = packets.split(bytearray(unread))[0]
+            self._receive(packets.read_publish(header, packet, self.number, time.monotonic()))
         except Exception as unreadable:  # noqa: BLE001 - as in the product: any failure to read ends the connection
             self.lose(f"cannot read: {unreadable}")
             return 0
-        return at + length
+        head = 2
+        while unread[head - 1] & MORE:
+            head += 1
+        return head + len(packet)
 
     def _on_connack(self, packet: mqtt5.ConnAckPacket) -> None:
         if packet.reason_code == mqtt5.ConnAckReasonCode.SUCCESS:
@@ -342,6 +345,12 @@ def _connect_packet(options: ConnectOptions) -> bytes:
         session_expiry_interval=options.session_expiry_s,
         receive_max=options.receive_maximum,
     ).write()
+
+
+def _received_at_ms(properties: Sequence[tuple[str, str]]) -> int | None:
+    """Return the stamp of the broker's plugin, epoch milliseconds: the last of its name, as in the product."""
+    stamps = [value for name, value in properties if name == STAMP]
+    return int(stamps[-1]) if stamps and stamps[-1].isascii() and stamps[-1].isdigit() else None
 
 
 def _fulfil(future: asyncio.Future[T], value: T) -> None:
