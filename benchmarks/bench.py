@@ -34,7 +34,8 @@ def main() -> None:
             harmed = show_fairness(directory, repeat, short=arguments.short)
         else:
             services = (*SERVICES, "mqtt5") if arguments.experiment else SERVICES
-            harmed = show_comparison(directory, arguments.services or services, repeat, short=arguments.short)
+            services = arguments.services or services
+            harmed = show_comparison(directory, services, arguments.workloads, repeat, short=arguments.short)
     if harmed:
         sys.exit("messages were lost, answered twice or refused: see above")
 
@@ -51,14 +52,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--devices", type=int, nargs="+", help="the sizes for --growth")
     parser.add_argument("--services", nargs="+", help="compare these only")
+    parser.add_argument("--workloads", nargs="+", choices=comparison.WORKLOADS, default=comparison.WORKLOADS)
     return parser
 
 
-def show_comparison(directory: Path, services: Sequence[str], repeat: int, *, short: bool) -> bool:
+def show_comparison(
+    directory: Path, services: Sequence[str], workloads: Sequence[str], repeat: int, *, short: bool
+) -> bool:
     """Compare and print; returns whether any message came to harm."""
     rig, harmed = Rig(directory), False
     sizes = comparison.SHORT if short else comparison.FULL
-    for workload in comparison.WORKLOADS:
+    for workload in workloads:
         runs = comparison.compare(rig, services, workload, sizes, repeat)
         harmed |= _show(f"workload {workload}", runs)
         _row("the limit", [_limit(runs[name]) for name in services])

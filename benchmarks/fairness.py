@@ -36,7 +36,7 @@ def fairness(rig: Rig, durations: Durations, repeat: int) -> dict[int, list[Figu
 
 
 def _measure(rig: Rig, broker: Running, service: Running, durations: Durations) -> Figures:
-    flooder, other = rig.take_messages(2), rig.next_message - 1
+    flooder, other = rig.take_messages(1), rig.take_messages(1)
     asks = ASKS_PER_SECOND * (durations.flood_s - 1)
     alone = rig.load("lane", other, asks, rate=ASKS_PER_SECOND)
     before = (service.cpu_s(), broker.cpu_s())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -32,6 +33,8 @@ USERS = 100
 GATEWAYS = 40
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE_S = 30.0
+ROUND = 10
+PORTS = range(20_000, 30_000)
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Rig:
         program = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin") or "mosquitto"
         command = [program, "-c", str(self.directory / "mosquitto.conf")]
         with self._process("mosquitto", command, {}) as running:
-            _wait_for_port(self.port)
+            _wait_for_port(self.port, self.directory / "mosquitto.log")
             yield running
 
     @contextmanager
@@ -131,9 +134,13 @@ class Rig:
                 process.wait()
 
     def take_messages(self, count: int) -> int:
-        """Return the number of the first of so many messages that no run has sent yet."""
-        self.next_message += count
-        return self.next_message - count
+        """Return the number of the first of so many messages that no run has sent yet.
+
+        A round number: each claim of a mix is of a device opened in the same ten.
+        """
+        first = self.next_message
+        self.next_message += -(-count // ROUND) * ROUND
+        return first
 
     def load(
         self, mode: str, first: int, count: int, *, rate: float = 0, devices: int = 0, outstanding: int = OUTSTANDING
@@ -167,20 +174,23 @@ def _wait(process: subprocess.Popen[bytes], log: Path, word: str) -> float:
     return time.monotonic()
 
 
-def _wait_for_port(port: int) -> None:
+def _wait_for_port(port: int, log: Path) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.01)
-    raise SystemExit("the broker does not listen")
+    raise SystemExit(f"the broker does not listen:\n{log.read_text()}")
 
 
 def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port below those the system gives to outgoing connections: a rig may rest while it is seeded."""
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise SystemExit("there is no free port")
 
 
 def _made_up() -> Secret:
