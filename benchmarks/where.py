@@ -33,8 +33,8 @@ def main(path: Path, microseconds: float) -> None:
         if not stack.rpartition(";")[2].startswith(WAITING):
             sums[_group(stack)] += int(count)
     total = sums.total()
-    for name, count in sums.most_common():
-        print(f"  {name:42}{100 * count / total:6.1f} %{microseconds * count / total:8.1f} us")
+    for name, samples in sums.most_common():
+        print(f"  {name:42}{100 * samples / total:6.1f} %{microseconds * samples / total:8.1f} us")
 
 
 def _group(stack: str) -> str:
