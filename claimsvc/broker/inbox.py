@@ -7,7 +7,7 @@ acknowledged, so thousands of one client's messages can stand before another's o
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from claimsvc.wire import Inbound
 
@@ -37,20 +37,33 @@ class Inbox:
         self.bytes += len(inbound.payload)
         return True
 
-    def take(self, limit: int, most_bytes: int) -> list[Inbound]:
-        """Return what waits, one message of each lane in turn, until there are `limit` or `most_bytes` of payload."""
+    def take(self, limit: int, most_bytes: int, rounds: int) -> list[Inbound]:
+        """Return what waits, in each round one message of each lane, at most `limit` or `most_bytes` of payload.
+
+        The last message may go beyond the bytes.
+        """
         taken: list[Inbound] = []
-        size = 0
-        while self._lanes and len(taken) < limit and size < most_bytes:
-            lane, queue = self._lanes.popitem(last=False)
-            inbound = queue.popleft()
-            if queue:
-                self._lanes[lane] = queue
+        room = most_bytes
+        for inbound in self._in_turn(rounds) if limit > 0 else ():
             taken.append(inbound)
-            size += len(inbound.payload)
+            room -= len(inbound.payload)
+            if len(taken) == limit or room <= 0:
+                break
         self.messages -= len(taken)
-        self.bytes -= size
+        self.bytes -= most_bytes - room
         return taken
+
+    def _in_turn(self, rounds: int) -> Iterator[Inbound]:
+        """Take the first message of the lane whose turn it is, and send the lane to the end, again and again."""
+        for _ in range(rounds):
+            if not self._lanes:
+                return
+            for _ in range(len(self._lanes)):
+                lane, queue = self._lanes.popitem(last=False)
+                inbound = queue.popleft()
+                if queue:
+                    self._lanes[lane] = queue
+                yield inbound
 
     def clear(self) -> None:
         """Forget everything; what was not acknowledged comes again."""

@@ -30,8 +30,10 @@ from claimsvc.wire import Inbound, Outbound
 
 PAUSE_BYTES = 16 * 1024 * 1024
 """Above this much waiting payload nothing more is read from the connection."""
-PAUSE_MESSAGES = 20_000
-"""Nor above this many waiting messages."""
+PAUSE_MESSAGES = 50_000
+"""Nor above this many waiting messages, half a kilobyte each."""
+LANE_PER_BATCH = 64
+"""Of one lane's messages so many are handed over at once, so that a flood's batches are short for everybody."""
 QOS0_PER_LANE = 500
 """More QoS 0 messages of one lane are not kept waiting: nobody would send them again, nor stop sending."""
 BATCH_BYTES = 1024 * 1024
@@ -87,7 +89,7 @@ class Session:
     def take(self, limit: int) -> list[Inbound]:
         """Return what has arrived by now, at most `limit`."""
         self._tell_of_losses()
-        batch = self._inbox.take(limit, BATCH_BYTES)
+        batch = self._inbox.take(limit, BATCH_BYTES, LANE_PER_BATCH)
         if self._client is not None and not self._is_full:
             self._client.resume()
         return batch

@@ -81,9 +81,14 @@ class Batches:
 
     def _read(self, inbound: Inbound, now_ms: int) -> Read:
         try:
-            request = self._tools.dialects.decode(inbound)
-            if request is not None and (wait_ms := self._tools.rates.wait_ms(request.lane, now_ms)):
-                return Read(inbound, request.refused(Refused(Reason.RATE_LIMITED, retry_after_ms=wait_ms)))
+            dialects = self._tools.dialects
+            wait_ms = self._tools.rates.wait_ms(dialects.lane_of(inbound.topic), now_ms)
+            if wait_ms:
+                # Who is to be answered stands in the topic. The rest is not looked at: it may be large.
+                request = dialects.decode(replace(inbound, payload=b""))
+                refused = Refused(Reason.RATE_LIMITED, retry_after_ms=wait_ms)
+                return Read(inbound, request.refused(refused) if request else None)
+            request = dialects.decode(inbound)
             if request is not None and request.command is not None:
                 for secret in request.command.secrets:
                     # Passwords take milliseconds: later, and only of those who may set one.

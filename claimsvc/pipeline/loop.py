@@ -18,6 +18,8 @@ from claimsvc.store.database import StoreError
 from claimsvc.wire import Inbound, Outbound
 
 BATCH = 512
+SMALL_BATCH = 128
+"""A batch of fewer messages does not keep the answers of the one before waiting."""
 SWEEP_EVERY_MS = 60_000
 _PATIENCE_S = 30.0
 _RETRY_S = 1.0
@@ -74,7 +76,7 @@ class Pipeline:
     async def run(self, link: Link) -> None:
         """Handle batches until stopped. Whatever has arrived during a commit is the next batch.
 
-        While the store commits a batch, the answers of the one before are sent and the next one is read; but
+        While the store commits a large batch, the answers of the one before are sent, and the next one is read; but
         nothing is loaded or decided before the commit is over.
         """
         read: list[Read] = []
@@ -85,6 +87,9 @@ class Pipeline:
                 durable = []
                 read = self._batches.read(await link.receive(BATCH, self._patience_s))
             read += self._batches.read(link.take(BATCH - len(read)))
+            if len(read) < SMALL_BATCH:
+                self._send(durable, link)
+                durable = []
             if not read:
                 await self._between_batches(link)
                 continue
