@@ -22,7 +22,7 @@ from claimsvc.core.policy import LANELESS, Policy
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.credentials import plugin
 from claimsvc.credentials.logins import FileLogins
-from claimsvc.credentials.password_file import EXCLUDED_FROM_LOGINS, MARKERS, PasswordFile
+from claimsvc.credentials.password_file import EXCLUDED_FROM_LOGINS, MARKERS, BrokerReloadError, PasswordFile
 from claimsvc.dialects import admin, thingsboard, thingsboard_rest
 from claimsvc.dialects.exchange import Dialects, Limits
 from claimsvc.dialects.rest import Router
@@ -103,8 +103,7 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
         with_plugin = settings.credentials.store is CredentialStore.PLUGIN
         logins: FileLogins | None = None
         if settings.credentials.store is CredentialStore.PASSWORD_FILE:
-            credentials = settings.credentials
-            file = PasswordFile(credentials.password_file, credentials.broker_pid_file, credentials.reload_command)
+            file = _password_file(settings)
             logins = FileLogins(file, store, _own_login(settings, sealing, file), _logged(log))
         tools = Tools(
             dialects=dialects_of(settings),
@@ -122,12 +121,32 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
             await logins.write()  # a file that cannot be written is the operator's to know before anything else
         own: Secret | None = None
         if with_plugin:
+            await _retire_password_file(_password_file(settings), log)
             plugin.offer_token_key(settings.store.token_key_path, sealing.token_key)
             own = Secret(SecretKind.PASSWORD, broker_password(settings))
         (outcome,) = await pipeline.execute([Establish(settings.mqtt.username, own)])
         if isinstance(outcome, Refused):
             raise SettingsError(f"mqtt.username: {outcome.message}")
         yield pipeline
+
+
+def _password_file(settings: Settings) -> PasswordFile:
+    credentials = settings.credentials
+    return PasswordFile(credentials.password_file, credentials.broker_pid_file, credentials.reload_command)
+
+
+async def _retire_password_file(file: PasswordFile, log: Logger) -> None:
+    """Take our logins out of a password file of earlier: the broker would go on admitting those that end.
+
+    Raises PasswordFileError.
+    """
+    if not await file.retire():
+        return
+    log.info("password_file_retired")
+    try:
+        await file.reload()
+    except BrokerReloadError as error:
+        log.error("logins_behind", error=f"{error}; reload or restart the broker")  # noqa: TRY400 - the text says all
 
 
 def _now_ms() -> int:

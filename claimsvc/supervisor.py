@@ -16,11 +16,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from urllib.parse import quote
 
 from rich.console import Console
 
 from claimsvc.files import write_private
-from claimsvc.founding import SEED_TOKEN, Account, found_demo
+from claimsvc.founding import SEED_DEVICE, SEED_TOKEN, Account, found_demo
 from claimsvc.settings import Settings, load
 
 INSTALLED_PLUGIN = Path("/usr/lib/claimsvc/claimsvc.so")
@@ -170,13 +171,6 @@ def write_files(directory: Path, port: int, plugin: Path | None) -> Settings:
     return load(toml)
 
 
-def _about(plugin: Path | None, port: int) -> str:
-    if plugin is None:
-        return "Without the plugin (make -C plugin builds it): logins are in Mosquitto's password file."
-    claim = f"""mosquitto_pub -p {port} -u {SEED_TOKEN} -t v1/devices/me/claim -m '{{"secretKey":"value"}}'"""
-    return f"With the plugin {plugin}: a device needs an access token and ThingsBoard's topics, no more:\n\n{claim}"
-
-
 def _shipped(name: str) -> str:
     return resources.files("claimsvc.shipped").joinpath(name).read_text()
 
@@ -236,7 +230,7 @@ broker_pid_file = {quoted(directory / "mosquitto.pid")}
 
 
 def instructions(port: int, directory: Path, accounts: dict[str, Account], plugin: Path | None) -> str:
-    """Return what `up` prints: the accounts, and five lines to copy and try."""
+    """Return what `up` prints: the accounts, and lines to copy and try."""
     width = max(len(each.username) for each in accounts.values())
     table = "\n".join(f"  {name:9} {each.username:{width}}  {each.password}" for name, each in accounts.items())
 
@@ -248,22 +242,30 @@ def instructions(port: int, directory: Path, accounts: dict[str, Account], plugi
         fresh = "R=$RANDOM; " if "$R" in topic else ""
         return f'{fresh}mosquitto_rr {login} -t "{lane}/{topic}" -e "{lane}/{answer}" {message}'
 
+    def claim_and_release(name: str) -> tuple[str, str]:
+        path = f"api/customer/device/{quote(name, safe='')}/claim"
+        return (
+            ask("customer", f"request/$R/POST/{path}", "response/$R", """-m '{"secretKey":"value"}'"""),
+            ask("customer", f"request/$R/DELETE/{path}", "response/$R", "-n"),
+        )
+
     device = accounts["device"]
-    claim = "v1/devices/me/claim"
-    claimed = "api/customer/device/device/claim"
     login = f"-p {port} -u {device.username} -P {device.password}"
+    claim = "v1/devices/me/claim"
+    window = """-m '{"secretKey":"value","durationMs":60000}'"""
     tries = "\n".join(
         (
-            ask("device", claim, f"{claim}/response", """-m '{"secretKey":"value","durationMs":60000}'"""),
+            ask("device", claim, f"{claim}/response", window),
             f"mosquitto_sub {login} -t claimsvc/u/{device.username}/{claim}/state -C 2 -W 60 &",
-            ask("customer", f"request/$R/POST/{claimed}", "response/$R", """-m '{"secretKey":"value"}'"""),
-            ask("customer", f"request/$R/DELETE/{claimed}", "response/$R", "-n"),
+            *claim_and_release("device"),
             ask("admin", "request/$R/GET/claimsvc/events?device=device", "response/$R", "-n"),
         )
     )
+    token = f"mosquitto_rr -V 311 -p {port} -u {SEED_TOKEN} -t {claim} -e {claim}/response {window}"
+    plain = "\n".join((token, *claim_and_release(SEED_DEVICE)))
     return f"""
 claimsvc and its own Mosquitto run on 127.0.0.1:{port}; everything lies in {directory}
-{_about(plugin, port)}
+{_WITHOUT_PLUGIN if plugin is None else f"Mosquitto looks logins up by the plugin {plugin}."}
 
   account   {"username":{width}}  password
 {table}
@@ -272,6 +274,17 @@ Copy and try: a device opens a claim window and then listens, a customer claims 
 gives it back, and an admin reads what happened.
 
 {tries}
-
+{"" if plugin is None else _PLAIN.format(plain)}
 Ctrl-C ends both.
+"""
+
+
+_WITHOUT_PLUGIN = """\
+Without the plugin (make -C plugin builds it): logins are in Mosquitto's password file, and only those
+with a password work."""
+
+_PLAIN = f"""
+The same with a device as ThingsBoard knows it, "{SEED_DEVICE}": an access token, plain topics, no lane.
+
+{{}}
 """

@@ -77,6 +77,15 @@ class PasswordFile:
         left_out = tuple(login for login in logins if login not in ours)
         return Written(len(ours), left_out, changed=text != before)
 
+    async def retire(self) -> bool:
+        """Take our logins out of the file, where there are any; returns whether there were. Raises PasswordFileError.
+
+        Somebody's own lines in it may still be wanted by the broker, but a login of ours that ended would live on.
+        """
+        if _BEGIN not in await asyncio.to_thread(self._read):
+            return False
+        return (await self.write([])).changed
+
     async def foreign(self) -> frozenset[str]:
         """Return the logins outside our block. Raises PasswordFileError."""
         return _names(foreign_lines(await asyncio.to_thread(self._read)))

@@ -174,7 +174,8 @@ class Dialects:
         answer_topic = asked if asked is not None and own else default
         if len(answer_topic) > SURELY_FITS and len(answer_topic.encode()) > LONGEST_TOPIC:
             return None
-        ignored = asked is not None and asked != answer_topic
+        # Who came by a plain topic names a plain topic, where the plugin brings the answer anyway.
+        ignored = asked is not None and asked not in {answer_topic, reading.answer_tail}
         return Request(
             inbound,
             prefix,

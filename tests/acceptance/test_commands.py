@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Empty, Queue
+from typing import Any
 
 import pytest
 
@@ -50,12 +51,12 @@ PRINTED = "Ctrl-C ends both"
 class Demo:
     """A running `claimsvc up`; what it prints is read as it comes."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int, *more: str) -> None:
         self.directory = directory
         self.port = port
         self.text = ""
         self._lines: Queue[str] = Queue()
-        command = [sys.executable, "-m", "claimsvc", "up", "--dir", str(directory), "--port", str(port)]
+        command = [sys.executable, "-m", "claimsvc", "up", "--dir", str(directory), "--port", str(port), *more]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -113,8 +114,8 @@ def up(tmp_path: Path) -> Iterator[Up]:
     """Start the demo in a directory of its own; it ends with the test."""
     started: list[Demo] = []
 
-    def up(directory: Path = tmp_path / "de mo", port: int | None = None) -> Demo:
-        demo = Demo(directory, port or free_port())
+    def up(directory: Path = tmp_path / "de mo", port: int | None = None, *more: str) -> Demo:
+        demo = Demo(directory, port or free_port(), *more)
         started.append(demo)
         demo.wait_for_all(PRINTED, "broker_connected")
         return demo
@@ -124,23 +125,32 @@ def up(tmp_path: Path) -> Iterator[Up]:
         demo.stop()
 
 
-def test_the_printed_lines_do_what_they_say(up: Up) -> None:
-    """Five lines, copied into a shell, open, claim, release and tell; every account is listed."""
-    demo = up()
+@pytest.mark.parametrize("choice", ["--plugin", "--no-plugin"])
+def test_the_printed_lines_do_what_they_say(choice: str, plugin: Path, tmp_path: Path, up: Up) -> None:
+    """Copied into a shell they open, claim, release and tell; with the plugin by a token, too."""
+    demo = up(tmp_path / "de mo", None, choice)
     for account in demo.accounts.values():
         assert re.search(rf"{re.escape(account.username)} +{account.password}", demo.text)
     lines = [line for line in demo.text.splitlines() if "mosquitto_" in line]
-    assert len(lines) == 5
     script = "\n".join([*lines, "wait"])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["state"] for answer in answers if "state" in answer] == ["claimed", "released"]
-    opened, claimed, released, events = (answer for answer in answers if "state" not in answer)
+    opened, claimed, released, events, *by_token = (answer for answer in answers if "state" not in answer)
+    assert_a_round(opened, claimed, released)
+    assert [event["event"] for event in events["body"]["events"]][:2] == ["device_released", "device_claimed"]
+    if choice == "--plugin":
+        assert_a_round(*by_token)
+    else:
+        assert not by_token
+    assert done.stderr == ""
+
+
+def assert_a_round(opened: Any, claimed: Any, released: Any) -> None:
+    """A window was opened, the device claimed and given back."""
     assert opened["status"] == "SUCCESS"
     assert claimed["body"]["response"] == "SUCCESS"
     assert released["body"] == {"result": {}, "setOrExpired": True}
-    assert [event["event"] for event in events["body"]["events"]][:2] == ["device_released", "device_claimed"]
-    assert done.stderr == ""
 
 
 def test_the_accounts_are_private_and_last(up: Up, tmp_path: Path) -> None:
@@ -209,7 +219,8 @@ def test_init_makes_what_is_missing(tmp_path: Path) -> None:
     """The first run shows the admin's password, the second changes nothing and shows none."""
     config = tmp_path / "claimsvc.toml"
     config.write_text(
-        f'[store]\npath = "{tmp_path}/store/db"\n[credentials]\npassword_file = "{tmp_path}/passwords"\n'
+        f'[store]\npath = "{tmp_path}/store/db"\n'
+        f'[credentials]\nstore = "password_file"\npassword_file = "{tmp_path}/passwords"\n'
     )
     first = run("init", "-c", str(config), "--admin", "root")
     assert (first.returncode, first.stderr) == (0, "")
@@ -239,8 +250,8 @@ CONFIGS = {
         "/nowhere",
     ),
     "a broker's password file nobody can write": (
-        '[store]\npath = "{directory}/db"\n[credentials]\npassword_file = "/proc/nowhere/passwd"',
-        "/proc/nowhere",
+        '[store]\npath = "{directory}/db"\n[credentials]\nstore = "password_file"\npassword_file = "/proc/no/file"',
+        "/proc/no",
     ),
     "a CA file that is not there": (
         '[store]\npath = "{directory}/db"\n[mqtt]\npassword = "x"\ntls = true\ntls_ca = "/nowhere"',

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from claimsvc.settings import Settings
+from io import StringIO
+
+from claimsvc.app import open_pipeline
+from claimsvc.log import open_log
+from claimsvc.settings import CredentialStore, Settings
 from tests.integration.bench import (
     CLAIM,
     KEY,
@@ -81,3 +85,22 @@ async def test_files_have_the_modes_the_plugin_needs(settings: Settings) -> None
     assert modes["service.key"] == 0o600
     for name in ("claimsvc.db", "claimsvc.db-wal", "claimsvc.db-shm"):
         assert modes[name] == 0o660, name
+
+
+async def test_logins_of_ours_leave_the_password_file_when_the_plugin_keeps_them(settings: Settings) -> None:
+    """What stayed there would let a login in that has ended; the operator's own lines stay."""
+    file = settings.credentials.password_file
+    async with opened(settings):
+        assert "alice:" in file.read_text()
+    file.write_text("operators-own:$7$1$AAAA$AAAA\n" + file.read_text())
+    credentials = settings.credentials.model_copy(update={"store": CredentialStore.PLUGIN})
+    with_plugin = settings.model_copy(update={"credentials": credentials})
+    out = StringIO()
+    async with open_pipeline(with_plugin, open_log("info", "json", out)):
+        pass
+    assert "operators-own:" in file.read_text()
+    assert "alice:" not in file.read_text()
+    assert "password_file_retired" in out.getvalue()
+    async with open_pipeline(with_plugin, open_log("info", "json", out)):
+        pass
+    assert out.getvalue().count("password_file_retired") == 1

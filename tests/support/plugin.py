@@ -59,8 +59,8 @@ pattern readwrite /provision/#
 
 
 def build_plugin() -> Path:
-    """Return the plugin's path, built. CLAIMSVC_TEST_PLUGIN names one that was built for another broker."""
-    if given := os.environ.get("CLAIMSVC_TEST_PLUGIN"):
+    """Return the plugin's path, built. TEST_PLUGIN names one that was built for another broker."""
+    if given := os.environ.get("TEST_PLUGIN"):
         return Path(given)
     subprocess.run(["make", "--silent", "-C", str(ROOT / "plugin")], check=True)
     return ROOT / "plugin" / "build" / "claimsvc.so"
