@@ -121,9 +121,9 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
             await logins.write()  # a file that cannot be written is the operator's to know before anything else
         own: Secret | None = None
         if with_plugin:
-            await _retire_password_file(_password_file(settings), log)
-            plugin.offer_token_key(settings.store.token_key_path, sealing.token_key)
             own = Secret(SecretKind.PASSWORD, broker_password(settings))
+            plugin.offer_token_key(settings.store.token_key_path, sealing.token_key)
+            await _retire_password_file(_password_file(settings), log)
         (outcome,) = await pipeline.execute([Establish(settings.mqtt.username, own)])
         if isinstance(outcome, Refused):
             raise SettingsError(f"mqtt.username: {outcome.message}")
