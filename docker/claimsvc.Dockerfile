@@ -1,0 +1,17 @@
+# The service. Built from the repository: see docker-compose.yml.
+FROM python:3.12-slim AS build
+COPY . /source
+RUN python -m venv /opt/claimsvc \
+ && /opt/claimsvc/bin/pip install --no-cache-dir --constraint /source/constraints.txt /source
+
+FROM python:3.12-slim
+RUN groupadd --gid 1984 claimsvc \
+ && useradd --uid 1984 --gid claimsvc --no-create-home claimsvc \
+ # Both images share it: files in it get the group, and the broker's plugin reads and locks them.
+ && install -d -o claimsvc -g claimsvc -m 2770 /var/lib/claimsvc
+COPY --from=build /opt/claimsvc /opt/claimsvc
+COPY docker/claimsvc.toml /etc/claimsvc/claimsvc.toml
+ENV PATH=/opt/claimsvc/bin:$PATH CLAIMSVC_CONFIG=/etc/claimsvc/claimsvc.toml
+USER claimsvc
+VOLUME /var/lib/claimsvc
+CMD ["claimsvc", "serve"]
