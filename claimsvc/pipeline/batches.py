@@ -10,10 +10,10 @@ from claimsvc import metrics
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
-from claimsvc.core.outcomes import Change, Listing, Outcome, Refused
+from claimsvc.core.outcomes import Change, Listing, Outcome, Refused, RequestListing
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.secrets import SecretKind
+from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.exchange import Dialects, Request
 from claimsvc.log import Logger
 from claimsvc.pipeline.hardening import harden
@@ -146,7 +146,7 @@ class Batches:
         """Return the reply to a message that broke us."""
         outcome = Refused(Reason.INTERNAL)
         try:
-            outbounds = (request.answer(outcome, self._tools.clock()),) if request else ()
+            outbounds = request.answer(outcome, self._tools.clock()) if request else ()
         except Exception:
             self._tools.log.exception("internal_error", topic=shown(inbound.topic))
             return Reply(inbound, None, outcome)
@@ -168,9 +168,14 @@ class Batches:
 
     async def _given(self, commands: Sequence[Command]) -> Given:
         foreign: frozenset[str] = frozenset()
-        if any(secret.kind is not SecretKind.CLAIM_KEY for command in commands for secret in command.secrets):
+        if any(command.issues_logins for command in commands):
             foreign = await self._tools.logins.foreign()
-        return Given(self._policy, self._tools.clock(), new_id, foreign)
+        return Given(self._policy, self._tools.clock(), new_id, self._new_login, foreign)
+
+    def _new_login(self) -> Secret:
+        secret = Secret(SecretKind.PASSWORD, None)
+        harden(secret, self._tools.sealing)
+        return secret
 
     async def _make_durable(self, changes: Sequence[Change]) -> None:
         with metrics.COMMIT_SECONDS.time():
@@ -179,15 +184,19 @@ class Batches:
 
     async def _filled(self, reply: Reply) -> Reply:
         """Fill a listing from what is committed by now."""
-        if reply.request is None or not isinstance(reply.outcome, Listing):
+        if reply.request is None or not isinstance(reply.outcome, Listing | RequestListing):
             return reply
+        store = self._tools.store
         try:
-            page = await self._tools.store.read(reply.outcome)
+            if isinstance(reply.outcome, Listing):
+                page: Outcome = await store.read(reply.outcome)
+            else:
+                page = await store.read_requests(reply.outcome)
             answer = reply.request.answer(page, self._tools.clock())
         except Exception:
             self._tools.log.exception("internal_error", topic=shown(reply.inbound.topic))
             return self.broken(reply.inbound, reply.request)
-        return replace(reply, outcome=page, outbounds=(answer,))
+        return replace(reply, outcome=page, outbounds=answer)
 
 
 def _request_ids(requests: Iterable[Request]) -> list[tuple[str, str]]:

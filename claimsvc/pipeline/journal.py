@@ -49,7 +49,7 @@ def record(reply: Reply, log: Logger, *, answered: bool) -> None:
     log.info(
         "handled",
         lane=request.lane if request else shown(reply.inbound.topic),
-        principal=request.principal if request else None,
+        principal=request.principal or None if request else None,
         command=name,
         outcome=word,
         device=command.device if command else None,

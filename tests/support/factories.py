@@ -27,7 +27,7 @@ from claimsvc.core.model import (
     WindowSource,
 )
 from claimsvc.core.outcomes import Append, Change, Decision, Outcome, Put, Refused, Remove
-from claimsvc.core.policy import DAY_MS, MANAGEMENT_TENANT, Given, Policy
+from claimsvc.core.policy import DAY_MS, MANAGEMENT_TENANT, Given, Policy, SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.wire import Inbound, Receipt
@@ -82,8 +82,19 @@ def given(now_ms: int = NOW, **policy: object) -> Given:
         "issue_logins": True,
         "login_excludes": "",
         "reissue_window_ms": 10 * MINUTE,
+        "several_logins": False,
+        "security_token_policy": SecurityTokenPolicy.OPTIONAL,
+        "max_token_failures": 5,
+        "enrollment_ms": 60 * MINUTE,
+        "device_limit": 0,
     }
-    return Given(Policy(**(choices | policy)), now_ms, lambda: f"id-{next(numbers)}")  # type: ignore[arg-type]
+
+    def new_login() -> Secret:
+        secret = Secret(SecretKind.PASSWORD, f"password-{next(numbers)}")
+        secret.digest, secret.sealed = f"hash of {secret.text}", f"sealed {secret.text}"
+        return secret
+
+    return Given(Policy(**(choices | policy)), now_ms, lambda: f"id-{next(numbers)}", new_login)  # type: ignore[arg-type]
 
 
 def device(name: str = "Thermostat", **fields: object) -> Device:
