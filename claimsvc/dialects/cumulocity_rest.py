@@ -40,6 +40,7 @@ from claimsvc.dialects.rest import Answer, Call, EncodeAnswer, Route, Section, n
 
 REQUESTS = "/devicecontrol/newDeviceRequests"
 CREDENTIALS = "/devicecontrol/deviceCredentials"
+_ACCEPT_ALL, _LIMIT = "acceptAll", "limit"
 PAGE, LARGEST_PAGE = 5, 2_000
 LONGEST_ENROLLMENT_TOKEN = 32
 INFO = "https://www.cumulocity.com/guides/reference-guide/#error_reporting"
@@ -157,6 +158,8 @@ class PollBody(BaseModel):
 
 def _create(call: Call) -> Command:
     body = parse(RequestBody, call.body)
+    if body.id in {_ACCEPT_ALL, _LIMIT}:
+        raise Rejected(Reason.INVALID_VALUE, f"{body.id} stands for a call, not for a device")
     properties = to_json(body.customProperties).decode() if body.customProperties is not None else None
     enrollment = _token(body.enrollmentToken)
     return CreateRequest(call.caller, body.id, body.tenantId, body.groupId, body.type, properties, enrollment)
@@ -330,10 +333,9 @@ SECTION = Section(
     (
         _route("POST", REQUESTS, _create, "CreateRequest"),
         _route("GET", REQUESTS, _list, "ListRequests", encode_page),
-        # Before the routes of a request of that name; no device is called so.
-        _route("POST", f"{REQUESTS}/acceptAll", lambda call: AcceptAll(call.caller), "AcceptAll"),
-        _route("PUT", f"{REQUESTS}/acceptAll", lambda call: AcceptAll(call.caller), "AcceptAll"),
-        _route("GET", f"{REQUESTS}/limit", lambda call: ReadLimit(call.caller), "ReadLimit"),
+        # Before the routes of one request; no device is called so.
+        _route("POST", f"{REQUESTS}/{_ACCEPT_ALL}", lambda call: AcceptAll(call.caller), "AcceptAll"),
+        _route("GET", f"{REQUESTS}/{_LIMIT}", lambda call: ReadLimit(call.caller), "ReadLimit"),
         _route("GET", _ONE, _on_request(ReadRequest), "ReadRequest"),
         _route("PUT", _ONE, _update, "AcceptRequest"),
         _route("DELETE", _ONE, _on_request(DeleteRequest), "DeleteRequest"),
