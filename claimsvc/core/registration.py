@@ -142,6 +142,7 @@ def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
     results: list[tuple[str, RequestRefused | None]] = []
     changes: list[Change] = []
     notices: list[CredentialsNotice] = []
+    ended: list[str] = []
     for request in facts.pending_requests(facts.tenant_of(command.caller)):
         if _wants_token(request, given):
             reason = Reason.CONTESTED if request.contested else Reason.WRONG_TOKEN
@@ -152,9 +153,10 @@ def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
             facts.apply(change)  # the next one is counted on top
         changes += decision.changes
         notices += [each for each in decision.notices if isinstance(each, CredentialsNotice)]
+        ended += decision.ended
         refused = decision.outcome if isinstance(decision.outcome, RequestRefused) else None
         results.append((request.id, refused))
-    return Decision(AcceptedAll(tuple(results)), tuple(changes), tuple(notices))
+    return Decision(AcceptedAll(tuple(results)), tuple(changes), tuple(notices), tuple(ended))
 
 
 # --- for devices
@@ -201,7 +203,7 @@ def _enroll(request: DeviceRequest, command: PollCredentials, facts: Facts, give
         return entering
     issued = next(each.issued for each in entering.notices if isinstance(each, CredentialsNotice))
     given_now = CredentialsGiven(used, request_username(request.id), None, issued)
-    return Decision(given_now, entering.changes)
+    return Decision(given_now, entering.changes, ended=entering.ended)
 
 
 def _give_again(request: DeviceRequest, facts: Facts, given: Given) -> Decision:

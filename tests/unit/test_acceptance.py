@@ -169,6 +169,12 @@ def test_all_that_wait_are_accepted_oldest_first() -> None:
     assert {row.id for row in written(decision.changes, DeviceRequest)} == {"old", "young"}
 
 
+def test_who_is_accepted_again_with_all_has_to_go() -> None:
+    """Whoever is connected with the old password, as after a single acceptance."""
+    decision = decide(accept_all(), facts(admin(), request(), *REGISTERED), given())
+    assert (results(decision), decision.ended) == ([None], (PRINCIPAL,))
+
+
 # --- the device limit
 
 

@@ -125,6 +125,12 @@ def test_the_one_time_password_lets_in() -> None:
     assert given_password(decide(poll(), known, given())) == "sealed password-2"
 
 
+def test_who_comes_again_by_a_one_time_password_has_to_go() -> None:
+    """Whoever is connected with the login of the registration before."""
+    decision = decide(poll("one-time"), facts(enrollment(), *REGISTERED), given())
+    assert (given_password(decision), decision.ended) == ("password-1", (PRINCIPAL,))
+
+
 def test_a_one_time_password_is_good_once() -> None:
     """After the window nothing is given for it, from anywhere."""
     known = facts(enrollment())
