@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.logins import credential
-from claimsvc.core.model import Credential, Device, DeviceRequest, Event, Principal, PrincipalKind
+from claimsvc.core.model import Credential, Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
 from claimsvc.core.names import principal_name, request_username
 from claimsvc.core.outcomes import Append, Change, Put, Refused
 from claimsvc.core.policy import Given, Policy
@@ -25,10 +25,21 @@ class Issued:
 
 
 def needs_of(request: DeviceRequest, needs: Needs, policy: Policy) -> None:
-    """Add what the acceptance of a request, and a poll for its login, must see."""
-    needs.device_names.add((request.tenant, request.id))
-    needs.principals.add(principal_name(request.tenant, request_username(request.id), policy))
-    needs.logins.update(_logins(request, policy))
+    """Add what the acceptance of a request, and a poll for its login, must see; a pending one's poll sees nothing."""
+    is_accepting = (
+        request.id in needs.accepting or request.tenant in needs.pending_of or request.enrollment_hash is not None
+    )
+    if is_accepting or request.status is RequestStatus.ACCEPTED:
+        needs_names(request.tenant, request.id, needs, policy)
+    if is_accepting and policy.device_limit:
+        needs.device_counts.add(request.tenant)
+
+
+def needs_names(tenant: str, device_id: str, needs: Needs, policy: Policy) -> None:
+    """Add every name that a device of this id would have."""
+    needs.device_names.add((tenant, device_id))
+    needs.principals.add(principal_name(tenant, request_username(device_id), policy))
+    needs.logins.update(_logins(tenant, device_id, policy))
 
 
 def issue_login(request: DeviceRequest, facts: Facts, given: Given) -> Issued | Refused:
@@ -40,7 +51,7 @@ def issue_login(request: DeviceRequest, facts: Facts, given: Given) -> Issued | 
     is_again = known is not None and device is not None and device.principal == principal
     if not is_again and (known or device):
         return Refused(Reason.NAME_TAKEN)
-    logins = _logins(request, policy)
+    logins = _logins(request.tenant, request.id, policy)
     if any(_is_anothers(login, principal, facts, given) for login in logins):
         return Refused(Reason.NAME_TAKEN)
     changes: list[Change] = []
@@ -56,14 +67,14 @@ def issue_login(request: DeviceRequest, facts: Facts, given: Given) -> Issued | 
     return Issued(principal, tuple(changes), secret, is_new_device=not is_again)
 
 
-def _logins(request: DeviceRequest, policy: Policy) -> list[str]:
+def _logins(tenant: str, device_id: str, policy: Policy) -> list[str]:
     """Return the names a device may log in with: its principal, and Cumulocity's way of writing it."""
-    username = request_username(request.id)
-    principal = principal_name(request.tenant, username, policy)
+    username = request_username(device_id)
+    principal = principal_name(tenant, username, policy)
     if not policy.several_logins:
         return [principal]
-    plain = [username] if request.tenant == policy.default_tenant else []
-    return list(dict.fromkeys([principal, *plain, f"{request.tenant}/{username}"]))
+    plain = [username] if tenant == policy.default_tenant else []
+    return list(dict.fromkeys([principal, *plain, f"{tenant}/{username}"]))
 
 
 def _is_anothers(login: str, principal: str, facts: Facts, given: Given) -> bool:

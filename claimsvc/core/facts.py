@@ -51,7 +51,9 @@ class Needs:
     credentials: bool = False
     """Whether this batch's devices are wanted with windows, that one attribute, all of them, logins."""
     requests: set[str] = field(default_factory=set)
-    """Device ids of registrations, with what their acceptance reads."""
+    """Device ids of registrations."""
+    accepting: set[str] = field(default_factory=set)
+    """Those that may be accepted, with what that reads."""
     pending_of: set[str] = field(default_factory=set)
     """Tenants whose pending requests are wanted."""
     device_counts: set[str] = field(default_factory=set)

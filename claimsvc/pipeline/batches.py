@@ -101,7 +101,7 @@ class Batches:
             asked = [each.request for each in read if each.request and each.request.command]
             commands = [request.command for request in asked if request.command]
             facts = await self._load(commands, _request_ids(asked))
-            given = await self._given(commands)
+            given = await self._given(commands, facts)
             return Decided(read, [self._reply(each, facts, given) for each in read])
         except Exception as error:  # noqa: BLE001 - raised again by `commit`
             return Decided(read, (), error)
@@ -137,7 +137,7 @@ class Batches:
             for secret in command.secrets:
                 harden(secret, self._tools.sealing)
         facts = await self._load(commands, ())
-        given = await self._given(commands)
+        given = await self._given(commands, facts)
         decisions = [decide(command, facts, given) for command in commands]
         await self._make_durable([change for decision in decisions for change in decision.changes])
         return [decision.outcome for decision in decisions]
@@ -166,9 +166,9 @@ class Batches:
             await asyncio.gather(*(asyncio.to_thread(harden, secret, self._tools.sealing) for secret in slow))
         return facts
 
-    async def _given(self, commands: Sequence[Command]) -> Given:
+    async def _given(self, commands: Sequence[Command], facts: Facts) -> Given:
         foreign: frozenset[str] = frozenset()
-        if any(command.issues_logins for command in commands):
+        if any(command.issues_logins(facts) for command in commands):
             foreign = await self._tools.logins.foreign()
         return Given(self._policy, self._tools.clock(), new_id, self._new_login, foreign)
 

@@ -55,7 +55,7 @@ class Replies:
         command = request.reading.command
         if isinstance(command, Refused):
             return self._refused(request, command, given)
-        if request.reading.request_id is not None:
+        if request.reading.request_id is not None and (inbound.redelivered or not command.is_poll):
             earlier = facts.get(Answered, (request.lane, request.reading.request_id))
             digest = self._sealing.digest(request.reading.content) if earlier else ""
             recalled = recall(earlier, digest, given.now_ms, redelivered=inbound.redelivered)

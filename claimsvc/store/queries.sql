@@ -233,6 +233,9 @@ SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->
        value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14
 FROM json_each(:rows) WHERE true
 ON CONFLICT (id) DO UPDATE SET
+  -- One that was deleted and made again within a batch is another's.
+  tenant_id = excluded.tenant_id, owner = excluded.owner, created_at = excluded.created_at,
+  group_id = excluded.group_id, type = excluded.type, properties = excluded.properties,
   status = excluded.status, lane = excluded.lane, token_hash = excluded.token_hash,
   token_failures = excluded.token_failures, contested = excluded.contested,
   enrollment_hash = excluded.enrollment_hash, enrollment_until = excluded.enrollment_until,

@@ -24,10 +24,14 @@ class Command:
         """Return what must be hardened before a rule may run."""
         return ()
 
-    @property
-    def issues_logins(self) -> bool:
+    def issues_logins(self, facts: Facts) -> bool:
         """Return whether the rule may make a login, and so must know who else makes them."""
         return any(secret.kind in {SecretKind.PASSWORD, SecretKind.ACCESS_TOKEN} for secret in self.secrets)
+
+    @property
+    def is_poll(self) -> bool:
+        """Return whether this is asked over and over: each is answered anew, whatever its request id."""
+        return False
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         """Add the keys this command's rule reads; `facts` holds the callers already."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from claimsvc.core.commands.base import Command
+from claimsvc.core.enrolment import needs_names
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.model import RequestStatus
+from claimsvc.core.model import DeviceRequest, RequestStatus
 from claimsvc.core.policy import Policy
 from claimsvc.core.secrets import Secret
 
@@ -39,6 +40,9 @@ class CreateRequest(OnRequest):
     def secrets(self) -> tuple[Secret, ...]:
         return (self.enrollment,) if self.enrollment else ()
 
+    def issues_logins(self, facts: Facts) -> bool:
+        return self.enrollment is not None  # the device's poll may come in the same batch
+
     def tenant_meant(self, facts: Facts) -> str:
         """Return the tenant the device is to belong to."""
         return self.tenant or facts.tenant_of(self.caller)
@@ -47,6 +51,7 @@ class CreateRequest(OnRequest):
         OnRequest.needs(self, needs, facts, policy)
         tenant = self.tenant_meant(facts)
         needs.tenants.add(tenant)
+        needs_names(tenant, self.device_id, needs, policy)  # it may be accepted in the same batch
         if policy.device_limit:
             needs.device_counts.add(tenant)
 
@@ -71,29 +76,23 @@ class AcceptRequest(OnRequest):
     def secrets(self) -> tuple[Secret, ...]:
         return (self.token,) if self.token else ()
 
-    @property
-    def issues_logins(self) -> bool:
+    def issues_logins(self, facts: Facts) -> bool:
         return True
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnRequest.needs(self, needs, facts, policy)
-        if policy.device_limit:
-            needs.device_counts.add(facts.tenant_of(self.caller))
+        needs.accepting.add(self.device_id)
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptAll(Command):
     """Let in whatever waits in the caller's tenant and needs no token, a thousand at a time."""
 
-    @property
-    def issues_logins(self) -> bool:
+    def issues_logins(self, facts: Facts) -> bool:
         return True
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        tenant = facts.tenant_of(self.caller)
-        needs.pending_of.add(tenant)
-        if policy.device_limit:
-            needs.device_counts.add(tenant)
+        needs.pending_of.add(facts.tenant_of(self.caller))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,9 +124,13 @@ class PollCredentials(OnRequest):
     token: Secret | None
 
     @property
+    def is_poll(self) -> bool:
+        return True
+
+    @property
     def secrets(self) -> tuple[Secret, ...]:
         return (self.token,) if self.token else ()
 
-    @property
-    def issues_logins(self) -> bool:
-        return self.token is not None
+    def issues_logins(self, facts: Facts) -> bool:
+        request = facts.get(DeviceRequest, self.device_id)
+        return self.token is not None and request is not None and request.enrollment_hash is not None
