@@ -42,6 +42,12 @@ def needs_names(tenant: str, device_id: str, needs: Needs, policy: Policy) -> No
     needs.logins.update(_logins(tenant, device_id, policy))
 
 
+def username_of(request: DeviceRequest, policy: Policy) -> str:
+    """Return what a device is told to log in as: Cumulocity's username, or the principal where only that works."""
+    username = request_username(request.id)
+    return username if policy.several_logins else principal_name(request.tenant, username, policy)
+
+
 def issue_login(request: DeviceRequest, facts: Facts, given: Given) -> Issued | Refused:
     """Make principal, device and login of a request; a name that is another's is never taken over (design 3)."""
     policy = given.policy

@@ -12,7 +12,7 @@ from claimsvc.core.policy import Policy
 
 NAME_MAX = 255  # ThingsBoard's column width
 DEVICE_ID_MAX = 1000  # Cumulocity's
-_NOT_IN_DEVICE_IDS = "\\/+$:"
+_NOT_IN_DEVICE_IDS = "\\/+$: "
 _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TO_ENCODE = re.compile(r"[%/+#\x00-\x1f\x7f-\x9f]")
 _NONCHARACTER_LOW, _NONCHARACTER_HIGH = 0xFDD0, 0xFDEF
@@ -71,7 +71,8 @@ def device_id_error(device_id: str) -> str | None:
     if device_id in {".", ".."}:
         return device_id
     for character in device_id:
-        if character in _NOT_IN_DEVICE_IDS or character.isspace() or _is_unspeakable(character):
+        # What cannot be seen is no part of a login either, and so would be refused only when the device is accepted.
+        if character in _NOT_IN_DEVICE_IDS or not character.isprintable():
             return character
     return None
 

@@ -85,7 +85,7 @@ MESSAGES: dict[Reason, str] = {
     Reason.ALREADY_REQUESTED: "There is a request for this device id already",
     Reason.NO_REQUEST: "There is no request for this device id",
     Reason.NOT_ACCEPTED: "The request is not accepted yet",
-    Reason.CREDENTIALS_GIVEN: "The credentials were given already; the device must be registered again",
+    Reason.CREDENTIALS_GIVEN: "The time to fetch the credentials is over; the device must be registered again",
     Reason.NOT_PENDING: "The request does not wait for acceptance",
     Reason.CONTESTED: "Somebody else asked for this device's credentials too",
     Reason.WRONG_TOKEN: "The security token does not match the device's",

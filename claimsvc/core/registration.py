@@ -25,7 +25,7 @@ from claimsvc.core.commands.registration import (
     ReadLimit,
     ReadRequest,
 )
-from claimsvc.core.enrolment import Issued, issue_login
+from claimsvc.core.enrolment import Issued, issue_login, username_of
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import Credential, DeviceRequest, Event, RequestStatus, Tenant
 from claimsvc.core.names import device_id_error, principal_name, request_username
@@ -202,15 +202,16 @@ def _enroll(request: DeviceRequest, command: PollCredentials, facts: Facts, give
     if isinstance(entering.outcome, RequestRefused):
         return entering
     issued = next(each.issued for each in entering.notices if isinstance(each, CredentialsNotice))
-    given_now = CredentialsGiven(used, request_username(request.id), None, issued)
+    given_now = CredentialsGiven(used, username_of(request, given.policy), None, issued)
     return Decision(given_now, entering.changes, ended=entering.ended)
 
 
 def _give_again(request: DeviceRequest, facts: Facts, given: Given) -> Decision:
-    username = request_username(request.id)
+    username = username_of(request, given.policy)
     if not given.policy.issue_logins:
         return Decision(CredentialsGiven(request, username, None, None))
-    credential = facts.get(Credential, principal_name(request.tenant, username, given.policy))
+    principal = principal_name(request.tenant, request_username(request.id), given.policy)
+    credential = facts.get(Credential, principal)
     is_over = (
         credential is None
         or credential.sealed is None
@@ -241,7 +242,7 @@ def _let_in(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> 
         return _refused(Reason.DEVICE_LIMIT, request.id, request.status)
     accepted = replace(request, status=ACCEPTED, issued_at_ms=given.now_ms)
     changes = (*made.changes, Put(accepted), _event("request_accepted", accepted, caller, given))
-    notice = CredentialsNotice(request.lane or "", request.tenant, request_username(request.id), made.secret)
+    notice = CredentialsNotice(request.lane or "", request.tenant, username_of(request, given.policy), made.secret)
     return Decision(Found(accepted), changes, (notice,), ended=() if made.is_new_device else (made.principal,))
 
 

@@ -45,5 +45,7 @@ def _encode(outcome: Outcome, _now_ms: int) -> bytes | None:
 
 
 def _credentials(tenant: str, username: str, secret: Secret) -> bytes:
-    """Return template 70; nothing in it needs quoting (C8Y 4.3)."""
+    """Return template 70. Tenant and password are plain, and so is a username but for a comma or quote (C8Y 4.4)."""
+    if set(',"') & set(username):
+        username = '"' + username.replace('"', '\\"') + '"'
     return f"70,{tenant},{username},{secret.text}".encode()

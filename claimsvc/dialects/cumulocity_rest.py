@@ -79,7 +79,11 @@ ERRORS: dict[Reason, tuple[int, str, str]] = {
         "devicecontrol/Not Found",
         f"{_NOT_AVAILABLE} Device is in state {{status}}, (not ACCEPTED)).",
     ),
-    Reason.CREDENTIALS_GIVEN: (404, "devicecontrol/Not Found", f"{_NOT_AVAILABLE} They were given already."),
+    Reason.CREDENTIALS_GIVEN: (
+        404,
+        "devicecontrol/Not Found",
+        f"{_NOT_AVAILABLE} The time to fetch them is over: register the device again.",
+    ),
     Reason.NOT_PENDING: (
         422,
         "devicecontrol/Invalid State",
@@ -119,7 +123,7 @@ ERRORS: dict[Reason, tuple[int, str, str]] = {
 _BAD_LENGTH = "A device id has 1 to 1000 characters."
 
 
-# --- wire models; members nobody knows are custom properties of a request (C8Y 1.1)
+# --- wire models; members nobody knows mean nothing
 
 
 class RequestBody(BaseModel):

@@ -100,6 +100,28 @@ def test_logins_where_a_device_may_have_several(tenant: str, logins: list[str]) 
     assert len({row.secret_hash for row in found}) == 1
 
 
+@pytest.mark.parametrize(
+    ("tenant", "several", "username"),
+    [
+        pytest.param("default", True, "device_with#hash", id="as Cumulocity writes it"),
+        pytest.param("acme", True, "device_with#hash", id="the tenant is told beside it"),
+        pytest.param("default", False, "device_with%23hash", id="the principal where that is the only login"),
+        pytest.param("acme", False, "acme%2Fdevice_with%23hash", id="and with its tenant"),
+    ],
+)
+def test_a_device_is_told_a_username_that_works(tenant: str, username: str, *, several: bool) -> None:
+    """Alone, or behind its tenant and a slash, it is a login; in notice and answer alike."""
+    known = facts(admin(tenant=tenant), request(id="with#hash", tenant=tenant))
+    now = given(several_logins=several)
+    decision = decide(accept_request(device_id="with#hash"), known, now)
+    (notice,) = decision.notices
+    outcome = decide(poll(device_id="with#hash"), known, now).outcome
+    assert isinstance(notice, CredentialsNotice)
+    assert isinstance(outcome, CredentialsGiven)
+    assert notice.username == outcome.username == username
+    assert {username, f"{tenant}/{username}"} & {row.login for row in written(decision.changes, Credential)}
+
+
 def test_without_logins_of_ours_there_is_no_password() -> None:
     """Somebody else keeps them: device and principal are made, the answer has no secret."""
     known = facts(admin(), request())

@@ -224,6 +224,9 @@ INVALID: dict[str, str] = {
     "with\x85": "\x85",
     "with\x9f": "\x9f",
     "with\u2003": "\u2003",
+    "with\u200bnothing": "\u200b",
+    "with\xad": "\xad",
+    "with\ue000": "\ue000",
     "with\ufffe": "\ufffe",
     "x" * 1001: "",
 }
