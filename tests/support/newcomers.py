@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
+import paho.mqtt.client as paho
+
 from claimsvc.core.names import principal_name
 from claimsvc.core.policy import BOOTSTRAP_ALIAS
 from claimsvc.founding import Account
@@ -33,7 +35,7 @@ class Newcomer(Client):
         password = world.accounts["bootstrap"].password
         account = Account(BOOTSTRAP_ALIAS if world.has_plugin else "bootstrap", password)
         client_id = device_id if world.has_plugin else self.level
-        super().__init__(world.port, account, **({"version": V311, "client_id": client_id} | options))
+        super().__init__(world.port, account, version=V311, client_id=client_id, **options)
 
     def lane(self, tail: str) -> str:
         """Return a topic of the client id's lane."""
@@ -47,6 +49,10 @@ class Newcomer(Client):
         """Subscribe where credentials come."""
         self.subscribe(*(self.topic(each) for each in plain or (TOLD,)), qos=qos)
 
+    def stop_listening(self) -> None:
+        """Listen no more; not waited for, as agents do not."""
+        self._paho.unsubscribe(self.topic(TOLD))
+
     def ask(self, payload: bytes | None = b"", *, qos: int = 1, retain: bool = False) -> None:
         """Ask for credentials; the broker has read it when this returns."""
         self.publish(self.topic(ASK), payload, qos=qos, retain=retain)
@@ -56,16 +62,25 @@ class Newcomer(Client):
         """Ask by REST."""
         return self.call("POST", CREDENTIALS, {"id": device_id, **body})
 
-    def credentials(self) -> list[str]:
-        """Return the cells of the next message but the service's status."""
+    def told(self) -> paho.MQTTMessage:
+        """Return the next message but the service's status."""
         while (message := self.receive()).topic == "claimsvc/status":
             pass
+        return message
+
+    def credentials(self) -> list[str]:
+        """Return the cells of the login that comes next."""
+        message = self.told()
         assert (message.topic, message.retain) == (self.topic(TOLD), False)
         return message.payload.decode().split(",")
 
     def topics_heard(self) -> set[str]:
         """Return what came but the service's status; after a round trip."""
         self.subscribe("claimsvc/status")
+        return self.topics_heard_so_far()
+
+    def topics_heard_so_far(self) -> set[str]:
+        """Return the same where the connection is gone."""
         return {message.topic for message in self.drain()} - {"claimsvc/status"}
 
 
