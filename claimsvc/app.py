@@ -17,13 +17,13 @@ from pydantic_core import to_json
 from claimsvc import __version__, metrics
 from claimsvc.broker import ConnectOptions, Session, SessionOptions
 from claimsvc.core.commands.accounts import Establish
-from claimsvc.core.outcomes import Refused
-from claimsvc.core.policy import LANELESS, Policy
+from claimsvc.core.outcomes import ClaimNotice, CredentialsNotice, Refused
+from claimsvc.core.policy import LANELESS, Policy, SecurityTokenPolicy
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.credentials import plugin
 from claimsvc.credentials.logins import FileLogins
 from claimsvc.credentials.password_file import EXCLUDED_FROM_LOGINS, MARKERS, BrokerReloadError, PasswordFile
-from claimsvc.dialects import admin, thingsboard, thingsboard_rest
+from claimsvc.dialects import admin, cumulocity, cumulocity_rest, thingsboard, thingsboard_rest
 from claimsvc.dialects.exchange import Dialects, Limits
 from claimsvc.dialects.rest import Router
 from claimsvc.files import write_private
@@ -56,6 +56,11 @@ def policy_of(settings: Settings) -> Policy:
         issue_logins=keeps_logins,
         login_excludes=EXCLUDED_FROM_LOGINS if settings.credentials.store is CredentialStore.PASSWORD_FILE else "",
         reissue_window_ms=settings.credentials.reissue_window_ms,
+        several_logins=settings.credentials.store is CredentialStore.PLUGIN,
+        security_token_policy=SecurityTokenPolicy(settings.registration.security_token_policy.value),
+        max_token_failures=settings.registration.max_token_failures,
+        enrollment_ms=settings.registration.enrollment_ms,
+        device_limit=settings.registration.device_limit,
     )
 
 
@@ -66,9 +71,19 @@ def dialects_of(settings: Settings) -> Dialects:
         gateway_bytes=settings.limits.gateway_bytes,
         gateway_devices=settings.limits.gateway_devices,
     )
-    router = Router([thingsboard_rest.SECTION, admin.SECTION])
-    endpoints = [*thingsboard.endpoints(limits), router.endpoint(limits.payload_bytes)]
-    return Dialects(settings.mqtt.root, endpoints, thingsboard.encode_notice, admin.encode_event)
+    router = Router([thingsboard_rest.SECTION, cumulocity_rest.SECTION, admin.SECTION])
+    endpoints = [
+        *thingsboard.endpoints(limits),
+        *cumulocity.endpoints(),
+        router.endpoint(limits.payload_bytes),
+        *router.client_endpoints(limits.payload_bytes),
+    ]
+    return Dialects(
+        settings.mqtt.root,
+        endpoints,
+        {ClaimNotice: thingsboard.encode_notice, CredentialsNotice: cumulocity.encode_notice},
+        admin.encode_event,
+    )
 
 
 def broker_password(settings: Settings) -> str | None:

@@ -88,6 +88,9 @@ def init_command(
     config: Config = None,
     admin: Annotated[str, typer.Option(help="Username of the admin to make.")] = "admin",
     tenant: Annotated[str, typer.Option(help="The admin's tenant; `management` may make tenants.")] = "",
+    bootstrap: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--bootstrap", help="Make the login that new devices share, or change its password.")
+    ] = False,
 ) -> None:
     """Make database, key file and first admin, whatever of them is missing. The service must not run."""
     settings = _settings(config)
@@ -102,6 +105,10 @@ def init_command(
         console.print(f"admin     {made.username}; its login must exist at the broker")
     else:
         console.print(f"admin     {made.username}\npassword  {made.password}   (shown this once)")
+    if bootstrap:
+        login = _run(founding.found_bootstrap(settings))
+        shown = f"{login.password}   (shown this once)" if login.password else "must exist at the broker"
+        console.print(f"devices   {login.username}\npassword  {shown}")
 
 
 @app.command("up")

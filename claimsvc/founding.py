@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimsvc.app import open_pipeline
-from claimsvc.core.commands.accounts import CreateCustomer, CreateUser, ReadUser
+from claimsvc.core.commands.accounts import AdmitBootstrap, CreateCustomer, CreateUser, ReadUser
 from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.devices import CreateDevice, CreateGateway, FindDevice
 from claimsvc.core.model import Customer, User
 from claimsvc.core.outcomes import Found, Refused
-from claimsvc.core.policy import MANAGEMENT_TENANT
+from claimsvc.core.policy import BOOTSTRAP, MANAGEMENT_TENANT
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.files import write_private
 from claimsvc.log import open_log
 from claimsvc.pipeline import Pipeline
 from claimsvc.sealing import random_password
-from claimsvc.settings import Settings
+from claimsvc.settings import CredentialStore, Settings
 
 SEED_DEVICE = "Test Claiming Device"
 SEED_TOKEN = "Eypdinl1gUF5fSerOPJF"  # noqa: S105 - the token the seed prints
@@ -32,6 +32,7 @@ DEMO_ACCOUNTS = {
     "operator": "operator",
     "device": "device",
     "gateway": "gateway",
+    "bootstrap": BOOTSTRAP,
 }
 
 
@@ -60,6 +61,14 @@ async def found(settings: Settings, username: str, tenant: str) -> Account | Non
     return Account(outcome.item.principal, outcome.secret.text if outcome.secret else None)
 
 
+async def found_bootstrap(settings: Settings) -> Account:
+    """Make the login that new devices share, with a new password. Raises as `open_pipeline`."""
+    password = random_password()
+    async with open_pipeline(settings, open_log("error", "text", sys.stderr)) as pipeline:
+        await pipeline.execute([AdmitBootstrap(settings.mqtt.username, Secret(SecretKind.PASSWORD, password))])
+    return Account(BOOTSTRAP, password if settings.credentials.store is not CredentialStore.NONE else None)
+
+
 async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Account]:
     """Make the demo's accounts, whatever of them is missing, and return them.
 
@@ -84,6 +93,7 @@ async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Accou
             user("operator", "operator"),
             CreateDevice(service, "device", type="default", label=None, is_gateway=False, secret=password("device")),
             CreateDevice(service, SEED_DEVICE, type="default", label=None, is_gateway=False, secret=token),
+            AdmitBootstrap(service, password("bootstrap")),
         )
         if await _missing(pipeline, FindDevice(service, "gateway")):
             await _make(pipeline, CreateGateway(service, "gateway", password("gateway")))
@@ -113,12 +123,13 @@ async def _make(pipeline: Pipeline, *commands: Command) -> None:
 def _accounts(path: Path) -> dict[str, Account]:
     """Return the accounts of an earlier start, or fresh ones written down."""
     try:
-        known = json.loads(path.read_text())
-        return {name: Account(entry["username"], entry["password"]) for name, entry in known.items()}
-    except FileNotFoundError:
-        fresh = {name: Account(username, random_password()) for name, username in DEMO_ACCOUNTS.items()}
+        known = json.loads(path.read_text()) if path.exists() else {}
+        accounts = {name: Account(entry["username"], entry["password"]) for name, entry in known.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FoundingError(f"{path} is damaged ({error}); remove the directory to begin afresh") from None
-    written = {name: {"username": each.username, "password": each.password} for name, each in fresh.items()}
-    write_private(path, json.dumps(written, indent=2) + "\n")
-    return fresh
+    missing = {name: username for name, username in DEMO_ACCOUNTS.items() if name not in accounts}
+    if missing:
+        accounts |= {name: Account(username, random_password()) for name, username in missing.items()}
+        written = {name: {"username": each.username, "password": each.password} for name, each in accounts.items()}
+        write_private(path, json.dumps(written, indent=2) + "\n")
+    return accounts

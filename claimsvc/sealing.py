@@ -47,6 +47,7 @@ class Sealing:
         self._claim_key = _derive(key, "claim key")
         self.token_key = _derive(key, "access token")
         """For the broker's plugin too, which looks access tokens up."""
+        self._security_token_key = _derive(key, "security token")
         self._digest_key = _derive(key, "request digest")
         self._cipher = AESGCM(_derive(key, "seal"))
         self._password_iterations = password_iterations
@@ -59,6 +60,10 @@ class Sealing:
     def access_token_hash(self, text: str) -> str:
         """Return the keyed hash by which an access token is looked up."""
         return _keyed(self.token_key, text)
+
+    def security_token_hash(self, text: str) -> str:
+        """Return the keyed hash of a new device's security token or one-time password."""
+        return _keyed(self._security_token_key, text)
 
     def password_hash(self, text: str, *, generated: bool) -> str:
         """Return the $7$ hash of a password. Milliseconds for a person's: call it outside the event loop."""

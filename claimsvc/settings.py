@@ -27,6 +27,14 @@ class SettingsError(Exception):
     """A setting cannot be used; the text names it."""
 
 
+class SecurityTokenPolicy(StrEnum):
+    """Whether a device's security token must be shown for its acceptance."""
+
+    IGNORED = "IGNORED"
+    OPTIONAL = "OPTIONAL"
+    REQUIRED = "REQUIRED"
+
+
 class CredentialStore(StrEnum):
     """Who keeps the broker's logins: the plugin looks them up here, a password file is written, or somebody else."""
 
@@ -121,6 +129,17 @@ class Credentials(_Section):
     """Run instead of SIGHUP, where the service may not signal the broker."""
 
 
+class Registration(_Section):
+    """Cumulocity's device registration."""
+
+    security_token_policy: SecurityTokenPolicy = SecurityTokenPolicy.OPTIONAL
+    max_token_failures: Annotated[int, Field(gt=0)] = 5
+    enrollment_ms: Milliseconds = 7 * DAY_MS
+    """How long a one-time password is good for."""
+    device_limit: Annotated[int, Field(ge=0)] = 0
+    """Devices a tenant may have; 0 is no limit."""
+
+
 class Devices(_Section):
     """What happens on a device's first word."""
 
@@ -185,6 +204,7 @@ class Settings(BaseSettings):
     store: Store = Store()
     claim: Claim = Claim()
     credentials: Credentials = Credentials()
+    registration: Registration = Registration()
     devices: Devices = Devices()
     tenants: Tenants = Tenants()
     limits: Limits = Limits()

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from claimsvc.core import access
 from claimsvc.core.commands.accounts import (
+    AdmitBootstrap,
     CreateCustomer,
     CreateGroup,
     CreateRole,
@@ -36,7 +37,7 @@ from claimsvc.core.outcomes import (
     Remove,
     refuse,
 )
-from claimsvc.core.policy import MANAGEMENT_TENANT, Given
+from claimsvc.core.policy import BOOTSTRAP, BOOTSTRAP_ALIAS, MANAGEMENT_TENANT, Given
 from claimsvc.core.reasons import Reason
 
 
@@ -63,6 +64,17 @@ def establish(command: Establish, facts: Facts, given: Given) -> Decision:
         login = credential(command.caller, command.caller, command.secret, given)
         changes.append(Put(replace(login, sealed=None)))
     return Decision(Done(), tuple(changes))
+
+
+def admit_bootstrap(command: AdmitBootstrap, facts: Facts, given: Given) -> Decision:
+    """Make the login that devices without credentials share: it is nobody, and has no lane but its client's."""
+    if not given.policy.issue_logins:
+        return Decision(Done())
+    logins = (BOOTSTRAP, BOOTSTRAP_ALIAS) if given.policy.several_logins else (BOOTSTRAP,)
+    changes: list[Change] = [Put(credential(login, BOOTSTRAP, command.secret, given)) for login in logins]
+    if facts.get(Principal, BOOTSTRAP) is None:
+        changes.insert(0, Put(Principal(BOOTSTRAP, PrincipalKind.USER, given.policy.default_tenant)))
+    return Decision(Done(), tuple(changes), ended=(BOOTSTRAP,))
 
 
 def create_tenant(command: CreateTenant, facts: Facts, given: Given) -> Decision:

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from claimsvc.core import accounts, claims, devices, windows
-from claimsvc.core.access import CLAIM_DEVICES, MANAGE_TENANTS, TENANT_ADMIN, permissions
+from claimsvc.core import registration as requests
+from claimsvc.core.access import (
+    CLAIM_DEVICES,
+    DEVICE_CONTROL_ADMIN,
+    DEVICE_CONTROL_READ,
+    MANAGE_TENANTS,
+    TENANT_ADMIN,
+    permissions,
+)
 from claimsvc.core.commands import accounts as account
-from claimsvc.core.commands import claiming
+from claimsvc.core.commands import claiming, registration
 from claimsvc.core.commands import devices as device
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
@@ -30,6 +38,10 @@ def _admin(decide: Callable[[Any, Facts, Given], Decision]) -> Rule:
     return Rule(decide, frozenset({TENANT_ADMIN}))
 
 
+def _control(decide: Callable[[Any, Facts, Given], Decision], *also: str) -> Rule:
+    return Rule(decide, frozenset({DEVICE_CONTROL_ADMIN, *also}))
+
+
 RULES: dict[type[Command], Rule] = {
     claiming.OpenWindow: Rule(windows.open_window),
     claiming.OpenWindows: Rule(windows.open_windows),
@@ -48,6 +60,7 @@ RULES: dict[type[Command], Rule] = {
     device.CreateGateway: _admin(devices.create_gateway),
     device.BindDevices: _admin(devices.bind),
     account.Establish: Rule(accounts.establish),
+    account.AdmitBootstrap: _admin(accounts.admit_bootstrap),
     account.CreateCustomer: _admin(accounts.create_customer),
     account.ReadCustomer: _admin(accounts.read_customer),
     account.DeleteCustomer: _admin(accounts.delete_customer),
@@ -58,6 +71,14 @@ RULES: dict[type[Command], Rule] = {
     account.CreateRole: _admin(accounts.create_role),
     account.CreateGroup: _admin(accounts.create_group),
     account.ListItems: _admin(accounts.list_items),
+    registration.CreateRequest: _control(requests.create),
+    registration.ReadRequest: _control(requests.read, DEVICE_CONTROL_READ),
+    registration.ListRequests: _control(requests.list_requests, DEVICE_CONTROL_READ),
+    registration.ReadLimit: _control(requests.read_limit, DEVICE_CONTROL_READ),
+    registration.AcceptRequest: _control(requests.accept),
+    registration.AcceptAll: _control(requests.accept_all),
+    registration.DeleteRequest: _control(requests.delete),
+    registration.PollCredentials: Rule(requests.poll),
     account.CreateTenant: Rule(accounts.create_tenant, frozenset({MANAGE_TENANTS})),
 }
 

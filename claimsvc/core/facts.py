@@ -14,9 +14,11 @@ from claimsvc.core.model import (
     ClaimWindow,
     Credential,
     Device,
+    DeviceRequest,
     Group,
     Principal,
     PrincipalKind,
+    RequestStatus,
     Row,
     User,
     WindowSource,
@@ -48,6 +50,14 @@ class Needs:
     attributes: bool = False
     credentials: bool = False
     """Whether this batch's devices are wanted with windows, that one attribute, all of them, logins."""
+    requests: set[str] = field(default_factory=set)
+    """Device ids of registrations."""
+    accepting: set[str] = field(default_factory=set)
+    """Those that may be accepted, with what that reads."""
+    pending_of: set[str] = field(default_factory=set)
+    """Tenants whose pending requests are wanted."""
+    device_counts: set[str] = field(default_factory=set)
+    """Tenants whose devices are to be counted."""
     services: bool = False
     """Whether every principal of the service's own is wanted."""
 
@@ -55,7 +65,15 @@ class Needs:
 class Facts:
     """The rows of one batch, by kind and key. A row that was not loaded looks like one that is not there."""
 
-    __slots__ = ("_by_name", "_by_principal", "_default_tenant", "_of_device", "_rows", "_used_customers")
+    __slots__ = (
+        "_by_name",
+        "_by_principal",
+        "_default_tenant",
+        "_device_counts",
+        "_of_device",
+        "_rows",
+        "_used_customers",
+    )
 
     def __init__(self, default_tenant: str) -> None:
         self._default_tenant = default_tenant
@@ -64,6 +82,7 @@ class Facts:
         self._by_principal: dict[str, str] = {}
         self._of_device: dict[str, dict[tuple[type[Any], Key], None]] = defaultdict(dict)
         self._used_customers: set[str] = set()
+        self._device_counts: dict[str, int] = {}
 
     # --- reading
 
@@ -125,7 +144,21 @@ class Facts:
         """Return whether a customer has users or devices."""
         return customer_id in self._used_customers
 
+    def pending_requests(self, tenant: str) -> list[DeviceRequest]:
+        """Return a tenant's loaded requests that wait for acceptance, in order of their making."""
+        pending = RequestStatus.PENDING_ACCEPTANCE
+        found = [row for row in self._rows[DeviceRequest].values() if row.tenant == tenant and row.status is pending]
+        return sorted(found, key=lambda row: (row.created_at_ms, row.id))
+
+    def device_count(self, tenant: str) -> int:
+        """Return how many devices a tenant has."""
+        return self._device_counts.get(tenant, 0)
+
     # --- changing
+
+    def count_devices(self, tenant: str, devices: int) -> None:
+        """Note how many devices a tenant has in the store."""
+        self._device_counts[tenant] = devices
 
     def mark_in_use(self, customer_id: str) -> None:
         """Note that a customer has users or devices in the store."""
@@ -136,7 +169,10 @@ class Facts:
         if isinstance(change, Append):
             return
         if isinstance(change, Put):
-            self.put(change.row)
+            row = change.row
+            if isinstance(row, Device) and row.tenant in self._device_counts and row.id not in self._rows[Device]:
+                self._device_counts[row.tenant] += 1
+            self.put(row)
         elif change.kind is Device and isinstance(change.key, str):
             self._forget_device(change.key)
         else:

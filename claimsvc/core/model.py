@@ -229,6 +229,47 @@ class Credential:
         return self.login
 
 
+class RequestStatus(StrEnum):
+    """Where a device request stands (C8Y 1.3)."""
+
+    WAITING_FOR_CONNECTION = "WAITING_FOR_CONNECTION"
+    PENDING_ACCEPTANCE = "PENDING_ACCEPTANCE"
+    ACCEPTED = "ACCEPTED"
+    BLOCKED = "BLOCKED"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRequest:
+    """A new device on its way in (C8Y 1). `id` is the device's own, once over all tenants: a poll names no tenant."""
+
+    id: str
+    tenant: str
+    status: RequestStatus
+    owner: str
+    """The user that made it."""
+    created_at_ms: int
+    group_id: str | None = None
+    type: str | None = None
+    properties: str | None = None
+    """Custom properties, JSON text."""
+    lane: str | None = None
+    """Where it was polled from first: only there, or with the first token, are its credentials given."""
+    token_hash: str | None = None
+    """The security token that came with the first poll."""
+    token_failures: int = 0
+    contested: bool = False
+    """Somebody else polled for it too."""
+    enrollment_hash: str | None = None
+    """A one-time password that takes the place of acceptance (C8Y 5.1)."""
+    enrollment_until_ms: int | None = None
+    issued_at_ms: int | None = None
+    """When the credentials were made."""
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of the audit trail; append only."""
@@ -270,5 +311,6 @@ Row = (
     | ClaimAttempts
     | UserFailures
     | Credential
+    | DeviceRequest
     | Answered
 )

@@ -11,6 +11,8 @@ import unicodedata
 from claimsvc.core.policy import Policy
 
 NAME_MAX = 255  # ThingsBoard's column width
+DEVICE_ID_MAX = 1000  # Cumulocity's
+_NOT_IN_DEVICE_IDS = "\\/+$: "
 _TENANT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TO_ENCODE = re.compile(r"[%/+#\x00-\x1f\x7f-\x9f]")
 _NONCHARACTER_LOW, _NONCHARACTER_HIGH = 0xFDD0, 0xFDEF
@@ -29,9 +31,13 @@ def name_error(name: str) -> str | None:
     if name.isascii() and name.isprintable():
         return None
     for character in name:
-        if unicodedata.category(character) in {"Cc", "Cs"} or _is_noncharacter(character):
+        if _is_unspeakable(character):
             return f"the name contains U+{ord(character):04X}, which no topic can carry"
     return None
+
+
+def _is_unspeakable(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Cs"} or _is_noncharacter(character)
 
 
 def _is_noncharacter(character: str) -> bool:
@@ -50,6 +56,24 @@ def login_error(name: str, policy: Policy) -> str | None:
     for character in policy.login_excludes:
         if character in name:
             return f"the credential store cannot hold a login with {character!r}"
+    return None
+
+
+def request_username(device_id: str) -> str:
+    """Return the username of a device that was registered by its id (C8Y 2)."""
+    return f"device_{device_id}"
+
+
+def device_id_error(device_id: str) -> str | None:
+    """Return the part of a device id that makes it unusable, "" for a length, or None (C8Y 1.4)."""
+    if not device_id or len(device_id) > DEVICE_ID_MAX:
+        return ""
+    if device_id in {".", ".."}:
+        return device_id
+    for character in device_id:
+        # What cannot be seen is no part of a login either, and so would be refused only when the device is accepted.
+        if character in _NOT_IN_DEVICE_IDS or not character.isprintable():
+            return character
     return None
 
 

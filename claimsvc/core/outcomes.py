@@ -11,8 +11,10 @@ from claimsvc.core.model import (
     Credential,
     Customer,
     Device,
+    DeviceRequest,
     Event,
     Group,
+    RequestStatus,
     Role,
     Row,
     Tenant,
@@ -37,6 +39,14 @@ class Refused:
         """Return the text for a person."""
         text = MESSAGES[self.reason]
         return f"{text}: {self.detail}" if self.detail else text
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused(Refused):
+    """A refusal about a device request: which, and where it stands."""
+
+    device_id: str = ""
+    status: RequestStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,32 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialsGiven:
+    """The login of an accepted device. `credential` is opened by the pipeline; both are None where we keep none."""
+
+    request: DeviceRequest
+    username: str
+    credential: Credential | None
+    secret: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedAll:
+    """What became of each request that waited: None, or why not."""
+
+    results: tuple[tuple[str, RequestRefused | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLimit:
+    """How many devices a tenant may have (0: any number) and has."""
+
+    limit: int
+    devices: int
+    is_reached: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
     """There is nothing to show."""
 
@@ -127,6 +163,27 @@ class Listing:
     after: str | None
     device: str | None = None
     since_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestListing:
+    """A numbered page of device requests, with their number where that was asked for."""
+
+    tenant: str
+    page: int
+    size: int
+    status: RequestStatus | None
+    with_total: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPage:
+    """A filled page of device requests."""
+
+    listing: RequestListing
+    items: tuple[DeviceRequest, ...]
+    is_last: bool
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +215,14 @@ Outcome = (
     | Found[Group]
     | Found[Role]
     | Found[Tenant]
+    | Found[DeviceRequest]
     | FoundCredential
     | FoundAttributes
+    | CredentialsGiven
+    | AcceptedAll
+    | DeviceLimit
+    | RequestListing
+    | RequestPage
     | Bound
     | Done
     | Listing
@@ -203,12 +266,25 @@ class ClaimNotice:
 
 
 @dataclass(frozen=True, slots=True)
+class CredentialsNotice:
+    """Give a device its login where it asked for it (design 4.3)."""
+
+    lane: str
+    tenant: str
+    username: str
+    issued: Secret | None
+
+
+Notice = ClaimNotice | CredentialsNotice
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """An outcome, the changes it stands on, whom else to tell, and whose connections end."""
 
     outcome: Outcome
     changes: tuple[Change, ...] = ()
-    notices: tuple[ClaimNotice, ...] = ()
+    notices: tuple[Notice, ...] = ()
     ended: tuple[str, ...] = ()
     """Principals whose login is no more or another one: who is connected with it has to go."""
 

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
+
+from claimsvc.core.secrets import Secret
 
 MANAGEMENT_TENANT = "management"
-LANELESS = frozenset({"bootstrap", "provision"})
+BOOTSTRAP = "bootstrap"
+BOOTSTRAP_ALIAS = "management/devicebootstrap"
+"""What Cumulocity's agents log in as before they have credentials."""
+LANELESS = frozenset({BOOTSTRAP, "provision"})
 """Logins for devices without credentials of their own: shared, so they never are somebody (design 3)."""
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
+
+
+class SecurityTokenPolicy(StrEnum):
+    """What a security token of a new device is worth (C8Y 1.7)."""
+
+    IGNORED = "IGNORED"
+    OPTIONAL = "OPTIONAL"
+    REQUIRED = "REQUIRED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +44,14 @@ class Policy:
     login_excludes: str
     """Characters that the credential store cannot hold in a login."""
     reissue_window_ms: int
+    several_logins: bool
+    """Whether a principal may have logins beside its name."""
+    security_token_policy: SecurityTokenPolicy
+    max_token_failures: int
+    enrollment_ms: int
+    """How long a one-time password is good for."""
+    device_limit: int
+    """Devices a tenant may have; 0 is no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,5 +61,7 @@ class Given:
     policy: Policy
     now_ms: int
     new_id: Callable[[], str]
+    new_login: Callable[[], Secret]
+    """Makes a password up, hashed and sealed."""
     foreign_logins: frozenset[str] = frozenset()
     """Logins the broker admits that are not ours; known where a batch may issue logins."""

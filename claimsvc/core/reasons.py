@@ -24,6 +24,17 @@ class Reason(StrEnum):
     WRONG_KEY = "wrong_key"
     LOCKED_OUT = "locked_out"
     RATE_LIMITED = "rate_limited"
+    # Registering.
+    ALREADY_REQUESTED = "already_requested"
+    NO_REQUEST = "no_request"
+    NOT_ACCEPTED = "not_accepted"
+    CREDENTIALS_GIVEN = "credentials_given"
+    NOT_PENDING = "not_pending"
+    CONTESTED = "contested"
+    WRONG_TOKEN = "wrong_token"  # noqa: S105 - a code
+    BLOCKED = "blocked"
+    INVALID_DEVICE_ID = "invalid_device_id"
+    DEVICE_LIMIT = "device_limit"
     # Who may do what.
     NOT_PERMITTED = "not_permitted"
     NOT_A_CUSTOMER = "not_a_customer"
@@ -43,6 +54,22 @@ class Reason(StrEnum):
     INTERNAL = "internal"
 
 
+OF_REGISTRATION = frozenset(
+    {
+        Reason.ALREADY_REQUESTED,
+        Reason.NO_REQUEST,
+        Reason.NOT_ACCEPTED,
+        Reason.CREDENTIALS_GIVEN,
+        Reason.NOT_PENDING,
+        Reason.CONTESTED,
+        Reason.WRONG_TOKEN,
+        Reason.BLOCKED,
+        Reason.INVALID_DEVICE_ID,
+        Reason.DEVICE_LIMIT,
+    }
+)
+"""Causes that only calls about device requests have."""
+
 MESSAGES: dict[Reason, str] = {
     Reason.MALFORMED: "The request could not be understood",
     Reason.TOO_LARGE: "The request is over the size limit",
@@ -55,6 +82,16 @@ MESSAGES: dict[Reason, str] = {
     Reason.WRONG_KEY: "The secret key does not match",
     Reason.LOCKED_OUT: "Too many failed attempts",
     Reason.RATE_LIMITED: "Too many requests",
+    Reason.ALREADY_REQUESTED: "There is a request for this device id already",
+    Reason.NO_REQUEST: "There is no request for this device id",
+    Reason.NOT_ACCEPTED: "The request is not accepted yet",
+    Reason.CREDENTIALS_GIVEN: "The time to fetch the credentials is over; the device must be registered again",
+    Reason.NOT_PENDING: "The request does not wait for acceptance",
+    Reason.CONTESTED: "Somebody else asked for this device's credentials too",
+    Reason.WRONG_TOKEN: "The security token does not match the device's",
+    Reason.BLOCKED: "Too many wrong security tokens: the request is blocked and has to be removed",
+    Reason.INVALID_DEVICE_ID: "The device id cannot be used",
+    Reason.DEVICE_LIMIT: "The tenant has as many devices as it may have",
     Reason.NOT_PERMITTED: "The caller may not do this",
     Reason.NOT_A_CUSTOMER: "Only a user of a customer can claim a device",
     Reason.NOT_A_DEVICE: "This login does not belong to a device",

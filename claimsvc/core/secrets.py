@@ -14,6 +14,7 @@ class SecretKind(StrEnum):
 
     CLAIM_KEY = "claim_key"  # compared only: keyed hash, and the text is forgotten
     ACCESS_TOKEN = "access_token"  # noqa: S105 - looked up by keyed hash; sealed while it may be given again
+    SECURITY_TOKEN = "security_token"  # noqa: S105 - compared only, as a claim key
     PASSWORD = "password"  # noqa: S105 - $7$ hash as the broker checks it; sealed likewise
 
 

@@ -26,7 +26,7 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.devices import BindDevices, CreateGateway
 from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
 from claimsvc.core.outcomes import Bound, Done, Found, Listing, Outcome, Page, Refused
-from claimsvc.core.reasons import Reason
+from claimsvc.core.reasons import OF_REGISTRATION, Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.exchange import malformed
 from claimsvc.dialects.rest import Answer, Call, EncodeAnswer, Route, Section, number, parse
@@ -60,6 +60,7 @@ STATUSES: dict[Reason, int] = {
     Reason.IN_USE: 409,
     Reason.REQUEST_ID_REUSED: 409,
     Reason.INTERNAL: 500,
+    **dict.fromkeys(OF_REGISTRATION, 409),
 }
 
 

@@ -5,13 +5,15 @@ The lane in the topic is believed and nothing else: no payload or MQTT property 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.model import Event
 from claimsvc.core.names import name_error
-from claimsvc.core.outcomes import ClaimNotice, Outcome, Refused
+from claimsvc.core.outcomes import Notice, Outcome, Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.wire import Inbound, Outbound
 
@@ -21,8 +23,11 @@ LONGEST_TOPIC = 65_535
 SURELY_FITS = LONGEST_TOPIC // 4
 """Characters of a topic that fit whatever they are."""
 
-Encode = Callable[[Outcome, int], bytes]
-"""Turns an outcome, at a time in epoch milliseconds, into the bytes of its answer."""
+USERS, CLIENTS = "u", "c"
+"""The two kinds of lanes: of a principal, and of a client id that is nobody yet."""
+
+Encode = Callable[[Outcome, int], bytes | None]
+"""Turns an outcome, at a time in epoch milliseconds, into the bytes of its answer; None is silence."""
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on the sender's bytes, not an error of ours
@@ -52,6 +57,11 @@ class Arrival:
     """What an endpoint may look at: the caller, the topic behind the lane, payload and broker's stamp."""
 
     caller: str
+    """The principal; "" in the lane of a client id, which is nobody yet."""
+    client_id: str
+    """Whose lane it is, where it is a client id's; else ""."""
+    lane: str
+    """The lane behind the root, with a slash at its end."""
     tail: str
     payload: bytes
     received_at_ms: int | None
@@ -80,6 +90,8 @@ class Endpoint:
     filter: str
     read: Callable[[Arrival], Reading]
     depths: Sequence[int] = (0,)
+    lanes: str = USERS
+    """Whose lanes have this topic: those of principals, or of client ids."""
 
     @property
     def prefix(self) -> str | None:
@@ -108,9 +120,10 @@ class Request:
         """Return this request refused before any rule is asked."""
         return replace(self, reading=replace(self.reading, command=refused))
 
-    def answer(self, outcome: Outcome, now_ms: int) -> Outbound:
-        """Return the answer in the dialect's words."""
-        return self.to_asker(self.reading.encode(outcome, now_ms))
+    def answer(self, outcome: Outcome, now_ms: int) -> tuple[Outbound, ...]:
+        """Return the answer in the dialect's words; nothing where the dialect is silent."""
+        payload = self.reading.encode(outcome, now_ms)
+        return () if payload is None else (self.to_asker(payload),)
 
     def to_asker(self, payload: bytes) -> Outbound:
         """Return `payload` as the answer."""
@@ -133,22 +146,22 @@ class Dialects:
         self,
         root: str,
         endpoints: Iterable[Endpoint],
-        encode_notice: Callable[[ClaimNotice], tuple[str, bytes]],
+        encode_notices: Mapping[type[Notice], Callable[[Any], tuple[str, bytes] | None]],
         encode_event: Callable[[Event], bytes],
     ) -> None:
         self._root = root
-        self._users = f"{root}/u/"
-        self._encode_notice = encode_notice
+        self._root_prefix = f"{root}/"
+        self._encode_notices = encode_notices
         self._encode_event = encode_event
         self._endpoints = tuple(endpoints)
-        self._exact = {each.filter: each for each in self._endpoints if each.prefix is None}
+        self._exact = {(each.lanes, each.filter): each for each in self._endpoints if each.prefix is None}
         self._prefixed = tuple((each.prefix, each) for each in self._endpoints if each.prefix is not None)
 
     @property
     def filters(self) -> list[str]:
         """Return the subscriptions: filters of exact depth, so that no name can shift a topic."""
         return [
-            f"{self._root}/u/+/{endpoint.filter}{'/+' * depth}"
+            f"{self._root}/{endpoint.lanes}/+/{endpoint.filter}{'/+' * depth}"
             for endpoint in self._endpoints
             for depth in endpoint.depths
         ]
@@ -162,12 +175,17 @@ class Dialects:
         lane = self._lane(inbound.topic)
         if lane is None:
             return None
-        prefix, principal, tail = lane
-        endpoint = self._exact.get(tail) or self._prefixed_endpoint(tail)
+        kind, name, tail = lane
+        endpoint = self._exact.get((kind, tail)) or self._prefixed_endpoint(kind, tail)
         if endpoint is None:
             return None
+        principal, client_id = (name, "") if kind == USERS else ("", unquote(name))
+        own_lane = f"{kind}/{name}/"
+        prefix = f"{self._root}/{own_lane}"
         reading = endpoint.read(
-            Arrival(principal, tail, inbound.payload, inbound.received_at_ms, inbound.redelivered)
+            Arrival(
+                principal, client_id, own_lane, tail, inbound.payload, inbound.received_at_ms, inbound.redelivered
+            )
         )
         default, asked = prefix + reading.answer_tail, inbound.response_topic
         own = asked is not None and _is_answer_topic(asked, prefix)
@@ -186,10 +204,10 @@ class Dialects:
             response_topic_ignored=ignored,
         )
 
-    def notice(self, notice: ClaimNotice) -> Outbound:
-        """Return the message that tells a device of its claim or release."""
-        tail, payload = self._encode_notice(notice)
-        return Outbound(f"{self._root}/u/{notice.principal}/{tail}", payload)
+    def notice(self, notice: Notice) -> Outbound | None:
+        """Return the message that tells a device of what happened to it; None where it cannot be told."""
+        encoded = self._encode_notices[type(notice)](notice)
+        return Outbound(f"{self._root}/{encoded[0]}", encoded[1]) if encoded else None
 
     def event(self, event: Event) -> Outbound:
         """Return an audit event for who listens, at most once: the store holds it."""
@@ -200,12 +218,15 @@ class Dialects:
         return Outbound(f"{self._root}/status", payload, retain=True)
 
     def _lane(self, topic: str) -> tuple[str, str, str] | None:
-        if not topic.startswith(self._users):
+        """Return the kind of lane, its name and what is behind it."""
+        if not topic.startswith(self._root_prefix):
             return None
-        principal, separator, tail = topic[len(self._users) :].partition("/")
-        if not principal or not separator:
+        kind, _, rest = topic[len(self._root_prefix) :].partition("/")
+        name, separator, tail = rest.partition("/")
+        if kind not in {USERS, CLIENTS} or not name or not separator:
             return None
-        return f"{self._users}{principal}/", principal, tail
+        return kind, name, tail
 
-    def _prefixed_endpoint(self, tail: str) -> Endpoint | None:
-        return next((endpoint for prefix, endpoint in self._prefixed if tail.startswith(prefix)), None)
+    def _prefixed_endpoint(self, kind: str, tail: str) -> Endpoint | None:
+        matching = (each for prefix, each in self._prefixed if each.lanes == kind and tail.startswith(prefix))
+        return next(matching, None)

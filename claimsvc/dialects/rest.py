@@ -17,7 +17,7 @@ from pydantic_core import to_json
 from claimsvc.core.commands.base import Command
 from claimsvc.core.outcomes import Outcome, Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.exchange import Arrival, Endpoint, Reading, Rejected, malformed
+from claimsvc.dialects.exchange import CLIENTS, Arrival, Endpoint, Reading, Rejected, malformed
 
 PREFIX = "request/"
 DEEPEST_PATH = 10
@@ -32,6 +32,8 @@ class Call:
     """One call of a route: its caller, the path's variables decoded, the query and the body."""
 
     caller: str
+    lane: str
+    """The lane behind the root, with a slash at its end."""
     variables: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
@@ -57,6 +59,8 @@ class Route:
     decode: Callable[[Call], Command]
     encode: EncodeAnswer
     name: str
+    for_clients: bool = False
+    """Whether a client may call it that is known by its client id only."""
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -102,11 +106,27 @@ class Router:
             depths=range(1, DEEPEST_PATH + 1),
         )
 
+    def client_endpoints(self, limit_bytes: int) -> list[Endpoint]:
+        """Return the topics of the calls that a client may make which is nobody yet: each whole, none guessed at."""
+        return [
+            Endpoint(
+                "rest",
+                f"{PREFIX}+/{route.method}{route.path}",
+                lambda arrival: self._read(arrival, limit_bytes),
+                lanes=CLIENTS,
+            )
+            for section in self._sections
+            for route in section.routes
+            if route.for_clients
+        ]
+
     def _read(self, arrival: Arrival, limit_bytes: int) -> Reading:
         request_id, _, rest = arrival.tail.removeprefix(PREFIX).partition("/")
         method, _, target = rest.partition("/")
         path, _, query = target.partition("?")
         found = self._find(method, path)
+        if not arrival.caller and not isinstance(found, Refused) and not found[0].for_clients:
+            found = Refused(Reason.NOT_PERMITTED, "this login may ask for its credentials and nothing else")
         if isinstance(found, Refused):
             section = self._nearest(path)
             command: Command | Refused = found
@@ -155,7 +175,7 @@ def _decode(
     if len(arrival.payload) > limit_bytes:
         raise Rejected(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
     decoded = {name: _unquoted(value) for name, value in variables.items()}
-    return route.decode(Call(arrival.caller, decoded, _query(query), arrival.payload))
+    return route.decode(Call(arrival.caller, arrival.lane, decoded, _query(query), arrival.payload))
 
 
 def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:

@@ -22,7 +22,7 @@ from claimsvc.core.outcomes import (
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects import claim_keys
 from claimsvc.dialects.claim_keys import KeyValue
-from claimsvc.dialects.exchange import Arrival, Encode, Endpoint, Limits, Reading, Rejected, malformed
+from claimsvc.dialects.exchange import USERS, Arrival, Encode, Endpoint, Limits, Reading, Rejected, malformed
 
 DIALECT = "thingsboard"
 CLAIM_TOPICS = ("v1/devices/me/claim", "v2/c", "v2/c/j")
@@ -81,9 +81,9 @@ def endpoints(limits: Limits) -> list[Endpoint]:
 
 
 def encode_notice(notice: ClaimNotice) -> tuple[str, bytes]:
-    """Return the topic behind the device's lane, and the payload, that tell it of a claim or release."""
+    """Return the topic behind the root, and the payload, that tell a device of its claim or release."""
     state = "claimed" if notice.claimed else "released"
-    return CLAIM_STATE, b'{"state":"%s","time":%d}' % (state.encode(), notice.at_ms)
+    return f"{USERS}/{notice.principal}/{CLAIM_STATE}", b'{"state":"%s","time":%d}' % (state.encode(), notice.at_ms)
 
 
 def _reader(

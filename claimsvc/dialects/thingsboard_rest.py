@@ -35,7 +35,7 @@ from claimsvc.core.outcomes import (
     Refused,
     Released,
 )
-from claimsvc.core.reasons import Reason
+from claimsvc.core.reasons import OF_REGISTRATION, Reason
 from claimsvc.core.secrets import Secret, SecretKind, claim_key
 from claimsvc.dialects.claim_keys import KeyValue, key_of, number_texts
 from claimsvc.dialects.exchange import Rejected, malformed
@@ -73,6 +73,7 @@ STATUSES: dict[Reason, tuple[int, int]] = {
     Reason.IN_USE: (400, 31),
     Reason.REQUEST_ID_REUSED: (409, 35),
     Reason.INTERNAL: (500, 2),
+    **dict.fromkeys(OF_REGISTRATION, (400, 31)),
 }
 
 TEXTS: dict[Reason, str] = {

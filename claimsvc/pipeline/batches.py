@@ -10,10 +10,10 @@ from claimsvc import metrics
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
-from claimsvc.core.outcomes import Change, Listing, Outcome, Refused
+from claimsvc.core.outcomes import Change, Listing, Outcome, Refused, RequestListing
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.secrets import SecretKind
+from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.exchange import Dialects, Request
 from claimsvc.log import Logger
 from claimsvc.pipeline.hardening import harden
@@ -106,7 +106,7 @@ class Batches:
             asked = [each.request for each in read if each.request and each.request.command]
             commands = [request.command for request in asked if request.command]
             facts = await self._load(commands, _request_ids(asked))
-            given = await self._given(commands)
+            given = await self._given(commands, facts)
             return Decided(read, [self._reply(each, facts, given) for each in read])
         except Exception as error:  # noqa: BLE001 - raised again by `commit`
             return Decided(read, (), error)
@@ -142,7 +142,7 @@ class Batches:
             for secret in command.secrets:
                 harden(secret, self._tools.sealing)
         facts = await self._load(commands, ())
-        given = await self._given(commands)
+        given = await self._given(commands, facts)
         decisions = [decide(command, facts, given) for command in commands]
         await self._make_durable([change for decision in decisions for change in decision.changes])
         return [decision.outcome for decision in decisions]
@@ -151,7 +151,7 @@ class Batches:
         """Return the reply to a message that broke us."""
         outcome = Refused(Reason.INTERNAL)
         try:
-            outbounds = (request.answer(outcome, self._tools.clock()),) if request else ()
+            outbounds = request.answer(outcome, self._tools.clock()) if request else ()
         except Exception:
             self._tools.log.exception("internal_error", topic=shown(inbound.topic))
             return Reply(inbound, None, outcome)
@@ -171,11 +171,16 @@ class Batches:
             await asyncio.gather(*(asyncio.to_thread(harden, secret, self._tools.sealing) for secret in slow))
         return facts
 
-    async def _given(self, commands: Sequence[Command]) -> Given:
+    async def _given(self, commands: Sequence[Command], facts: Facts) -> Given:
         foreign: frozenset[str] = frozenset()
-        if any(secret.kind is not SecretKind.CLAIM_KEY for command in commands for secret in command.secrets):
+        if any(command.issues_logins(facts) for command in commands):
             foreign = await self._tools.logins.foreign()
-        return Given(self._policy, self._tools.clock(), new_id, foreign)
+        return Given(self._policy, self._tools.clock(), new_id, self._new_login, foreign)
+
+    def _new_login(self) -> Secret:
+        secret = Secret(SecretKind.PASSWORD, None)
+        harden(secret, self._tools.sealing)
+        return secret
 
     async def _make_durable(self, changes: Sequence[Change]) -> None:
         with metrics.COMMIT_SECONDS.time():
@@ -184,15 +189,19 @@ class Batches:
 
     async def _filled(self, reply: Reply) -> Reply:
         """Fill a listing from what is committed by now."""
-        if reply.request is None or not isinstance(reply.outcome, Listing):
+        if reply.request is None or not isinstance(reply.outcome, Listing | RequestListing):
             return reply
+        store = self._tools.store
         try:
-            page = await self._tools.store.read(reply.outcome)
+            if isinstance(reply.outcome, Listing):
+                page: Outcome = await store.read(reply.outcome)
+            else:
+                page = await store.read_requests(reply.outcome)
             answer = reply.request.answer(page, self._tools.clock())
         except Exception:
             self._tools.log.exception("internal_error", topic=shown(reply.inbound.topic))
             return self.broken(reply.inbound, reply.request)
-        return replace(reply, outcome=page, outbounds=(answer,))
+        return replace(reply, outcome=page, outbounds=answer)
 
 
 def _request_ids(requests: Iterable[Request]) -> list[tuple[str, str]]:

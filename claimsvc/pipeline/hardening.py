@@ -15,6 +15,10 @@ def harden(secret: Secret, sealing: Sealing) -> None:
         secret.digest = sealing.claim_key_hash(secret.text or "")
         secret.text = None
         return
+    if secret.kind is SecretKind.SECURITY_TOKEN:
+        secret.digest = sealing.security_token_hash(secret.text or "")
+        secret.text = None
+        return
     if secret.kind is SecretKind.ACCESS_TOKEN:
         secret.text = secret.text or random_token()
         secret.digest = sealing.access_token_hash(secret.text)

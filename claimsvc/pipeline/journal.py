@@ -32,6 +32,12 @@ class Reply:
     """Whether the answer shows a login, which must work by then."""
 
     @property
+    def is_idle(self) -> bool:
+        """Whether a device asked again and in vain, as it does every few seconds for days."""
+        command = self.request.command if self.request else None
+        return command is not None and command.is_poll and isinstance(self.outcome, Refused) and not self.changes
+
+    @property
     def is_flood(self) -> bool:
         """Whether the message came too often to be looked at."""
         return isinstance(self.outcome, Refused) and self.outcome.reason is Reason.RATE_LIMITED
@@ -46,10 +52,11 @@ def record(reply: Reply, log: Logger, *, answered: bool) -> None:
     command = request.command if request else None
     if request and request.response_topic_ignored:
         log.warning("response_topic_ignored", principal=request.principal)
-    log.info(
+    write = log.debug if reply.is_idle else log.info
+    write(
         "handled",
         lane=request.lane if request else shown(reply.inbound.topic),
-        principal=request.principal if request else None,
+        principal=request.principal or None if request else None,
         command=name,
         outcome=word,
         device=command.device if command else None,

@@ -146,7 +146,7 @@ class Pipeline:
         if request is None or all(link.fits(each) for each in reply.outbounds if each.topic == request.answer_topic):
             return reply
         refused = Refused(Reason.TOO_LARGE, "the answer is larger than the broker takes")
-        return replace(reply, outbounds=(request.answer(refused, self._tools.clock()),))
+        return replace(reply, outbounds=request.answer(refused, self._tools.clock()))
 
     # --- for the service itself
 

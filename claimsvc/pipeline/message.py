@@ -14,6 +14,7 @@ from claimsvc.core.model import Answered, Credential
 from claimsvc.core.outcomes import (
     Append,
     Change,
+    CredentialsGiven,
     FoundCredential,
     Listing,
     Outcome,
@@ -21,6 +22,7 @@ from claimsvc.core.outcomes import (
     Refused,
     Remove,
     Repeated,
+    RequestListing,
 )
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
@@ -53,7 +55,7 @@ class Replies:
         command = request.reading.command
         if isinstance(command, Refused):
             return self._refused(request, command, given)
-        if request.reading.request_id is not None:
+        if request.reading.request_id is not None and (inbound.redelivered or not command.is_poll):
             earlier = facts.get(Answered, (request.lane, request.reading.request_id))
             digest = self._sealing.digest(request.reading.content) if earlier else ""
             recalled = recall(earlier, digest, given.now_ms, redelivered=inbound.redelivered)
@@ -64,29 +66,29 @@ class Replies:
         return self._first(request, command, facts, given)
 
     def _refused(self, request: Request, refused: Refused, given: Given) -> Reply:
-        return Reply(request.inbound, request, refused, (request.answer(refused, given.now_ms),))
+        return Reply(request.inbound, request, refused, request.answer(refused, given.now_ms))
 
     def _first(self, request: Request, command: Command, facts: Facts, given: Given) -> Reply:
         decision = decide(command, facts, given)
         outcome = self._revealed(decision.outcome)
-        if isinstance(outcome, Listing):
+        if isinstance(outcome, Listing | RequestListing):
             return Reply(request.inbound, request, outcome)
         dialects = self._dialects
         answer = request.answer(outcome, given.now_ms)
-        notices = [dialects.notice(notice) for notice in decision.notices]
+        notices = [notice for each in decision.notices if (notice := dialects.notice(each))]
         events = [dialects.event(change.event) for change in decision.changes if isinstance(change, Append)]
         # Behind the answer, which the asker must get even where the login that ends is the asker's own.
         ends = [self._end_sessions(decision.ended)] if decision.ended and self._end_sessions else []
         changes = decision.changes
         promises = any(map(changes_logins, changes)) or (
-            isinstance(outcome, FoundCredential) and bool(outcome.secret)
+            isinstance(outcome, FoundCredential | CredentialsGiven) and bool(outcome.secret)
         )
         if request.reading.request_id is not None and changes:
-            kept = [answer.payload.decode(), _texts(notices), promises, _texts(ends)]
+            kept = [answer[0].payload.decode(), _texts(notices), promises, _texts(ends)]
             remembered = Put(self._answered(request, request.reading.request_id, kept, given))
             facts.apply(remembered)
             changes = (*changes, remembered)
-        outbounds = (*notices, answer, *events, *ends)
+        outbounds = (*notices, *answer, *events, *ends)
         return Reply(request.inbound, request, outcome, outbounds, changes, promises_login=promises)
 
     def _answered(self, request: Request, request_id: str, kept: list[object], given: Given) -> Answered:
@@ -107,7 +109,7 @@ class Replies:
 
     def _revealed(self, outcome: Outcome) -> Outcome:
         """Open a login's secret that may still be given."""
-        if not isinstance(outcome, FoundCredential) or not outcome.credential:
+        if not isinstance(outcome, FoundCredential | CredentialsGiven) or not outcome.credential:
             return outcome
         kind, sealed = outcome.credential.kind.value, outcome.credential.sealed
         if sealed is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from claimsvc.core.commands.base import Command
+from claimsvc.core.enrolment import needs_of
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import CLAIMING_ALLOWED
 from claimsvc.core.policy import Policy
@@ -30,6 +31,7 @@ class Loading:
         needs = Needs()
         for command in commands:
             command.needs(needs, self._facts, self._policy)
+        self._requests(needs)
         self._named(needs)
         self._of_devices(needs)
         self._failures(needs)
@@ -46,6 +48,16 @@ class Loading:
         roles = {(user.tenant, name) for user in members for name in user.roles}
         roles |= {(group.tenant, name) for group in found for name in group.roles}
         self._fetch("roles", roles, rows.role)
+
+    def _requests(self, needs: Needs) -> None:
+        """Load device requests before what they name."""
+        found = self._fetch("requests", needs.requests, rows.device_request)
+        found += self._fetch("pending_requests", needs.pending_of, rows.device_request)
+        for request in found:
+            needs_of(request, needs, self._policy)
+        if needs.device_counts:
+            for tenant, devices in self._statements.select("device_counts", keys=list(needs.device_counts)):
+                self._facts.count_devices(tenant, devices)
 
     def _named(self, needs: Needs) -> None:
         self._fetch("principals", needs.principals, rows.principal)

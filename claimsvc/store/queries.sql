@@ -97,6 +97,23 @@ FROM json_each(:keys) AS k JOIN credential AS c ON c.login = k.value;
 SELECT c.login, c.principal, c.kind, c.secret_hash, c.sealed, c.sealed_until, c.created_at, c.revoked_at
 FROM json_each(:keys) AS k JOIN credential AS c ON c.principal = k.value;
 
+-- name: requests
+-- Device ids -> requests.
+SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
+       r.token_failures, r.contested, r.enrollment_hash, r.enrollment_until, r.issued_at
+FROM json_each(:keys) AS k JOIN device_request AS r ON r.id = k.value;
+
+-- name: pending_requests
+-- Tenants -> requests that wait for acceptance, the oldest thousand.
+SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
+       r.token_failures, r.contested, r.enrollment_hash, r.enrollment_until, r.issued_at
+FROM json_each(:keys) AS k JOIN device_request AS r ON r.tenant_id = k.value AND r.status = 'PENDING_ACCEPTANCE'
+ORDER BY r.created_at, r.id LIMIT 1000;
+
+-- name: device_counts
+-- Tenants -> how many devices they have.
+SELECT k.value, (SELECT count(*) FROM device AS d WHERE d.tenant_id = k.value) FROM json_each(:keys) AS k;
+
 -- name: answered
 -- [lane, request id] -> first answers.
 SELECT a.lane, a.request_id, a.digest, a.sealed, a.expires_at
@@ -209,6 +226,24 @@ ON CONFLICT (login) DO UPDATE SET
   kind = excluded.kind, secret_hash = excluded.secret_hash, sealed = excluded.sealed,
   sealed_until = excluded.sealed_until, created_at = excluded.created_at, revoked_at = excluded.revoked_at;
 
+-- name: put_request
+INSERT INTO device_request (id, tenant_id, status, owner, created_at, group_id, type, properties, lane, token_hash,
+                            token_failures, contested, enrollment_hash, enrollment_until, issued_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+       value ->> 8, value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13, value ->> 14
+FROM json_each(:rows) WHERE true
+ON CONFLICT (id) DO UPDATE SET
+  -- One that was deleted and made again within a batch is another's.
+  tenant_id = excluded.tenant_id, owner = excluded.owner, created_at = excluded.created_at,
+  group_id = excluded.group_id, type = excluded.type, properties = excluded.properties,
+  status = excluded.status, lane = excluded.lane, token_hash = excluded.token_hash,
+  token_failures = excluded.token_failures, contested = excluded.contested,
+  enrollment_hash = excluded.enrollment_hash, enrollment_until = excluded.enrollment_until,
+  issued_at = excluded.issued_at;
+
+-- name: remove_request
+DELETE FROM device_request WHERE id IN (SELECT value FROM json_each(:keys));
+
 -- name: put_answered
 -- A request id used again after its time gets a new number, so that numbers stay in order of expiry.
 REPLACE INTO answered (lane, request_id, digest, sealed, expires_at)
@@ -276,6 +311,21 @@ SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_
        d.label, d.claimed_at, d.claimed_with
 FROM device AS d WHERE d.tenant_id = :tenant AND d.is_gateway = 1 AND d.name > :after
 ORDER BY d.name LIMIT :limit;
+
+-- name: list_requests
+SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
+       r.token_failures, r.contested, r.enrollment_hash, r.enrollment_until, r.issued_at
+FROM device_request AS r WHERE r.tenant_id = :tenant
+ORDER BY r.created_at, r.id LIMIT :limit OFFSET :offset;
+
+-- name: list_requests_of_status
+SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
+       r.token_failures, r.contested, r.enrollment_hash, r.enrollment_until, r.issued_at
+FROM device_request AS r WHERE r.tenant_id = :tenant AND r.status = :status
+ORDER BY r.created_at, r.id LIMIT :limit OFFSET :offset;
+
+-- name: count_requests
+SELECT count(*) FROM device_request WHERE tenant_id = :tenant AND status = coalesce(:status, status);
 
 -- name: list_events
 -- Newest first; `after` is the number of the last one seen.

@@ -14,7 +14,7 @@ from typing import Any
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
-from claimsvc.core.outcomes import Change, Listing, Page
+from claimsvc.core.outcomes import Change, Listing, Page, RequestListing, RequestPage
 from claimsvc.core.policy import DAY_MS, Policy
 from claimsvc.store import rows
 from claimsvc.store.database import Sql, load_queries, lock, open_reader, open_writer, run, transaction
@@ -75,6 +75,23 @@ class Repository:
         shown = found[: listing.limit]
         items = tuple(make(values) for values in shown)
         return Page(listing, items, str(shown[-1][column]) if more else None)
+
+    async def read_requests(self, listing: RequestListing) -> RequestPage:
+        """Return a numbered page of device requests, from the reader connection. Raises StoreError."""
+        return await run(self._reader, lambda sql: self._read_requests(self._statements(sql), listing))
+
+    def _read_requests(self, statements: Statements, listing: RequestListing) -> RequestPage:
+        offset, limit = (listing.page - 1) * listing.size, listing.size + 1
+        parameters: dict[str, object] = {"tenant": listing.tenant, "offset": offset, "limit": limit}
+        if listing.status is None:
+            found = statements.run("list_requests", **parameters)
+        else:
+            found = statements.run("list_requests_of_status", **parameters, status=listing.status)
+        total: int | None = None
+        if listing.with_total:
+            ((total,),) = statements.run("count_requests", tenant=listing.tenant, status=listing.status)
+        items = tuple(rows.device_request(values) for values in found[: listing.size])
+        return RequestPage(listing, items, len(found) <= listing.size, total)
 
     async def password_logins(self) -> list[tuple[str, str]]:
         """Return (login, hash) of every login the broker may admit by password. Raises StoreError."""

@@ -16,10 +16,12 @@ from claimsvc.core.model import (
     CredentialKind,
     Customer,
     Device,
+    DeviceRequest,
     Event,
     Group,
     Principal,
     PrincipalKind,
+    RequestStatus,
     Role,
     Row,
     Tenant,
@@ -95,6 +97,28 @@ def credential(values: Any) -> Credential:
     return Credential(values[0], values[1], CredentialKind(values[2]), *values[3:])
 
 
+def device_request(values: Any) -> DeviceRequest:
+    id_, tenant_id, status, owner, created_at, group_id, type_, properties, lane, token_hash, *rest = values
+    failures_, contested, enrollment_hash, enrollment_until, issued_at = rest
+    return DeviceRequest(
+        id_,
+        tenant_id,
+        RequestStatus(status),
+        owner,
+        created_at,
+        group_id,
+        type_,
+        properties,
+        lane,
+        token_hash,
+        failures_,
+        bool(contested),
+        enrollment_hash,
+        enrollment_until,
+        issued_at,
+    )
+
+
 def answered(values: Any) -> Answered:
     return Answered(*values)
 
@@ -162,6 +186,26 @@ def _credential_values(row: Credential) -> Values:
     ]
 
 
+def _request_values(row: DeviceRequest) -> Values:
+    return [
+        row.id,
+        row.tenant,
+        row.status,
+        row.owner,
+        row.created_at_ms,
+        row.group_id,
+        row.type,
+        row.properties,
+        row.lane,
+        row.token_hash,
+        row.token_failures,
+        int(row.contested),
+        row.enrollment_hash,
+        row.enrollment_until_ms,
+        row.issued_at_ms,
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """How one kind of row is written: its statements in order, and the one that removes it."""
@@ -215,6 +259,7 @@ TABLES: dict[type[Row], Table] = {
         ("put_failures",),
         lambda row: [row.user, json.dumps(row.recent_ms), row.lockouts, row.locked_until_ms],
     ),
+    DeviceRequest: Table(("put_request",), _request_values, "remove_request"),
     Answered: Table(
         ("put_answered",),
         lambda row: [row.lane, row.request_id, row.digest, row.sealed, row.expires_at_ms],

@@ -13,9 +13,11 @@ from claimsvc.core.model import (
     ClaimAttempts,
     Credential,
     CredentialKind,
+    DeviceRequest,
     Group,
     Principal,
     PrincipalKind,
+    RequestStatus,
     Role,
     Row,
     Tenant,
@@ -41,6 +43,7 @@ class Want(Command):
         needs.device_names.update((("default", "Thermostat"), ("default", "Gateway")))
         needs.device_ids.add("device-Thermostat")
         needs.logins.add("Thermostat")
+        needs.requests.add("1234")
         needs.attempts_at.add(("alice", "default", "Thermostat"))
         needs.windows = needs.attributes = needs.credentials = True
 
@@ -68,6 +71,23 @@ EVERYTHING: tuple[Row, ...] = (
     Attribute(THERMOSTAT.id, "claimingAllowed", "true", NOW),
     ClaimAttempts("alice", THERMOSTAT.id, 3, 1, NOW + 5, NOW),
     UserFailures("alice", (NOW - 1, NOW), 2, NOW + 9),
+    DeviceRequest(
+        "1234",
+        "default",
+        RequestStatus.PENDING_ACCEPTANCE,
+        "root",
+        NOW,
+        "5",
+        "c8y_Sensor",
+        '{"a":1}',
+        "c/1234/",
+        "token",
+        2,
+        contested=True,
+        enrollment_hash="one-time",
+        enrollment_until_ms=NOW + 9,
+        issued_at_ms=NOW + 1,
+    ),
     Answered("claimsvc/u/alice/", "1", "digest", "sealed", NOW + 600_000),
 )
 CHANGED: dict[str, Row] = {
@@ -81,6 +101,7 @@ CHANGED: dict[str, Row] = {
     "an attribute": Attribute(THERMOSTAT.id, "claimingAllowed", "false", NOW + 1),
     "attempts": ClaimAttempts("alice", THERMOSTAT.id, 0, 2, NOW + 6, NOW + 1),
     "failures": UserFailures("alice", (), 3, NOW + 10),
+    "a request": DeviceRequest("1234", "default", RequestStatus.BLOCKED, "root", NOW, "5", "c8y_Sensor", '{"a":1}'),
     "an answer": Answered("claimsvc/u/alice/", "1", "other", "other", NOW + 700_000),
 }
 

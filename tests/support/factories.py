@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.claiming import ClaimDevice, OpenWindow, ReleaseDevice
+from claimsvc.core.commands.registration import AcceptAll, AcceptRequest, CreateRequest, PollCredentials
 from claimsvc.core.decide import decide
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
@@ -19,15 +20,17 @@ from claimsvc.core.model import (
     CredentialKind,
     Customer,
     Device,
+    DeviceRequest,
     Principal,
     PrincipalKind,
+    RequestStatus,
     Row,
     Tenant,
     User,
     WindowSource,
 )
 from claimsvc.core.outcomes import Append, Change, Decision, Outcome, Put, Refused, Remove
-from claimsvc.core.policy import DAY_MS, MANAGEMENT_TENANT, Given, Policy
+from claimsvc.core.policy import DAY_MS, MANAGEMENT_TENANT, Given, Policy, SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.wire import Inbound, Receipt
@@ -66,6 +69,13 @@ def token(text: str = "token-1") -> Secret:
     return secret
 
 
+def security_token(text: str = "abc12345") -> Secret:
+    """Return a security token, or a one-time password, as the rules see it."""
+    secret = Secret(SecretKind.SECURITY_TOKEN, None)
+    secret.digest = hashed(text)
+    return secret
+
+
 def given(now_ms: int = NOW, **policy: object) -> Given:
     """Return a batch's arguments; ids are id-1, id-2, ..."""
     numbers = count(1)
@@ -82,8 +92,19 @@ def given(now_ms: int = NOW, **policy: object) -> Given:
         "issue_logins": True,
         "login_excludes": "",
         "reissue_window_ms": 10 * MINUTE,
+        "several_logins": False,
+        "security_token_policy": SecurityTokenPolicy.OPTIONAL,
+        "max_token_failures": 5,
+        "enrollment_ms": 60 * MINUTE,
+        "device_limit": 0,
     }
-    return Given(Policy(**(choices | policy)), now_ms, lambda: f"id-{next(numbers)}")  # type: ignore[arg-type]
+
+    def new_login() -> Secret:
+        secret = Secret(SecretKind.PASSWORD, f"password-{next(numbers)}")
+        secret.digest, secret.sealed = f"hash of {secret.text}", f"sealed {secret.text}"
+        return secret
+
+    return Given(Policy(**(choices | policy)), now_ms, lambda: f"id-{next(numbers)}", new_login)  # type: ignore[arg-type]
 
 
 def device(name: str = "Thermostat", **fields: object) -> Device:
@@ -175,6 +196,62 @@ def credential(login: str, **fields: object) -> Credential:
         "created_at_ms": NOW,
     }
     return Credential(**(values | fields))  # type: ignore[arg-type]
+
+
+LANE = "c/1234/"
+"""Where the device of a request asks."""
+
+
+def request(status: RequestStatus = RequestStatus.PENDING_ACCEPTANCE, **fields: object) -> DeviceRequest:
+    """Return the request for device 1234, made just now by `root`; whoever polled did so in LANE, without a token."""
+    values: dict[str, object] = {
+        "id": "1234",
+        "tenant": "default",
+        "status": status,
+        "owner": "root",
+        "created_at_ms": NOW,
+        "lane": None if status is RequestStatus.WAITING_FOR_CONNECTION else LANE,
+        "issued_at_ms": NOW if status is RequestStatus.ACCEPTED else None,
+    }
+    return DeviceRequest(**(values | fields))  # type: ignore[arg-type]
+
+
+def enrollment(text: str = "one-time", **fields: object) -> DeviceRequest:
+    """Return the request for device 1234 with a one-time password that is good for an hour."""
+    values: dict[str, object] = {
+        "lane": None,
+        "issued_at_ms": None,
+        "enrollment_hash": hashed(text),
+        "enrollment_until_ms": NOW + 60 * MINUTE,
+    }
+    return request(RequestStatus.ACCEPTED, **(values | fields))
+
+
+def create_request(device_id: str = "1234", *, by: str = "root", **fields: object) -> CreateRequest:
+    """Return an operator's announcement of a device."""
+    values: dict[str, object] = {
+        "tenant": None,
+        "group_id": None,
+        "type": None,
+        "properties": None,
+        "enrollment": None,
+    }
+    return CreateRequest(by, device_id, **(values | fields))  # type: ignore[arg-type]
+
+
+def accept_request(text: str | None = None, *, device_id: str = "1234", by: str = "root") -> AcceptRequest:
+    """Return an operator's acceptance, with a security token where one is given."""
+    return AcceptRequest(by, device_id, security_token(text) if text else None)
+
+
+def accept_all(*, by: str = "root") -> AcceptAll:
+    """Return an operator's acceptance of whatever waits."""
+    return AcceptAll(by)
+
+
+def poll(text: str | None = None, *, lane: str = LANE, device_id: str = "1234", by: str = "") -> PollCredentials:
+    """Return a device's question in its client id's lane, with a token where one is given."""
+    return PollCredentials(by, device_id, lane, security_token(text) if text else None)
 
 
 def open_window(caller: str = "Thermostat", text: str = "value", **fields: object) -> OpenWindow:

@@ -85,7 +85,7 @@ def test_correlation_data_is_echoed(tail: str) -> None:
     """The answer has the request's Correlation Data, byte for byte; a notice has none."""
     request = DIALECTS.decode(inbound(tail, correlation=b"\0\xff"))
     assert request is not None
-    assert request.answer(Refused(Reason.INTERNAL), NOW).correlation == b"\0\xff"
+    assert request.answer(Refused(Reason.INTERNAL), NOW)[0].correlation == b"\0\xff"
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_payload_says_nothing_about_who_asks() -> None:
 def test_root_is_a_setting() -> None:
     """Every topic begins with the operator's root, which may have levels."""
     dialects = dialects_of(Settings.model_validate({"mqtt": {"root": "iot/claims"}}))
-    assert all(each.startswith("iot/claims/u/+/") for each in dialects.filters)
+    assert all(each.startswith(("iot/claims/u/+/", "iot/claims/c/+/")) for each in dialects.filters)
     request = dialects.decode(Inbound("iot/claims/u/alice/v2/c", b"", Receipt(1, 1, 1), 0.0))
     assert request is not None
     assert request.answer_topic == f"iot/claims/u/alice/{CLAIM}/response"

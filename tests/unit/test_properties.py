@@ -251,13 +251,13 @@ def test_any_bytes_are_a_command_or_a_refusal(topic: str, payload: bytes, respon
     assert request.answer_topic.startswith(request.lane)
     assert topic.startswith(request.lane)
     if isinstance(request.reading.command, Refused):
-        answer = request.answer(request.reading.command, NOW)
+        (answer,) = request.answer(request.reading.command, NOW)
         json.loads(answer.payload)
         assert PLANTED.encode() not in answer.payload
         assert PLANTED not in repr(request.reading.command)
     else:
         assert request.reading.command.caller == request.principal
         assert PLANTED not in "".join(map(repr, request.reading.command.secrets))
-    internal = request.answer(Refused(Reason.INTERNAL), NOW)
+    (internal,) = request.answer(Refused(Reason.INTERNAL), NOW)
     assert PLANTED.encode() not in internal.payload
     assert (internal.correlation, internal.qos, internal.retain) == (b"c", 1, False)

@@ -28,7 +28,7 @@ def _answer(tail: str, payload: bytes | str = b"{}") -> Any:
     """Return the answer to what is refused without any rule."""
     request = _read(tail, payload)
     assert isinstance(request.reading.command, Refused)
-    return json.loads(request.answer(request.reading.command, NOW).payload)
+    return json.loads(request.answer(request.reading.command, NOW)[0].payload)
 
 
 def test_call_and_its_answer() -> None:
@@ -41,7 +41,7 @@ def test_call_and_its_answer() -> None:
         "ClaimDevice",
         "r-1",
     )
-    out = request.answer(Refused(Reason.WRONG_KEY), NOW)
+    (out,) = request.answer(Refused(Reason.WRONG_KEY), NOW)
     assert (out.topic, out.payload) == ("claimsvc/u/alice/response/r-1", b'{"status":400,"body":"FAILURE"}')
 
 

@@ -60,7 +60,7 @@ def answer_to(call: str, outcome: Outcome) -> tuple[int, Any]:
     """Return status and body of the answer."""
     request = DIALECTS.decode(inbound(f"request/1/{call}"))
     assert request is not None
-    answer = json.loads(request.answer(outcome, NOW).payload)
+    answer = json.loads(request.answer(outcome, NOW)[0].payload)
     assert set(answer) == {"status", "body"}
     return answer["status"], answer["body"]
 

@@ -129,7 +129,7 @@ def test_unknown_members_are_strict_json_too(payload: str) -> None:
 )
 def test_claim_answers(outcome: WindowOpened | Refused, answer: bytes) -> None:
     """A device is answered in exactly these bytes, on its answer topic, at QoS 1, never retained."""
-    out = _read("v2/c", caller="Thermostat").answer(outcome, NOW)
+    (out,) = _read("v2/c", caller="Thermostat").answer(outcome, NOW)
     assert (out.topic, out.payload) == (f"claimsvc/u/Thermostat/{CLAIM}/response", answer)
     assert (out.qos, out.retain, out.correlation) == (1, False, None)
 
@@ -138,7 +138,7 @@ def test_claim_answers(outcome: WindowOpened | Refused, answer: bytes) -> None:
 def test_every_refusal_has_an_answer(reason: Reason) -> None:
     """Each reason comes with its code and a text on every topic."""
     for tail in (CLAIM, GATEWAY, RPC):
-        answer = json.loads(_read(tail).answer(Refused(reason), NOW).payload)
+        answer = json.loads(_read(tail).answer(Refused(reason), NOW)[0].payload)
         assert (answer["error"], answer["message"]) == (reason.value, MESSAGES[reason])
 
 
@@ -200,14 +200,14 @@ def test_gateway_payload_that_is_no_object(payload: str, detail: str) -> None:
     assert _refusal(GATEWAY, payload) == (Reason.MALFORMED, detail)
     request = _read(GATEWAY, payload)
     assert isinstance(request.reading.command, Refused)
-    answer = json.loads(request.answer(request.reading.command, NOW).payload)
+    answer = json.loads(request.answer(request.reading.command, NOW)[0].payload)
     assert answer == {"status": "FAILURE", "error": "malformed", "message": f"{MALFORMED}: {detail}"}
 
 
 def test_gateway_answer_has_an_object_per_device() -> None:
     """The answers stand in the message's order, under the devices' names."""
     outcome = WindowsOpened((("B", WindowOpened("B", 7)), ("A", Refused(Reason.NOT_PERMITTED))))
-    out = _read(GATEWAY, caller="Gateway").answer(outcome, NOW)
+    (out,) = _read(GATEWAY, caller="Gateway").answer(outcome, NOW)
     assert out.topic == "claimsvc/u/Gateway/v1/gateway/claim/response"
     message = MESSAGES[Reason.NOT_PERMITTED]
     assert out.payload.decode() == (
@@ -237,7 +237,7 @@ def test_session_limits(*, is_gateway: bool) -> None:
     """The vendor's clients get what they read after they connect (TB 5.1), under their request's number."""
     request = _read(RPC, '{"method":"getSessionLimits","params":{"timeout":5000}}')
     assert isinstance(request.command, ReadSessionLimits)
-    out = request.answer(SessionLimits(is_gateway), NOW)
+    (out,) = request.answer(SessionLimits(is_gateway), NOW)
     more = {"gatewayRateLimits": UNLIMITED} if is_gateway else {}
     limits = {"maxPayloadSize": 65536, "maxInflightMessages": 100, "rateLimits": UNLIMITED, **more}
     assert out.topic == "claimsvc/u/alice/v1/devices/me/rpc/response/1"
@@ -257,12 +257,13 @@ def test_session_limits(*, is_gateway: bool) -> None:
 def test_other_calls_of_a_device_are_refused(payload: str, reason: Reason) -> None:
     """There is one method here; a refusal has no `status`, which clients take for limits."""
     assert _refusal(RPC, payload)[0] is reason
-    assert set(json.loads(_read(RPC).answer(Refused(reason), NOW).payload)) == {"error", "message"}
+    assert set(json.loads(_read(RPC).answer(Refused(reason), NOW)[0].payload)) == {"error", "message"}
 
 
 @pytest.mark.parametrize(("claimed", "state"), [(True, "claimed"), (False, "released")])
 def test_device_is_told(*, claimed: bool, state: str) -> None:
     """A claim or release is told on the device's own topic (design 4.2)."""
     out = DIALECTS.notice(ClaimNotice("Thermostat", claimed=claimed, at_ms=7))
+    assert out is not None
     assert (out.topic, out.qos, out.retain) == (f"claimsvc/u/Thermostat/{CLAIM}/state", 1, False)
     assert json.loads(out.payload) == {"state": state, "time": 7}

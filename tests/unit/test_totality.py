@@ -13,12 +13,12 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import RULES
 from claimsvc.core.model import Row
 from claimsvc.core.reasons import MESSAGES, Reason
-from claimsvc.dialects import admin, thingsboard, thingsboard_rest
+from claimsvc.dialects import admin, cumulocity_rest, thingsboard, thingsboard_rest
 from claimsvc.dialects.rest import DEEPEST_PATH, Route
 from claimsvc.settings import Settings
 from claimsvc.store.rows import TABLES
 
-SECTIONS = (thingsboard_rest.SECTION, admin.SECTION)
+SECTIONS = (thingsboard_rest.SECTION, cumulocity_rest.SECTION, admin.SECTION)
 ROUTES = [route for section in SECTIONS for route in section.routes]
 
 
@@ -47,8 +47,8 @@ def test_every_command_has_a_rule() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [MESSAGES, thingsboard_rest.STATUSES, admin.STATUSES],
-    ids=["a text", "a ThingsBoard status", "a status of ours"],
+    [MESSAGES, thingsboard_rest.STATUSES, admin.STATUSES, cumulocity_rest.ERRORS],
+    ids=["a text", "a ThingsBoard status", "a status of ours", "a Cumulocity error"],
 )
 def test_every_reason_has(table: dict[Reason, object]) -> None:
     """A reason without an answer would be an internal error."""
@@ -66,6 +66,7 @@ def test_refusals_are_answered_as_failures(reason: Reason) -> None:
     """No refusal looks like a success anywhere."""
     assert 400 <= thingsboard_rest.STATUSES[reason][0] < 600
     assert 400 <= admin.STATUSES[reason] < 600
+    assert 400 <= cumulocity_rest.ERRORS[reason][0] < 600
 
 
 def _shape(route: Route) -> tuple[str, ...]:
@@ -80,13 +81,12 @@ def test_every_call_is_routed_to_one_place() -> None:
 
 
 def test_no_variable_hides_a_word() -> None:
-    """A path of words is never taken for another's variable with the same method."""
+    """A path of words is never taken for a variable of a route before it, with the same method."""
     hidden = [
         (one.path, other.path)
-        for one in ROUTES
-        for other in ROUTES
-        if one is not other
-        and one.method == other.method
+        for position, one in enumerate(ROUTES)
+        for other in ROUTES[position + 1 :]
+        if one.method == other.method
         and len(one.segments) == len(other.segments)
         and all(a == b or a.startswith("{") for a, b in zip(one.segments, other.segments, strict=True))
     ]

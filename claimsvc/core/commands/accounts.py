@@ -8,7 +8,7 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
 from claimsvc.core.names import principal_name
-from claimsvc.core.policy import MANAGEMENT_TENANT, Policy
+from claimsvc.core.policy import BOOTSTRAP, BOOTSTRAP_ALIAS, MANAGEMENT_TENANT, Policy
 from claimsvc.core.secrets import Secret
 
 
@@ -28,6 +28,21 @@ class Establish(Command):
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         needs.tenants.update((policy.default_tenant, MANAGEMENT_TENANT))
         needs.services = True
+
+
+@dataclass(frozen=True, slots=True)
+class AdmitBootstrap(Command):
+    """Make the login that new devices share, or give it another password; no dialect makes this command."""
+
+    secret: Secret
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.secret,)
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.principals.add(BOOTSTRAP)
+        needs.logins.update((BOOTSTRAP, BOOTSTRAP_ALIAS))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.policy import Policy
-from claimsvc.core.secrets import Secret
+from claimsvc.core.secrets import Secret, SecretKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,15 @@ class Command:
     def secrets(self) -> tuple[Secret, ...]:
         """Return what must be hardened before a rule may run."""
         return ()
+
+    def issues_logins(self, facts: Facts) -> bool:
+        """Return whether the rule may make a login, and so must know who else makes them."""
+        return any(secret.kind in {SecretKind.PASSWORD, SecretKind.ACCESS_TOKEN} for secret in self.secrets)
+
+    @property
+    def is_poll(self) -> bool:
+        """Return whether this is asked over and over: each is answered anew, whatever its request id."""
+        return False
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         """Add the keys this command's rule reads; `facts` holds the callers already."""

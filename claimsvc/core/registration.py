@@ -1,0 +1,292 @@
+"""Device registration: a request is made, its device asks, somebody accepts, the device gets its login (C8Y 1, 2).
+
+    WAITING_FOR_CONNECTION --first poll--> PENDING_ACCEPTANCE --accept--> ACCEPTED
+                                                |
+                                                +-- too many wrong tokens --> BLOCKED
+
+A request with a one-time password (C8Y 5.1) is ACCEPTED from the start; the poll that shows it is let in. Removing a
+request begins afresh from any state. Polls change nothing but the first one and the first of a stranger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from hmac import compare_digest
+
+from claimsvc.core.access import DEVICE_BOOTSTRAP, permissions
+from claimsvc.core.commands.registration import (
+    AcceptAll,
+    AcceptRequest,
+    CreateRequest,
+    DeleteRequest,
+    ListRequests,
+    OnRequest,
+    PollCredentials,
+    ReadLimit,
+    ReadRequest,
+)
+from claimsvc.core.enrolment import Issued, issue_login, username_of
+from claimsvc.core.facts import Facts
+from claimsvc.core.model import Credential, DeviceRequest, Event, RequestStatus, Tenant
+from claimsvc.core.names import device_id_error, principal_name, request_username
+from claimsvc.core.outcomes import (
+    AcceptedAll,
+    Append,
+    Change,
+    CredentialsGiven,
+    CredentialsNotice,
+    Decision,
+    DeviceLimit,
+    Done,
+    Found,
+    Put,
+    Remove,
+    RequestListing,
+    RequestRefused,
+    refuse,
+)
+from claimsvc.core.policy import MANAGEMENT_TENANT, Given, SecurityTokenPolicy
+from claimsvc.core.reasons import Reason
+from claimsvc.core.secrets import Secret
+
+WAITING, PENDING = RequestStatus.WAITING_FOR_CONNECTION, RequestStatus.PENDING_ACCEPTANCE
+ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
+
+
+# --- for operators
+
+
+def create(command: CreateRequest, facts: Facts, given: Given) -> Decision:
+    """Announce a device; with a one-time password it needs no acceptance."""
+    device_id, tenant = command.device_id, command.tenant_meant(facts)
+    character = device_id_error(device_id)
+    if character is not None:
+        return _refused(Reason.INVALID_DEVICE_ID, device_id, detail=character)
+    if tenant != facts.tenant_of(command.caller):
+        if facts.tenant_of(command.caller) != MANAGEMENT_TENANT:
+            return refuse(Reason.NOT_PERMITTED, "the management tenant alone registers for others")
+        if command.group_id is not None:
+            return refuse(Reason.INVALID_VALUE, "give a tenant or a group, not both")
+        if facts.get(Tenant, tenant) is None:
+            return refuse(Reason.NOT_FOUND, f"tenant {tenant}")
+    if facts.get(DeviceRequest, device_id) is not None:
+        return _refused(Reason.ALREADY_REQUESTED, device_id)
+    if _is_full(tenant, facts, given):
+        return _refused(Reason.DEVICE_LIMIT, device_id)
+    enrollment = command.enrollment
+    request = DeviceRequest(
+        device_id,
+        tenant,
+        ACCEPTED if enrollment else WAITING,
+        command.caller,
+        given.now_ms,
+        command.group_id,
+        command.type,
+        command.properties,
+        enrollment_hash=enrollment.hardened if enrollment else None,
+        enrollment_until_ms=given.now_ms + given.policy.enrollment_ms if enrollment else None,
+    )
+    event = _event("request_created", request, command.caller, given)
+    return Decision(Found(request, created=True), (Put(request), event))
+
+
+def read(command: ReadRequest, facts: Facts, given: Given) -> Decision:
+    """Read a request of the caller's tenant."""
+    request = _own(command, facts)
+    return Decision(Found(request)) if request else _refused(Reason.NO_REQUEST, command.device_id)
+
+
+def delete(command: DeleteRequest, facts: Facts, given: Given) -> Decision:
+    """Forget a request, whatever its state."""
+    request = _own(command, facts)
+    if request is None:
+        return _refused(Reason.NO_REQUEST, command.device_id)
+    event = _event("request_deleted", request, command.caller, given)
+    return Decision(Done(), (Remove(DeviceRequest, request.id), event))
+
+
+def list_requests(command: ListRequests, facts: Facts, given: Given) -> Decision:
+    """Read a page of the tenant's requests, oldest first."""
+    tenant = facts.tenant_of(command.caller)
+    return Decision(RequestListing(tenant, command.page, command.size, command.status, command.with_total))
+
+
+def read_limit(command: ReadLimit, facts: Facts, given: Given) -> Decision:
+    """Read whether the tenant may have more devices."""
+    tenant = facts.tenant_of(command.caller)
+    return Decision(
+        DeviceLimit(given.policy.device_limit, facts.device_count(tenant), _is_full(tenant, facts, given))
+    )
+
+
+def accept(command: AcceptRequest, facts: Facts, given: Given) -> Decision:
+    """Let a device in that waits for it; accepting again changes nothing (C8Y 1.3)."""
+    request = _own(command, facts)
+    if request is None:
+        return _refused(Reason.NO_REQUEST, command.device_id)
+    if request.status is ACCEPTED:
+        return Decision(Found(request))
+    if request.status is not PENDING:
+        return _refused(Reason.NOT_PENDING, request.id, request.status)
+    if _wants_token(request, given):
+        if command.token is None or request.token_hash is None:
+            reason = Reason.CONTESTED if request.contested else Reason.WRONG_TOKEN
+            return _refused(reason, request.id, request.status)
+        if not compare_digest(command.token.hardened, request.token_hash):
+            return _wrong_token(request, command.caller, given)
+    return _let_in(request, command.caller, facts, given)
+
+
+def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
+    """Let in whatever waits and needs no token; the others are told why not (C8Y N24)."""
+    results: list[tuple[str, RequestRefused | None]] = []
+    changes: list[Change] = []
+    notices: list[CredentialsNotice] = []
+    ended: list[str] = []
+    for request in facts.pending_requests(facts.tenant_of(command.caller)):
+        if _wants_token(request, given):
+            reason = Reason.CONTESTED if request.contested else Reason.WRONG_TOKEN
+            results.append((request.id, RequestRefused(reason, device_id=request.id, status=request.status)))
+            continue
+        decision = _let_in(request, command.caller, facts, given)
+        for change in decision.changes:
+            facts.apply(change)  # the next one is counted on top
+        changes += decision.changes
+        notices += [each for each in decision.notices if isinstance(each, CredentialsNotice)]
+        ended += decision.ended
+        refused = decision.outcome if isinstance(decision.outcome, RequestRefused) else None
+        results.append((request.id, refused))
+    return Decision(AcceptedAll(tuple(results)), tuple(changes), tuple(notices), tuple(ended))
+
+
+# --- for devices
+
+
+def poll(command: PollCredentials, facts: Facts, given: Given) -> Decision:
+    """A device asks for its login; until it may have one it is told nothing of what goes on (C8Y 2, design 4.3)."""
+    if command.caller and DEVICE_BOOTSTRAP not in permissions(facts, command.caller):
+        return refuse(Reason.NOT_PERMITTED)
+    request = facts.get(DeviceRequest, command.device_id)
+    if request is None:
+        return _refused(Reason.NO_REQUEST, command.device_id)
+    token = None if given.policy.security_token_policy is SecurityTokenPolicy.IGNORED else command.token
+    if request.enrollment_hash is not None:
+        return _enroll(request, command, facts, given)
+    if request.status is WAITING:
+        pending = replace(request, status=PENDING, lane=command.lane, token_hash=token.hardened if token else None)
+        event = _event("request_pending", pending, command.caller or command.lane, given)
+        return _not_yet(pending, Put(pending), event)
+    if not _is_rightful(request, command.lane, token):
+        if request.contested:
+            return _not_yet(request)
+        contested = replace(request, contested=True)
+        event = _event("request_contested", contested, command.caller or command.lane, given, detail=command.lane)
+        return _not_yet(request, Put(contested), event)
+    if request.status is not ACCEPTED:
+        return _refused(Reason.NOT_ACCEPTED, request.id, request.status)
+    return _give_again(request, facts, given)
+
+
+def _enroll(request: DeviceRequest, command: PollCredentials, facts: Facts, given: Given) -> Decision:
+    """The one-time password takes the place of acceptance: good once, for a while, and for a few tries."""
+    if request.status is BLOCKED or request.enrollment_hash is None:
+        return _refused(Reason.NOT_ACCEPTED, request.id, request.status)
+    if command.token is None or given.now_ms > (request.enrollment_until_ms or 0):
+        return _not_yet(request)
+    if not compare_digest(command.token.hardened, request.enrollment_hash):
+        failed = _failed(request, given)
+        event = _event("enrollment_failed", failed, command.caller or command.lane, given, detail=command.lane)
+        return _not_yet(request, Put(failed), event)
+    used = replace(request, enrollment_hash=None, lane=command.lane, token_hash=command.token.hardened)
+    entering = _let_in(used, command.caller or command.lane, facts, given)
+    if isinstance(entering.outcome, RequestRefused):
+        return entering
+    issued = next(each.issued for each in entering.notices if isinstance(each, CredentialsNotice))
+    given_now = CredentialsGiven(used, username_of(request, given.policy), None, issued)
+    return Decision(given_now, entering.changes, ended=entering.ended)
+
+
+def _give_again(request: DeviceRequest, facts: Facts, given: Given) -> Decision:
+    username = username_of(request, given.policy)
+    if not given.policy.issue_logins:
+        return Decision(CredentialsGiven(request, username, None, None))
+    principal = principal_name(request.tenant, request_username(request.id), given.policy)
+    credential = facts.get(Credential, principal)
+    is_over = (
+        credential is None
+        or credential.sealed is None
+        or credential.revoked_at_ms is not None
+        or given.now_ms > credential.sealed_until_ms
+        or credential.created_at_ms != request.issued_at_ms
+    )
+    if is_over:
+        return _refused(Reason.CREDENTIALS_GIVEN, request.id, request.status)
+    return Decision(CredentialsGiven(request, username, credential, None))
+
+
+def _is_rightful(request: DeviceRequest, lane: str, token: Secret | None) -> bool:
+    if request.lane == lane:
+        return True
+    return token is not None and request.token_hash is not None and compare_digest(token.hardened, request.token_hash)
+
+
+# --- in common
+
+
+def _let_in(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> Decision:
+    """Make the login, tell the device where it polled, and keep the request as accepted."""
+    made = issue_login(request, facts, given)
+    if not isinstance(made, Issued):
+        return Decision(RequestRefused(made.reason, made.detail, device_id=request.id, status=request.status))
+    if made.is_new_device and _is_full(request.tenant, facts, given):
+        return _refused(Reason.DEVICE_LIMIT, request.id, request.status)
+    accepted = replace(request, status=ACCEPTED, issued_at_ms=given.now_ms)
+    changes = (*made.changes, Put(accepted), _event("request_accepted", accepted, caller, given))
+    notice = CredentialsNotice(request.lane or "", request.tenant, username_of(request, given.policy), made.secret)
+    return Decision(Found(accepted), changes, (notice,), ended=() if made.is_new_device else (made.principal,))
+
+
+def _wants_token(request: DeviceRequest, given: Given) -> bool:
+    """Return whether acceptance needs the device's token (C8Y 1.7, design 4.3)."""
+    policy = given.policy.security_token_policy
+    if request.contested or policy is SecurityTokenPolicy.REQUIRED:
+        return True
+    return policy is SecurityTokenPolicy.OPTIONAL and request.token_hash is not None
+
+
+def _wrong_token(request: DeviceRequest, caller: str, given: Given) -> Decision:
+    failed = _failed(request, given)
+    reason = Reason.BLOCKED if failed.status is BLOCKED else Reason.WRONG_TOKEN
+    event = _event("request_blocked" if failed.status is BLOCKED else "token_refused", failed, caller, given)
+    return Decision(RequestRefused(reason, device_id=request.id, status=failed.status), (Put(failed), event))
+
+
+def _failed(request: DeviceRequest, given: Given) -> DeviceRequest:
+    failures = request.token_failures + 1
+    status = BLOCKED if failures >= given.policy.max_token_failures else request.status
+    return replace(request, token_failures=failures, status=status)
+
+
+def _own(command: OnRequest, facts: Facts) -> DeviceRequest | None:
+    """Return the request where it is the caller's tenant's; the management tenant sees all."""
+    request = facts.get(DeviceRequest, command.device_id)
+    tenant = facts.tenant_of(command.caller)
+    return request if request and tenant in {request.tenant, MANAGEMENT_TENANT} else None
+
+
+def _is_full(tenant: str, facts: Facts, given: Given) -> bool:
+    limit = given.policy.device_limit
+    return bool(limit) and facts.device_count(tenant) >= limit
+
+
+def _not_yet(request: DeviceRequest, *changes: Change) -> Decision:
+    """Say what a pending device hears, whoever asks and whatever just changed."""
+    return Decision(RequestRefused(Reason.NOT_ACCEPTED, device_id=request.id, status=PENDING), changes)
+
+
+def _refused(reason: Reason, device_id: str, status: RequestStatus | None = None, *, detail: str = "") -> Decision:
+    return Decision(RequestRefused(reason, detail, device_id=device_id, status=status))
+
+
+def _event(name: str, request: DeviceRequest, caller: str, given: Given, *, detail: str | None = None) -> Append:
+    return Append(Event(request.tenant, given.now_ms, name, caller, None, request.id, detail))

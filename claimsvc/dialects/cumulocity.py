@@ -1,0 +1,51 @@
+"""Cumulocity's own MQTT topics for a device without credentials: s/ucr and s/dcr (C8Y 4.1, design 4.3).
+
+Agents take anything but their credentials for a fatal error, so all else is silence (C8Y 4.3).
+"""
+
+from __future__ import annotations
+
+from claimsvc.core.commands.registration import PollCredentials
+from claimsvc.core.outcomes import CredentialsGiven, CredentialsNotice, Outcome
+from claimsvc.core.secrets import Secret
+from claimsvc.dialects.exchange import CLIENTS, Arrival, Endpoint, Reading
+
+DIALECT = "cumulocity"
+ASK, ANSWER = "s/ucr", "s/dcr"
+
+
+def endpoints() -> list[Endpoint]:
+    """Return the one topic of this dialect."""
+    return [Endpoint(DIALECT, ASK, _read, lanes=CLIENTS)]
+
+
+def encode_notice(notice: CredentialsNotice) -> tuple[str, bytes] | None:
+    """Return the topic behind the root, and the payload, that give a waiting device its login; None for others."""
+    if notice.issued is None or not notice.lane.startswith(f"{CLIENTS}/"):
+        return None
+    return f"{notice.lane}{ANSWER}", _credentials(notice.tenant, notice.username, notice.issued)
+
+
+def device_id(client_id: str) -> str:
+    """Return the device id of a client id: itself, or `<id>` of `d:<id>[:<template>]` (C8Y 4.1)."""
+    if not client_id.startswith("d:"):
+        return client_id
+    return client_id[2:].partition(":")[0]
+
+
+def _read(arrival: Arrival) -> Reading:
+    command = PollCredentials(arrival.caller, device_id(arrival.client_id), arrival.lane, None)
+    return Reading(command, _encode, ANSWER, "PollCredentials")
+
+
+def _encode(outcome: Outcome, _now_ms: int) -> bytes | None:
+    if not isinstance(outcome, CredentialsGiven) or outcome.secret is None:
+        return None
+    return _credentials(outcome.request.tenant, outcome.username, outcome.secret)
+
+
+def _credentials(tenant: str, username: str, secret: Secret) -> bytes:
+    """Return template 70. Tenant and password are plain, and so is a username but for a comma or quote (C8Y 4.4)."""
+    if set(',"') & set(username):
+        username = '"' + username.replace('"', '\\"') + '"'
+    return f"70,{tenant},{username},{secret.text}".encode()
