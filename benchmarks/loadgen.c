@@ -2,15 +2,20 @@
  *
  *   loadgen PORT MODE FIRST COUNT OUTSTANDING RATE [DEVICES]
  *
- * MODE window|claim|gateway|mix. Message i (FIRST <= i < FIRST + COUNT) is sent once and answered once:
+ * MODE window|claim|gateway|mix|lane|flood. Message i (FIRST <= i < FIRST + COUNT) is sent once and answered once:
  *   window   claimsvc/u/dev<i>/v1/devices/me/claim
  *   claim    claimsvc/u/user<i % 100>/request/<i>/POST/api/customer/device/dev<i>/claim
  *   gateway  claimsvc/u/gw<i>/v1/gateway/claim, 1000 devices each
  *   mix      windows, and every tenth message a claim of a device opened before
+ *   lane     COUNT windows of the one device dev<FIRST>, on a connection that hears nothing but their answers, as a
+ *            device's own would. They carry no number and come in order, so they are matched by counting.
+ *   flood    the same for COUNT seconds
  * RATE 0: saturation, OUTSTANDING messages unanswered at a time. RATE > 0: open loop at RATE a second; a
  * message's time is counted from when it was due, not from when it could be sent.
- * DEVICES > 0 (mode window): the messages are spread over dev0 ... dev<DEVICES-1> instead, each at most once.
- * Prints one JSON object: answers, seconds, per_second, latencies in ms, lost, twice, failed, cpu_s.
+ * DEVICES > 0 (window, claim): the messages are spread over dev0 ... dev<DEVICES-1> instead, in no order; DEVICES is
+ * no multiple of 700001 and far above OUTSTANDING. The key of dev<k> is always value<k>.
+ * Prints one JSON object: answers, seconds, per_second, latencies in ms, lost, twice, cpu_s; failed counts answers
+ * that are no success, and limited those among them that say rate_limited.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -27,7 +32,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PATIENCE_S = 30, GATEWAY_DEVICES = 1000, CLAIM_EVERY = 10 };
+enum { PATIENCE_S = 30, GATEWAY_DEVICES = 1000, CLAIM_EVERY = 10, FLOOD_MOST = 10000000 };
 
 static int64_t now_us(void) {
     struct timespec t;
@@ -89,11 +94,12 @@ static void publish(struct buffer *out, const char *topic, const char *payload, 
 }
 
 static const char *mode;
-static long devices, *message_of; /* message_of[device number]: which message opens its window */
+static long devices, *message_of; /* message_of[device number]: which message opened its window last */
+static long lane = -1;            /* the one device of modes lane and flood */
 enum { STEP = 700001 };           /* a prime: walks over all devices in no order */
 
 static long device_of(long i) {
-    return devices ? i * STEP % devices : i;
+    return lane >= 0 ? lane : devices ? i * STEP % devices : i;
 }
 
 static int is_claim(long i) {
@@ -116,12 +122,15 @@ static void send_message(struct buffer *out, long i) {
         return;
     }
     if (is_claim(i)) {
-        long device = strcmp(mode, "mix") ? i : i - CLAIM_EVERY + 1; /* in a mix: one opened a little earlier */
+        long device = strcmp(mode, "mix") ? device_of(i) : i - CLAIM_EVERY + 1; /* in a mix: opened a little earlier */
         sprintf(topic, "claimsvc/u/user%ld/request/%ld/POST/api/customer/device/dev%ld/claim", i % 100, i, device);
         publish(out, topic, payload, (size_t)sprintf(payload, "{\"secretKey\":\"value%ld\"}", device), id);
     } else {
-        sprintf(topic, "claimsvc/u/dev%ld/v1/devices/me/claim", device_of(i));
-        int n = sprintf(payload, "{\"secretKey\":\"value%ld\",\"durationMs\":86400000,\"note\":\"0123456789\"}", i);
+        long device = device_of(i);
+        if (devices)
+            message_of[device] = i;
+        sprintf(topic, "claimsvc/u/dev%ld/v1/devices/me/claim", device);
+        int n = sprintf(payload, "{\"secretKey\":\"value%ld\",\"durationMs\":86400000,\"note\":\"0123456789\"}", device);
         publish(out, topic, payload, (size_t)n, id);
     }
 }
@@ -167,22 +176,26 @@ static int connect_to(int port) {
     append_text(&hello, id);
     append_text(&hello, "loadtest");
     append_text(&hello, "loadtest");
-    const char *filters[] = {"claimsvc/u/+/v1/devices/me/claim/response", "claimsvc/u/+/v1/gateway/claim/response", "claimsvc/u/+/response/+"};
+    char own[100];
+    snprintf(own, sizeof own, "claimsvc/u/dev%ld/v1/devices/me/claim/response", lane);
+    const char *filters[] = {lane >= 0 ? own : "claimsvc/u/+/v1/devices/me/claim/response",
+                             "claimsvc/u/+/v1/gateway/claim/response", "claimsvc/u/+/response/+"};
+    int wanted = lane >= 0 ? 1 : 3;
     size_t size = 2;
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < wanted; k++)
         size += strlen(filters[k]) + 3;
     append_head(&hello, 0x82, size);
     append(&hello, "\x00\x01", 2);
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < wanted; k++) {
         append_text(&hello, filters[k]);
         append(&hello, "\x00", 1);
     }
     unsigned char reply[11];
-    size_t got = 0;
+    size_t got = 0, whole = 4 + 2 + 2 + (size_t)wanted; /* CONNACK, then SUBACK with a code for each filter */
     if (write(fd, hello.data, hello.length) != (ssize_t)hello.length)
         exit(1);
-    while (got < sizeof reply) {
-        ssize_t n = read(fd, reply + got, sizeof reply - got);
+    while (got < whole) {
+        ssize_t n = read(fd, reply + got, whole - got);
         if (n <= 0 || (got + (size_t)n >= 4 && reply[3])) {
             fprintf(stderr, "loadgen: the broker refuses the connection\n");
             exit(1);
@@ -196,7 +209,7 @@ static int connect_to(int port) {
 
 int main(int argc, char **argv) {
     if (argc != 7 && argc != 8) {
-        fprintf(stderr, "usage: loadgen PORT window|claim|gateway|mix FIRST COUNT OUTSTANDING RATE [DEVICES]\n");
+        fprintf(stderr, "usage: loadgen PORT MODE FIRST COUNT OUTSTANDING RATE [DEVICES]\n");
         return 2;
     }
     mode = argv[2];
@@ -205,17 +218,23 @@ int main(int argc, char **argv) {
     devices = argc == 8 ? atol(argv[7]) : 0;
     if (devices && !(message_of = calloc((size_t)devices, sizeof *message_of)))
         return 1;
-    for (long i = first; devices && i < first + count; i++)
-        message_of[device_of(i)] = i;
+    int is_flood = !strcmp(mode, "flood");
+    if (is_flood || !strcmp(mode, "lane"))
+        lane = first;
+    int64_t flood_us = is_flood ? count * 1000000 : 0;
+    if (is_flood)
+        count = FLOOD_MOST;
     int fd = connect_to(atoi(argv[1]));
     int64_t *due = calloc((size_t)count, sizeof *due);
     double *latency = malloc((size_t)count * sizeof *latency);
     unsigned char *seen = calloc((size_t)count, 1);
-    long sent = 0, got = 0, twice = 0, failed = 0;
+    long sent = 0, got = 0, twice = 0, failed = 0, limited = 0;
     struct buffer out = {0}, in = {0};
     int64_t begin = now_us(), last = begin;
     while (got < count && now_us() - last < (int64_t)PATIENCE_S * 1000000) {
         int64_t now = now_us();
+        if (is_flood && now - begin > flood_us && count > sent)
+            count = sent; /* what is on its way is still waited for */
         while (sent < count && out.length - out.start < (1 << 20)) {
             int64_t when = rate > 0 ? begin + (int64_t)((double)sent * 1e6 / rate) : now;
             if (rate > 0 ? when > now : sent - got >= outstanding)
@@ -256,14 +275,15 @@ int main(int argc, char **argv) {
             if ((d[0] & 0xf0) == 0x30) {
                 size_t length = (size_t)d[head] << 8 | d[head + 1];
                 const char *payload = (const char *)d + head + 2 + length;
-                long i = answered((const char *)d + head + 2, length) - first;
-                if (i >= 0 && i < count) {
+                long i = lane >= 0 ? got : answered((const char *)d + head + 2, length) - first;
+                if (i >= 0 && i < sent) {
                     if (seen[i]) {
                         twice++;
                     } else {
                         seen[i] = 1;
                         latency[got++] = (double)(now - due[i]) / 1000;
                         failed += !memmem(payload, size - 2 - length, "SUCCESS", 7);
+                        limited += memmem(payload, size - 2 - length, "rate_limited", 12) != NULL;
                     }
                     last = now;
                 }
@@ -278,7 +298,7 @@ int main(int argc, char **argv) {
     double cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 #define P(q) (got ? latency[(long)((double)(got - 1) * (q))] : 0)
     printf("{\"answers\":%ld,\"seconds\":%.3f,\"per_second\":%.0f,\"p50\":%.2f,\"p99\":%.2f,\"p999\":%.2f,\"max\":%.2f,"
-           "\"lost\":%ld,\"twice\":%ld,\"failed\":%ld,\"cpu_s\":%.2f}\n",
-           got, seconds, seconds > 0 ? (double)got / seconds : 0, P(.5), P(.99), P(.999), P(1), count - got, twice, failed, cpu);
+           "\"lost\":%ld,\"twice\":%ld,\"failed\":%ld,\"limited\":%ld,\"cpu_s\":%.2f}\n",
+           got, seconds, seconds > 0 ? (double)got / seconds : 0, P(.5), P(.99), P(.999), P(1), count - got, twice, failed, limited, cpu);
     return 0;
 }

@@ -1,0 +1,80 @@
+"""The services side by side: each workload at saturation, then open loop at half of what that gave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmarks.rig import Figures, Rig
+
+WORKLOADS = ("window", "claim", "mix")
+PROCESSES = ("service", "broker", "loadgen")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much each run does."""
+
+    messages: int
+    naive_messages: int
+    latency_s: float
+
+
+FULL = Sizes(messages=20_000, naive_messages=3_000, latency_s=5.0)
+SHORT = Sizes(messages=500, naive_messages=100, latency_s=0.5)
+
+Runs = dict[str, list[Figures]]
+
+
+def compare(rig: Rig, services: Sequence[str], workload: str, sizes: Sizes, repeat: int) -> Runs:
+    """Return the figures of every service, measured in turn."""
+    runs: Runs = {name: [] for name in services}
+    for _ in range(repeat):
+        for name in services:
+            runs[name].append(measure(rig, name, workload, sizes))
+    return runs
+
+
+def measure(rig: Rig, name: str, workload: str, sizes: Sizes) -> Figures:
+    """Measure one service once."""
+    count = sizes.naive_messages if name == "naive" else sizes.messages
+    # A broker of its own for each: the session of claimsvc lasts, and would collect what the others are sent.
+    with rig.broker() as broker, rig.service(name) as service:
+        first = _prepared(rig, workload, count)
+        before = (service.cpu_s(), broker.cpu_s())
+        full = rig.load(workload, first, count)
+        spent = (service.cpu_s() - before[0], broker.cpu_s() - before[1])
+        rate = full["per_second"] / 2
+        half_count = max(50, int(min(rate * sizes.latency_s, count)))
+        half = rig.load(workload, _prepared(rig, workload, half_count), half_count, rate=rate)
+        return {
+            "per_second": full["per_second"],
+            "p50_ms": half["p50"],
+            "p99_ms": half["p99"],
+            "p99.9_ms": half["p999"],
+            "service_cpu": 100 * spent[0] / full["seconds"],
+            "broker_cpu": 100 * spent[1] / full["seconds"],
+            "loadgen_cpu": 100 * full["cpu_s"] / full["seconds"],
+            "memory_mb": service.memory_mb(),
+            **{each: full[each] + half[each] for each in ("lost", "twice", "failed")},
+        }
+
+
+def _prepared(rig: Rig, workload: str, count: int) -> int:
+    """Return the first of so many new messages; those to be claims have their windows open."""
+    first = rig.take_messages(count)
+    if workload == "claim":
+        rig.load("window", first, count)
+    return first
+
+
+def measure_gateways(rig: Rig) -> Figures:
+    """Return the milliseconds until one message of 1 000 devices, and ten at once, are answered."""
+    with rig.broker(), rig.service("claimsvc"):
+        runs = {
+            "one_ms": rig.load("gateway", 0, 1),
+            "ten_ms": rig.load("gateway", 1, 10),
+            "ten_known_ms": rig.load("gateway", 1, 10),
+        }
+    times = {name: run["max"] for name, run in runs.items()}
+    return {**times, **{each: sum(run[each] for run in runs.values()) for each in ("lost", "twice", "failed")}}

@@ -1,0 +1,48 @@
+"""Sums a sampling profiler's raw stacks of the service by what a message is put through.
+
+py-spy record --format raw --rate 200 --duration 8 --output FILE --pid PID
+python -m benchmarks.where FILE MICROSECONDS   the processor time of a message, as the benchmark's figures give it
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+GROUPS = (
+    # The first that a stack contains counts, so the more particular ones stand first.
+    ("log line", ("record (claimsvc/pipeline/journal", "claimsvc/log.py", "structlog/")),
+    ("loading (store's thread)", ("claimsvc/store/loading", "claimsvc/store/rows")),
+    ("deciding", ("decide (claimsvc/core/decide",)),
+    ("answering: encode, seal", ("_reply (claimsvc/pipeline/batches",)),
+    ("committing (store's thread)", ("claimsvc/store/",)),
+    ("reading packets", ("_readable (claimsvc/broker/client",)),
+    ("decoding, hashing the key", ("read (claimsvc/pipeline/batches", "_read (claimsvc/pipeline/batches")),
+    ("answering: write", ("_send (claimsvc/pipeline/loop", "_flush (claimsvc/broker/client", "_writable (")),
+)
+WAITING = ("_connection_worker_thread (aiosqlite/", "_worker (concurrent/futures/")
+"""A stack that ends here is a thread without work, which the profiler takes for busy."""
+
+
+def main(path: Path, microseconds: float) -> None:
+    """Print each group's share, and what it is of a message's time."""
+    sums: Counter[str] = Counter()
+    for line in path.read_text().splitlines():
+        stack, _, count = line.rpartition(" ")
+        if not stack.rpartition(";")[2].startswith(WAITING):
+            sums[_group(stack)] += int(count)
+    total = sums.total()
+    for name, samples in sums.most_common():
+        print(f"  {name:42}{100 * samples / total:6.1f} %{microseconds * samples / total:8.1f} us")
+
+
+def _group(stack: str) -> str:
+    for name, marks in GROUPS:
+        if any(mark in stack for mark in marks):
+            return name
+    return "other"
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]))
