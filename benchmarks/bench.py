@@ -100,9 +100,10 @@ def show_fairness(directory: Path, repeat: int, *, short: bool) -> bool:
 def show_waiting(directory: Path, devices: Sequence[int] | None, repeat: int, *, short: bool) -> bool:
     """Measure with devices that wait and print; returns whether any message came to harm."""
     numbers = devices or (waiting.TINY if short else waiting.DEFAULT)
-    runs = waiting.waiting(Rig(directory), numbers, waiting.SHORT if short else waiting.FULL, repeat)
+    sizes = waiting.SHORT if short else waiting.FULL
+    runs = waiting.waiting(Rig(directory), numbers, sizes, repeat)
     named = {f"{number:,} devices wait": runs[number] for number in numbers}
-    title = f"windows at half of saturation, alone and beside devices that poll every {waiting.POLL_EVERY_S} s"
+    title = f"windows at half of saturation, alone and beside devices that poll every {sizes.poll_every_s} s"
     return _show(title, named)
 
 

@@ -21,7 +21,6 @@ from claimsvc.log import open_log
 
 DEFAULT = (10_000,)
 TINY = (100,)
-POLL_EVERY_S = 5
 AT_ONCE = 500
 MARKER = 1
 HEAD_START_S = 0.5
@@ -29,15 +28,16 @@ HEAD_START_S = 0.5
 
 @dataclass(frozen=True)
 class Sizes:
-    """Windows for saturation; how many times everybody polls undisturbed; how long windows are opened beside."""
+    """Windows for saturation; how often everybody polls, how many times undisturbed, how long beside windows."""
 
     windows: int
+    poll_every_s: int
     rounds: int
     seconds: int
 
 
-FULL = Sizes(windows=20_000, rounds=2, seconds=8)
-SHORT = Sizes(windows=200, rounds=1, seconds=1)
+FULL = Sizes(windows=20_000, poll_every_s=5, rounds=2, seconds=8)
+SHORT = Sizes(windows=200, poll_every_s=1, rounds=1, seconds=1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _Meter:
 
 
 def _measure(meter: _Meter, first: int, count: int, sizes: Sizes) -> Figures:
-    rig, polls_per_second = meter.rig, count / POLL_EVERY_S
+    rig, polls_per_second = meter.rig, count / sizes.poll_every_s
 
     def windows(number: int, rate: float = 0) -> Figures:
         return rig.load("window", rig.take_messages(number), number, rate=rate)
