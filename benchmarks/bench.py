@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import comparison, fairness, growth
+from benchmarks import comparison, fairness, growth, waiting
 from benchmarks.rig import Figures, Rig
 
 SERVICES = ("echo", "naive", "claimsvc")
@@ -32,6 +32,8 @@ def main() -> None:
             harmed = show_growth(directory, arguments.devices, repeat, short=arguments.short)
         elif arguments.fairness:
             harmed = show_fairness(directory, repeat, short=arguments.short)
+        elif arguments.waiting:
+            harmed = show_waiting(directory, arguments.devices, repeat, short=arguments.short)
         else:
             services = (*SERVICES, "mqtt5") if arguments.experiment else SERVICES
             services = arguments.services or services
@@ -47,10 +49,11 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--growth", action="store_true", help="claimsvc at databases of different sizes")
     what.add_argument("--fairness", action="store_true", help="what a client that floods costs another one")
+    what.add_argument("--waiting", action="store_true", help="what new devices cost that wait and poll")
     what.add_argument(
         "--experiment", action="store_true", help="compare claimsvc on the MQTT client of mqtt5_service.py as well"
     )
-    parser.add_argument("--devices", type=int, nargs="+", help="the sizes for --growth")
+    parser.add_argument("--devices", type=int, nargs="+", help="the sizes for --growth and --waiting")
     parser.add_argument("--services", nargs="+", help="compare these only")
     parser.add_argument("--workloads", nargs="+", choices=comparison.WORKLOADS, default=comparison.WORKLOADS)
     return parser
@@ -92,6 +95,16 @@ def show_fairness(directory: Path, repeat: int, *, short: bool) -> bool:
     runs = fairness.fairness(Rig(directory), fairness.SHORT if short else fairness.FULL, repeat)
     named = {f"{limit:,} requests a minute" if limit else "no limit": runs[limit] for limit in runs}
     return _show("fairness of claimsvc: one asks every 20 ms, alone and beside a flood", named)
+
+
+def show_waiting(directory: Path, devices: Sequence[int] | None, repeat: int, *, short: bool) -> bool:
+    """Measure with devices that wait and print; returns whether any message came to harm."""
+    numbers = devices or (waiting.TINY if short else waiting.DEFAULT)
+    sizes = waiting.SHORT if short else waiting.FULL
+    runs = waiting.waiting(Rig(directory), numbers, sizes, repeat)
+    named = {f"{number:,} devices wait": runs[number] for number in numbers}
+    title = f"windows at half of saturation, alone and beside devices that poll every {sizes.poll_every_s} s"
+    return _show(title, named)
 
 
 def _show(title: str, runs: Mapping[str, Sequence[Figures]]) -> bool:

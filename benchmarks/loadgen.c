@@ -2,7 +2,7 @@
  *
  *   loadgen PORT MODE FIRST COUNT OUTSTANDING RATE [DEVICES]
  *
- * MODE window|claim|gateway|mix|lane|flood. Message i (FIRST <= i < FIRST + COUNT) is sent once and answered once:
+ * MODE window|claim|gateway|mix|lane|flood|poll. Message i (FIRST <= i < FIRST + COUNT) is sent once and answered once:
  *   window   claimsvc/u/dev<i>/v1/devices/me/claim
  *   claim    claimsvc/u/user<i % 100>/request/<i>/POST/api/customer/device/dev<i>/claim
  *   gateway  claimsvc/u/gw<i>/v1/gateway/claim, 1000 devices each
@@ -10,6 +10,8 @@
  *   lane     COUNT windows of the one device dev<FIRST>, on a connection that hears nothing but their answers, as a
  *            device's own would. They carry no number and come in order, so they are matched by counting.
  *   flood    the same for COUNT seconds
+ *   poll     claimsvc/c/wait<k>/s/ucr, k in FIRST ... FIRST+DEVICES-1, each again after DEVICES messages: new devices that
+ *            wait for acceptance. Nobody is answered: what counts is the broker's PUBACK, and an answer counts as failed.
  * RATE 0: saturation, OUTSTANDING messages unanswered at a time. RATE > 0: open loop at RATE a second; a
  * message's time is counted from when it was due, not from when it could be sent.
  * DEVICES > 0 (window, claim): the messages are spread over dev0 ... dev<DEVICES-1> instead, in no order; DEVICES is
@@ -96,6 +98,7 @@ static void publish(struct buffer *out, const char *topic, const char *payload, 
 static const char *mode;
 static long devices, *message_of; /* message_of[device number]: which message opened its window last */
 static long lane = -1;            /* the one device of modes lane and flood */
+static long first_poller = -1;    /* the first device of mode poll */
 enum { STEP = 700001 };           /* a prime: walks over all devices in no order */
 
 static long device_of(long i) {
@@ -109,6 +112,11 @@ static int is_claim(long i) {
 static void send_message(struct buffer *out, long i) {
     char topic[160], payload[128];
     unsigned id = (unsigned)(i % 65535) + 1;
+    if (first_poller >= 0) {
+        sprintf(topic, "claimsvc/c/wait%ld/s/ucr", first_poller + device_of(i - first_poller));
+        publish(out, topic, "", 0, id);
+        return;
+    }
     if (!strcmp(mode, "gateway")) {
         static char *body;
         if (!body)
@@ -178,9 +186,11 @@ static int connect_to(int port) {
     append_text(&hello, "loadtest");
     char own[100];
     snprintf(own, sizeof own, "claimsvc/u/dev%ld/v1/devices/me/claim/response", lane);
-    const char *filters[] = {lane >= 0 ? own : "claimsvc/u/+/v1/devices/me/claim/response",
+    const char *filters[] = {lane >= 0           ? own
+                             : first_poller >= 0 ? "claimsvc/c/+/s/dcr"
+                                                 : "claimsvc/u/+/v1/devices/me/claim/response",
                              "claimsvc/u/+/v1/gateway/claim/response", "claimsvc/u/+/response/+"};
-    int wanted = lane >= 0 ? 1 : 3;
+    int wanted = lane >= 0 || first_poller >= 0 ? 1 : 3;
     size_t size = 2;
     for (int k = 0; k < wanted; k++)
         size += strlen(filters[k]) + 3;
@@ -221,6 +231,8 @@ int main(int argc, char **argv) {
     int is_flood = !strcmp(mode, "flood");
     if (is_flood || !strcmp(mode, "lane"))
         lane = first;
+    if (!strcmp(mode, "poll") && devices)
+        first_poller = first;
     int64_t flood_us = is_flood ? count * 1000000 : 0;
     if (is_flood)
         count = FLOOD_MOST;
@@ -272,7 +284,13 @@ int main(int argc, char **argv) {
             }
             if (!complete || have < head + size)
                 break;
-            if ((d[0] & 0xf0) == 0x30) {
+            if (first_poller >= 0 && (d[0] & 0xf0) == 0x40 && got < sent) {
+                latency[got] = (double)(now - due[got]) / 1000; /* a broker acknowledges in order */
+                got++;
+                last = now;
+            } else if (first_poller >= 0 && (d[0] & 0xf0) == 0x30) {
+                failed++;
+            } else if ((d[0] & 0xf0) == 0x30) {
                 size_t length = (size_t)d[head] << 8 | d[head + 1];
                 const char *payload = (const char *)d + head + 2 + length;
                 long i = lane >= 0 ? got : answered((const char *)d + head + 2, length) - first;

@@ -90,7 +90,8 @@ class Rig:
         passwords = self.directory / "mosquitto.passwd"
         subprocess.run(["mosquitto_passwd", "-b", passwords, "loadtest", "loadtest"], check=True, capture_output=True)
         acl = self.directory / "acl"
-        acl.write_text(acl.read_text() + "\nuser loadtest\ntopic readwrite claimsvc/u/#\n")
+        everybodys = "\nuser loadtest\ntopic readwrite claimsvc/u/#\ntopic readwrite claimsvc/c/#\n"
+        acl.write_text(acl.read_text() + everybodys)
 
     @contextmanager
     def broker(self) -> Iterator[Running]:

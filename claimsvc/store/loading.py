@@ -27,7 +27,8 @@ class Loading:
 
         Callers come first, since what else a command needs depends on whose tenant it speaks of.
         """
-        self._callers({command.caller for command in commands})
+        # Who has no login yet is nobody: polls of new devices need no caller.
+        self._callers({command.caller for command in commands if command.caller})
         needs = Needs()
         for command in commands:
             command.needs(needs, self._facts, self._policy)

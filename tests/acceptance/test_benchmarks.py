@@ -27,6 +27,12 @@ HARMS = ("lost", "twice", "failed")
             ("alone_p99_ms", "beside_p99_ms", "flood_per_second"),
             id="beside a client that floods",
         ),
+        pytest.param(
+            ("--waiting", "--devices", "100"),
+            ("100 devices wait",),
+            ("alone_p99_ms", "beside_p99_ms", "polls_service_cpu", "later_polls_commits"),
+            id="beside devices that wait",
+        ),
     ],
 )
 def test_no_message_is_lost_or_answered_twice(
