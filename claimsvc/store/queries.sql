@@ -104,11 +104,11 @@ SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r
 FROM json_each(:keys) AS k JOIN device_request AS r ON r.id = k.value;
 
 -- name: pending_requests
--- Tenants -> requests that wait for acceptance, the oldest thousand.
+-- Tenants -> requests that wait for acceptance: the oldest thousand, those last that will need a token.
 SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
        r.token_failures, r.contested, r.enrollment_hash, r.enrollment_until, r.issued_at
 FROM json_each(:keys) AS k JOIN device_request AS r ON r.tenant_id = k.value AND r.status = 'PENDING_ACCEPTANCE'
-ORDER BY r.created_at, r.id LIMIT 1000;
+ORDER BY r.contested OR r.token_hash IS NOT NULL, r.created_at, r.id LIMIT 1000;
 
 -- name: device_counts
 -- Tenants -> how many devices they have.

@@ -11,11 +11,14 @@ from urllib.parse import quote
 import pytest
 
 from claimsvc.core.commands.accounts import CreateTenant, CreateUser
+from claimsvc.core.outcomes import Put
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.pipeline.journal import Reply
 from claimsvc.settings import CredentialStore, Settings
+from claimsvc.store.repository import Repository
 from claimsvc.wire import Inbound
 from tests.integration.bench import Bench, answer, call, lines, message, opened, statuses
+from tests.support.factories import NOW, accept_all, given, request
 
 REQUESTS = "devicecontrol/newDeviceRequests"
 
@@ -146,6 +149,17 @@ async def test_repeated_polls_write_nothing(office: Bench) -> None:
         assert (known.changes, unknown.changes) == ((), ())
     assert seen() == before
     assert before[1] == ["not_accepted"]
+
+
+async def test_accept_all_comes_past_those_that_want_a_token(store: Repository) -> None:
+    """A thousand at a time, but what can be accepted first: else it would never be reached."""
+    careful = [request(id=f"careful-{n}", token_hash="t", created_at_ms=NOW + n) for n in range(600)]
+    contested = [request(id=f"contested-{n}", contested=True, created_at_ms=NOW + n) for n in range(600)]
+    late = request(id="late", created_at_ms=NOW + 9_999)
+    await store.apply([Put(row) for row in (*careful, *contested, late)])
+    facts = await store.load([accept_all(by="alice")], given().policy)
+    assert late in facts.pending_requests("default")
+    assert len(facts.pending_requests("default")) == 1000
 
 
 async def test_the_password_file_is_not_read_for_polls(office: Bench, settings: Settings) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from claimsvc.core.commands.registration import ReadRequest
+from claimsvc.core.model import DeviceRequest
+from claimsvc.core.outcomes import Put
 from claimsvc.store.database import (
     SchemaTooNewError,
     StoreError,
@@ -16,6 +19,8 @@ from claimsvc.store.database import (
     migrate,
     open_writer,
 )
+from claimsvc.store.repository import open_store
+from tests.support.factories import given, request
 
 
 def schema(path: Path) -> list[tuple[str, str]]:
@@ -54,6 +59,58 @@ async def test_every_older_schema_comes_to_the_newest(version: int, tmp_path: Pa
         async with open_writer(path):
             pass
     assert schema(old) == schema(new)
+
+
+_ONE_OF_EACH = """
+INSERT INTO service VALUES ('key_fingerprint', 'f');
+INSERT INTO tenant VALUES ('default', 'Default', 1), ('acme', 'Acme', 2);
+INSERT INTO principal VALUES ('alice', 'user', 'default'), ('d1', 'device', 'default'), ('srv', 'service', 'acme');
+INSERT INTO customer VALUES ('c1', 'default', 'Customer', 3);
+INSERT INTO role VALUES ('default', 'mover');
+INSERT INTO role_permission VALUES ('default', 'mover', 'DEVICE:CLAIM_DEVICES');
+INSERT INTO user_group VALUES ('default', 'movers');
+INSERT INTO user_group_role VALUES ('default', 'movers', 'mover');
+INSERT INTO user VALUES ('alice', 'default', 'alice', 'c1', 4);
+INSERT INTO user_role VALUES ('alice', 'customer');
+INSERT INTO user_group_member VALUES ('alice', 'movers');
+INSERT INTO device VALUES ('i0', 'default', 'gateway', NULL, NULL, NULL, 1, 'default', NULL, 5, NULL, NULL),
+                          ('i1', 'default', 'Flur ü', 'd1', 'c1', 'i0', 0, 'sensor', 'label', 6, 7, 'hash');
+INSERT INTO claim_window VALUES ('i1', 'device', 'h', 8, 9, 1), ('i1', 'server', 'h', 8, 9, 0);
+INSERT INTO attribute VALUES ('i1', 'claimingAllowed', 'true', 10);
+INSERT INTO claim_attempt VALUES ('alice', 'i1', 3, 1, 11, 12);
+INSERT INTO user_failure VALUES ('alice', '[1,2]', 1, 13);
+INSERT INTO credential VALUES ('d1', 'd1', 'password', '$7$h', 'sealed', 14, 15, NULL),
+                              ('t', 'd1', 'access_token', 'h', NULL, 0, 1, 2);
+INSERT INTO event VALUES (7, 'default', 16, 'device_created', 'd1', 'i1', 'Flur ü', NULL);
+INSERT INTO answered VALUES (9, 'claimsvc/u/alice/', '1', 'digest', 'sealed', 17);
+"""
+
+
+def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
+    """Return every row of every table."""
+    with sqlite3.connect(path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").fetchall()
+        found = {name: connection.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2').fetchall() for (name,) in tables}
+    connection.close()
+    return found
+
+
+async def test_the_first_schemas_data_is_kept(tmp_path: Path) -> None:
+    """A file as it was before registration keeps every row of every table, and takes requests from then on."""
+    path = tmp_path / "claimsvc.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(load_migrations()[0] + _ONE_OF_EACH)
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    before = rows(path)
+    assert [name for name, found in before.items() if not found] == []
+    async with open_store(path) as store:
+        after = rows(path)
+        assert {name: after[name] for name in before} == before
+        assert {name: found for name, found in after.items() if name not in before} == {"device_request": []}
+        await store.apply([Put(request())])
+        facts = await store.load([ReadRequest("alice", "1234")], given().policy)
+        assert facts.get(DeviceRequest, "1234") == request()
 
 
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
