@@ -54,13 +54,20 @@ STAMP = "received-at"
 class Client(asyncio.Protocol):
     """One connection, with the methods of the product's client. `number` tells it from those around it."""
 
-    def __init__(self, options: ConnectOptions, number: int, receive: Callable[[Inbound], None]) -> None:
+    def __init__(
+        self,
+        options: ConnectOptions,
+        number: int,
+        begin: Callable[[Client], None],
+        receive: Callable[[Inbound], None],
+    ) -> None:
         self.number = number
         self.session_present = False
         self.largest_packet = LARGEST_PACKET
         self.refused_answers = 0
         """Messages of ours that the broker did not take, most likely by its ACL."""
         self._options = options
+        self._begin = begin
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -88,6 +95,7 @@ class Client(asyncio.Protocol):
     async def subscribe_all(self, filters: Sequence[str]) -> list[str]:
         """Subscribe at QoS 1; returns the filters granted less. Raises BrokerLostError for a refused one."""
         self._known = True
+        self._begin(self)
         self._parse()
         wanted = [
             mqtt5.TopicFilter(

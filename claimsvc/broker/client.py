@@ -34,7 +34,10 @@ LARGEST_PACKET = 268_435_455
 _LONGEST_TOPIC = 65_535
 _WIDEST_CHARACTER = 4
 _READ_BYTES = 256 * 1024
-_PACKET_IDS = 65_535
+_FIRST_PACKET_ID, _LAST_PACKET_ID = 2, 65_535
+"""1 is the subscription's, which the client library sends."""
+_LARGEST_READ = 32 * 1024 * 1024
+"""Larger packets the broker keeps to itself; well above the largest request there is."""
 _DRAIN_S = 5.0
 _TAKEN_OVER = 0x8E
 _REFUSED = 0x80
@@ -71,10 +74,17 @@ class ConnectOptions:
 class Client(aiomqtt.Client):
     """One connection. `number` tells it from the ones before and after it."""
 
-    def __init__(self, options: ConnectOptions, number: int, receive: Callable[[Inbound], None]) -> None:
+    def __init__(
+        self,
+        options: ConnectOptions,
+        number: int,
+        begin: Callable[[Client], None],
+        receive: Callable[[Inbound], None],
+    ) -> None:
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = options.session_expiry_s
         properties.ReceiveMaximum = options.receive_maximum
+        properties.MaximumPacketSize = _LARGEST_READ
         super().__init__(
             options.host,
             options.port,
@@ -96,11 +106,12 @@ class Client(aiomqtt.Client):
         self._paho = self._client
         self.refused_answers = 0
         """Messages of ours that the broker did not take, most likely by its ACL."""
+        self._begin = begin
         self._receive = receive
         self._paused = False
         self._unread = bytearray()
         self._unwritten: list[bytes] = []
-        self._last_packet_id = 0
+        self._last_packet_id = _FIRST_PACKET_ID
         self._unacknowledged = 0
         self._paho.disable_logger()
 
@@ -134,11 +145,13 @@ class Client(aiomqtt.Client):
             self.lose("cannot publish: the connection is gone")
             return False
         if outbound.qos:
-            if self._unacknowledged == _PACKET_IDS:
+            if self._unacknowledged > _LAST_PACKET_ID - _FIRST_PACKET_ID:
                 self.lose("the broker acknowledges nothing")
                 return False
             self._unacknowledged += 1
-            self._last_packet_id = self._last_packet_id % _PACKET_IDS + 1
+            self._last_packet_id += 1
+            if self._last_packet_id > _LAST_PACKET_ID:
+                self._last_packet_id = _FIRST_PACKET_ID
         self._write(packets.write_publish(outbound, self._last_packet_id))
         return True
 
@@ -206,7 +219,7 @@ class Client(aiomqtt.Client):
         doing = asyncio.ensure_future(work)
         try:
             await asyncio.wait({doing, self._disconnected}, return_when=asyncio.FIRST_COMPLETED)
-            if doing.done():
+            if not self._disconnected.done():
                 return doing.result()
             self._disconnected.result()
         finally:
@@ -242,6 +255,8 @@ class Client(aiomqtt.Client):
     ) -> None:
         self.session_present = flags.session_present
         self.largest_packet = vars(properties).get("MaximumPacketSize", LARGEST_PACKET)
+        if not reason_code.is_failure:
+            self._begin(self)
         super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_disconnect(
@@ -334,6 +349,7 @@ class Client(aiomqtt.Client):
         except MalformedPacket:
             failed = paho.MQTT_ERR_PROTOCOL
         if failed:
+            self.lose("the broker sent what cannot be understood")
             self._paho._loop_rc_handle(failed)  # noqa: SLF001
         return self._paho.socket() is not None
 
@@ -346,11 +362,15 @@ class Client(aiomqtt.Client):
     # --- the connection's life
 
     async def __aenter__(self) -> Self:
+        ended = self._disconnected
         try:
-            return await super().__aenter__()
+            await super().__aenter__()
         except BaseException:
             self._drop_socket()
             raise
+        if ended.done():
+            self._disconnected = ended  # aiomqtt forgets what ended the connection while it connected
+        return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from claimsvc.broker.client import (
+    BrokerLostError,
     Client,
     ConnectOptions,
     SilentlyClosedError,
@@ -158,6 +159,8 @@ class Session:
             try:
                 async with self._connect(expected=not silently_closed) as client:
                     await client.ended()
+                if not self._closing:
+                    raise BrokerLostError("the broker ended the connection")  # noqa: TRY301 - as any other loss
             except Exception as error:  # noqa: BLE001 - whatever it was, the answer is a new connection
                 if time.monotonic() - began > STABLE_S:
                     failures = 0
@@ -174,11 +177,9 @@ class Session:
         """Connect. `expected` is False where the connection before was closed without a word."""
         self._inbox.clear()
         self._connections += 1
-        client = Client(self._options.connect, self._connections, self._take)
-        async with client:
-            # A persistent session delivers right after CONNACK, so answers must have a way out already.
-            self._client = client
-            try:
+        client = Client(self._options.connect, self._connections, self._begin, self._take)
+        try:
+            async with client:
                 for topic in await client.subscribe_all(self._options.filters):
                     self._report("warning", "subscription_downgraded", filter=topic, granted_qos=0)
                 client.send(self._options.online)
@@ -192,9 +193,13 @@ class Session:
                 self._known = True
                 self._report("info", "broker_connected", session_present=client.session_present)
                 yield client
-            finally:
-                self._client = None
-                self._inbox.clear()
+        finally:
+            self._client = None
+            self._inbox.clear()
+
+    def _begin(self, client: Client) -> None:
+        """Take the client into use with its CONNACK: a persistent session delivers right behind it."""
+        self._client = client
 
     def _take(self, inbound: Inbound) -> None:
         if self._closing:

@@ -82,7 +82,9 @@ class Batches:
     def _read(self, inbound: Inbound, now_ms: int) -> Read:
         try:
             dialects = self._tools.dialects
-            wait_ms = self._tools.rates.wait_ms(dialects.lane_of(inbound.topic), now_ms)
+            wait_ms = 0
+            if not inbound.redelivered:  # that it comes again is the broker's doing, or ours
+                wait_ms = self._tools.rates.wait_ms(dialects.lane_of(inbound.topic), now_ms)
             if wait_ms:
                 # Who is to be answered stands in the topic. The rest is not looked at: it may be large.
                 request = dialects.decode(replace(inbound, payload=b""))

@@ -86,7 +86,8 @@ class Pipeline:
                 self._send(durable, link)
                 durable = []
                 read = self._batches.read(await link.receive(BATCH, self._patience_s))
-            read += self._batches.read(link.take(BATCH - len(read)))
+            if len(read) < SMALL_BATCH:
+                read += self._batches.read(link.take(BATCH - len(read)))
             if len(read) < SMALL_BATCH:
                 self._send(durable, link)
                 durable = []
@@ -98,22 +99,24 @@ class Pipeline:
             await asyncio.sleep(0)  # now the store's thread has it
             self._send(durable, link)
             read = self._batches.read(link.take(BATCH))
-            durable = await committing
+            done = await committing
+            # What comes again keeps its place: nothing that was read behind it may be done before it.
+            read, durable = (read, done) if done is not None else ([], [])
         self._send(durable, link)
 
     @property
     def _patience_s(self) -> float:
         return _RETRY_S if self._tools.logins.behind else _PATIENCE_S
 
-    async def _committed(self, decided: Decided, link: Link) -> list[Reply]:
-        """Return the replies of a batch that is durable; none where it could not be made so, and comes again."""
+    async def _committed(self, decided: Decided, link: Link) -> list[Reply] | None:
+        """Return the replies of a batch that is durable; None where it could not be made so, and comes again."""
         try:
             replies = await self._batches.commit(decided)
         except StoreError as error:
             metrics.REDONE.inc()
             self._tools.log.error("batch_failed", error=str(error), messages=len(decided.read))  # noqa: TRY400
             link.abandon("a batch could not be committed")
-            return []
+            return None
         await self._between_batches(link)
         return replies
 
