@@ -27,9 +27,9 @@ DAY_MS = 86_400_000
 
 
 def wait_past(epoch_ms: int) -> None:
-    """Wait until the clock is past this time; time is what is tested."""
-    while (left := epoch_ms / 1000 - time.time()) >= 0:
-        threading.Event().wait(left + 0.001)
+    """Wait until this whole millisecond is over, in which a window is still open; time is what is tested."""
+    while (left := (epoch_ms + 1) / 1000 - time.time()) > 0:
+        threading.Event().wait(left)
 
 
 @dataclass(frozen=True)
