@@ -33,7 +33,7 @@ from claimsvc.broker.client import (
     TakenOverError,
 )
 from claimsvc.broker.packets import PACKET_HEAD
-from claimsvc.cli import serve_command
+from claimsvc.cli.service import serve_command
 from claimsvc.wire import Inbound, Outbound, Receipt
 
 T = TypeVar("T")

@@ -71,7 +71,7 @@ def dialects_of(settings: Settings) -> Dialects:
         gateway_bytes=settings.limits.gateway_bytes,
         gateway_devices=settings.limits.gateway_devices,
     )
-    router = Router([thingsboard_rest.SECTION, cumulocity_rest.SECTION, admin.SECTION])
+    router = Router([thingsboard_rest.SECTION, cumulocity_rest.SECTION, *admin.SECTIONS])
     endpoints = [
         *thingsboard.endpoints(limits),
         *cumulocity.endpoints(),

@@ -27,6 +27,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/claim_keys"},
         {"pydantic", "pydantic_core"},
     ),
+    "dialects/admin/": (
+        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/admin"},
+        {"pydantic", "pydantic_core"},
+    ),
     "store/": ({"core", "store"}, {"aiosqlite", "pydantic_core"}),
     "credentials/": ({"core", "store", "files", "credentials", "wire"}, set()),
     "wire.py": (set(), set()),
@@ -45,7 +49,7 @@ ANYTHING = {
     "__init__.py",
     "__main__.py",
     "app.py",
-    "cli.py",
+    "cli/",
     "founding.py",
     "supervisor.py",
     "shipped/__init__.py",
@@ -73,7 +77,10 @@ def _imports(path: Path) -> set[str]:
 
 
 def _room(name: str) -> str:
-    return f"{name.partition('/')[0]}/" if "/" in name else name
+    """Return the innermost room a file is in."""
+    parts = name.split("/")
+    folders = ["/".join(parts[:depth]) + "/" for depth in range(len(parts) - 1, 0, -1)]
+    return next((room for room in [name, *folders] if room in ROOMS or room in ANYTHING), name)
 
 
 def _may(module: str, rooms: set[str]) -> bool:
@@ -101,11 +108,11 @@ IN_CORE = [name for name in FILES if name.startswith("core/")]
 
 def test_every_file_has_a_room() -> None:
     """A new file must find its place in the table."""
-    unknown = {name for name in FILES if _room(name) not in ROOMS} - ANYTHING
+    unknown = {name for name in FILES if _room(name) not in {*ROOMS, *ANYTHING}}
     assert unknown == set()
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name not in ANYTHING])
+@pytest.mark.parametrize("name", [name for name in FILES if _room(name) not in ANYTHING])
 def test_room_imports_only_its_neighbours(name: str) -> None:
     """What of ours a room imports flows down only: nothing flows back up."""
     ours, others = ROOMS[_room(name)]
@@ -179,5 +186,5 @@ def test_pipeline_knows_no_topic() -> None:
 def test_only_settings_reads_settings() -> None:
     """Below the composition root nobody sees a setting; values are handed down."""
     allowed = ANYTHING | {"settings.py"}
-    readers = {name for name, path in FILES.items() if "claimsvc.settings" in _imports(path)}
+    readers = {_room(name) for name, path in FILES.items() if "claimsvc.settings" in _imports(path)}
     assert readers <= allowed

@@ -14,11 +14,11 @@ from claimsvc.core.decide import RULES
 from claimsvc.core.model import Row
 from claimsvc.core.reasons import MESSAGES, Reason
 from claimsvc.dialects import admin, cumulocity_rest, thingsboard, thingsboard_rest
-from claimsvc.dialects.rest import DEEPEST_PATH, Route
+from claimsvc.dialects.rest import DEEPEST_PATH, Route, Section
 from claimsvc.settings import Settings
 from claimsvc.store.rows import TABLES
 
-SECTIONS = (thingsboard_rest.SECTION, cumulocity_rest.SECTION, admin.SECTION)
+SECTIONS = (thingsboard_rest.SECTION, cumulocity_rest.SECTION, *admin.SECTIONS)
 ROUTES = [route for section in SECTIONS for route in section.routes]
 
 
@@ -105,7 +105,7 @@ def test_every_route_is_listened_for(route: Route) -> None:
 @pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.prefix)
 def test_routes_lie_below_their_section(section: object) -> None:
     """A section's refusals are worded for its own paths."""
-    assert isinstance(section, type(admin.SECTION))
+    assert isinstance(section, Section)
     assert all(route.path.startswith(section.prefix) for route in section.routes)
 
 

@@ -1,4 +1,4 @@
-"""Our own admin API: customers, users, groups, roles, gateways, tenants, audit events (design 4.4)."""
+"""What all calls of our own admin API have in common: bodies, pages, items and how a refusal is told (design 4.4)."""
 
 from __future__ import annotations
 
@@ -6,30 +6,15 @@ from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from claimsvc.core.commands.accounts import (
-    CreateCustomer,
-    CreateGroup,
-    CreateRole,
-    CreateTenant,
-    CreateUser,
-    DeleteCustomer,
-    DeleteUser,
-    ListItems,
-    ReadCustomer,
-    ReadUser,
-    UpdateUser,
-)
+from claimsvc.core.commands.accounts import ListItems
 from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.devices import BindDevices, CreateGateway
 from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
 from claimsvc.core.outcomes import Bound, Done, Found, Listing, Outcome, Page, Refused
 from claimsvc.core.reasons import OF_REGISTRATION, Reason
-from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.dialects.exchange import malformed
-from claimsvc.dialects.rest import Answer, Call, EncodeAnswer, Route, Section, number, parse
+from claimsvc.dialects.rest import Answer, Call, EncodeAnswer, Route, number
 
 PAGE = 100
 LARGEST_PAGE = 1_000
@@ -67,7 +52,9 @@ STATUSES: dict[Reason, int] = {
 # --- wire models; an unknown member is an error, so that a slip of the pen is not silently nothing
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
+    """A body of ours."""
+
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
@@ -75,115 +62,12 @@ Names = tuple[str, ...]
 Password = Annotated[str, Field(min_length=8, max_length=256)]
 
 
-class TenantBody(_Body):
-    """A tenant to make."""
-
-    id: str
-    title: str = ""
-
-
-class CustomerBody(_Body):
-    """A customer to make."""
-
-    title: str
-
-
-class UserBody(_Body):
-    """A user to make; a password is made up when none is given."""
-
-    username: str
-    customerId: str | None = None
-    groups: Names = ()
-    roles: Names = ()
-    password: Password | None = None
-    tenantId: str | None = None
-
-
-class UserChange(_Body):
-    """What to change about a user; what is missing stays, a null customer is no customer."""
-
-    username: str | None = None
-    customerId: str | None = None
-    groups: Names | None = None
-    roles: Names | None = None
-    password: Password | None = None
-
-
-class GroupBody(_Body):
-    """A group to make."""
-
-    name: str
-    roles: Names = ()
-
-
-class RoleBody(_Body):
-    """A role to make."""
-
-    name: str
-    permissions: Names
-
-
-class GatewayBody(_Body):
-    """A gateway to make, or a device to mark as one."""
-
-    name: str
-    password: Password | None = None
-
-
-class NamesBody(RootModel[tuple[str, ...]]):
-    """Names of devices."""
-
-
 # --- decoding
 
 
-def _create_user(call: Call) -> Command:
-    body = parse(UserBody, call.body)
-    secret = Secret(SecretKind.PASSWORD, body.password)
-    return CreateUser(call.caller, body.username, body.customerId, body.groups, body.roles, secret, body.tenantId)
+def read_list(kind: type[Any]) -> Callable[[Call], Command]:
+    """Return what reads the query of a listing."""
 
-
-def _update_user(call: Call) -> Command:
-    body = parse(UserChange, call.body)
-    username = call.variables["username"]
-    if body.username not in {None, username}:
-        raise malformed("username: a user cannot be renamed")
-    no_customer = "customerId" in body.model_fields_set and body.customerId is None
-    return UpdateUser(
-        call.caller,
-        username,
-        "" if no_customer else body.customerId,
-        body.groups,
-        body.roles,
-        Secret(SecretKind.PASSWORD, body.password) if body.password is not None else None,
-    )
-
-
-def _create_tenant(call: Call) -> Command:
-    body = parse(TenantBody, call.body)
-    return CreateTenant(call.caller, body.id, body.title)
-
-
-def _create_group(call: Call) -> Command:
-    body = parse(GroupBody, call.body)
-    return CreateGroup(call.caller, body.name, body.roles)
-
-
-def _create_role(call: Call) -> Command:
-    body = parse(RoleBody, call.body)
-    return CreateRole(call.caller, body.name, body.permissions)
-
-
-def _create_gateway(call: Call) -> Command:
-    body = parse(GatewayBody, call.body)
-    return CreateGateway(call.caller, body.name, Secret(SecretKind.PASSWORD, body.password))
-
-
-def _bind(call: Call) -> Command:
-    return BindDevices(call.caller, call.variables["name"], parse(NamesBody, call.body).root)
-
-
-def _list(kind: type[Any]) -> Callable[[Call], Command]:
     def decode(call: Call) -> Command:
         limit = max(1, number(call.query, "limit", PAGE, LARGEST_PAGE))
         after = call.query.get("after")
@@ -298,48 +182,6 @@ def encode_event(event: Event) -> bytes:
     return to_json(_event_json(event))
 
 
-def _customer_id(command: Callable[[str, str], Command]) -> Callable[[Call], Command]:
-    return lambda call: command(call.caller, call.variables["id"])
-
-
-def _username(command: Callable[[str, str], Command]) -> Callable[[Call], Command]:
-    return lambda call: command(call.caller, call.variables["username"])
-
-
-def _listing(path: str, member: str, kind: type[Any]) -> Route:
-    return Route("GET", path, _list(kind), encode_page(path, member), "ListItems")
-
-
-_CUSTOMERS, _USERS, _GATEWAYS = "/claimsvc/customers", "/claimsvc/users", "/claimsvc/gateways"
-
-SECTION = Section(
-    "/claimsvc/",
-    refuse,
-    (
-        Route(
-            "POST",
-            _CUSTOMERS,
-            lambda call: CreateCustomer(call.caller, parse(CustomerBody, call.body).title),
-            encode,
-            "CreateCustomer",
-        ),
-        _listing(_CUSTOMERS, "customers", Customer),
-        Route("GET", f"{_CUSTOMERS}/{{id}}", _customer_id(ReadCustomer), encode, "ReadCustomer"),
-        Route("DELETE", f"{_CUSTOMERS}/{{id}}", _customer_id(DeleteCustomer), encode, "DeleteCustomer"),
-        Route("POST", _USERS, _create_user, encode, "CreateUser"),
-        _listing(_USERS, "users", User),
-        Route("GET", f"{_USERS}/{{username}}", _username(ReadUser), encode, "ReadUser"),
-        Route("PUT", f"{_USERS}/{{username}}", _update_user, encode, "UpdateUser"),
-        Route("DELETE", f"{_USERS}/{{username}}", _username(DeleteUser), encode, "DeleteUser"),
-        Route("POST", "/claimsvc/groups", _create_group, encode, "CreateGroup"),
-        _listing("/claimsvc/groups", "groups", Group),
-        Route("POST", "/claimsvc/roles", _create_role, encode, "CreateRole"),
-        _listing("/claimsvc/roles", "roles", Role),
-        Route("POST", _GATEWAYS, _create_gateway, encode, "CreateGateway"),
-        _listing(_GATEWAYS, "gateways", Device),
-        Route("PUT", f"{_GATEWAYS}/{{name}}/devices", _bind, encode, "BindDevices"),
-        Route("POST", "/claimsvc/tenants", _create_tenant, encode, "CreateTenant"),
-        _listing("/claimsvc/tenants", "tenants", Tenant),
-        _listing("/claimsvc/events", "events", Event),
-    ),
-)
+def listing(path: str, member: str, kind: type[Any]) -> Route:
+    """Return the route of a listing of all items of a kind."""
+    return Route("GET", path, read_list(kind), encode_page(path, member), "ListItems")

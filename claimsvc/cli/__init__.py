@@ -1,0 +1,11 @@
+"""The console command, a file for each group of commands."""
+
+from claimsvc.cli import service
+from claimsvc.cli.console import app
+
+__all__ = ["main", "service"]
+
+
+def main() -> None:
+    """Run the console command."""
+    app()
