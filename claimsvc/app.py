@@ -47,6 +47,7 @@ def policy_of(settings: Settings) -> Policy:
         allow_by_default=settings.claim.allow_by_default,
         default_duration_ms=settings.claim.default_duration_ms,
         max_duration_ms=settings.claim.max_duration_ms,
+        server_duration_ms=settings.claim.server_duration_ms,
         max_attempts=settings.claim.max_attempts,
         lockout_ms=settings.claim.lockout_ms,
         max_failures_per_hour=settings.claim.max_failures_per_hour,
@@ -70,13 +71,15 @@ def dialects_of(settings: Settings) -> Dialects:
         payload_bytes=settings.limits.payload_bytes,
         gateway_bytes=settings.limits.gateway_bytes,
         gateway_devices=settings.limits.gateway_devices,
+        bulk_bytes=settings.limits.bulk_bytes,
+        bulk_rows=settings.limits.bulk_rows,
     )
     router = Router([thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS])
     endpoints = [
         *thingsboard.endpoints(limits),
         *cumulocity.endpoints(),
-        router.endpoint(limits.payload_bytes),
-        *router.client_endpoints(limits.payload_bytes),
+        router.endpoint(limits),
+        *router.client_endpoints(limits),
     ]
     return Dialects(
         settings.mqtt.root,

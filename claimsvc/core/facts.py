@@ -14,6 +14,7 @@ from claimsvc.core.model import (
     ClaimWindow,
     Credential,
     Device,
+    DeviceGroup,
     DeviceRequest,
     Group,
     Principal,
@@ -26,7 +27,7 @@ from claimsvc.core.model import (
 from claimsvc.core.outcomes import Append, Change, Put
 
 R = TypeVar("R", bound=Row)
-Key = str | tuple[str, str]
+Key = str | tuple[str, str] | tuple[str, str, int]
 
 
 @dataclass(slots=True)
@@ -58,6 +59,9 @@ class Needs:
     """Tenants whose pending requests are wanted."""
     device_counts: set[str] = field(default_factory=set)
     """Tenants whose devices are to be counted."""
+    device_groups: set[tuple[str, str]] = field(default_factory=set)
+    """(tenant, path)"""
+    device_group_ids: set[str] = field(default_factory=set)
     services: bool = False
     """Whether every principal of the service's own is wanted."""
 
@@ -70,6 +74,7 @@ class Facts:
         "_by_principal",
         "_default_tenant",
         "_device_counts",
+        "_group_ids",
         "_of_device",
         "_rows",
         "_used_customers",
@@ -83,6 +88,7 @@ class Facts:
         self._of_device: dict[str, dict[tuple[type[Any], Key], None]] = defaultdict(dict)
         self._used_customers: set[str] = set()
         self._device_counts: dict[str, int] = {}
+        self._group_ids: dict[tuple[str, str], str] = {}
 
     # --- reading
 
@@ -105,6 +111,11 @@ class Facts:
         """Return the device that logs in as `principal`, or None."""
         device_id = self._by_principal.get(principal)
         return self.get(Device, device_id) if device_id else None
+
+    def group_at(self, tenant: str, path: str) -> DeviceGroup | None:
+        """Return the tenant's group of devices of this path, or None."""
+        group_id = self._group_ids.get((tenant, path))
+        return self.get(DeviceGroup, group_id) if group_id else None
 
     def services(self) -> list[Principal]:
         """Return the loaded principals of the service's own."""
@@ -192,6 +203,8 @@ class Facts:
         elif isinstance(row, User):
             if row.customer_id is not None:
                 self._used_customers.add(row.customer_id)
+        elif isinstance(row, DeviceGroup):
+            self._group_ids[row.tenant, row.path] = row.id
         elif isinstance(row, ClaimWindow | Attribute):
             self._of_device[row.device_id][type(row), row.key] = None
 

@@ -67,6 +67,8 @@ class Loading:
         self._fetch("users", needs.users, rows.user)
         self._fetch("groups", needs.groups, rows.group)
         self._fetch("roles", needs.roles, rows.role)
+        self._fetch("device_groups_by_path", needs.device_groups, rows.device_group)
+        self._fetch("device_groups_by_id", needs.device_group_ids, rows.device_group)
         self._fetch("devices_by_name", needs.device_names, rows.device)
         self._fetch("devices_by_id", needs.device_ids, rows.device)
         self._fetch("credentials_by_login", needs.logins, rows.credential)
