@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.logins import credential
-from claimsvc.core.model import Credential, Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
+from claimsvc.core.logins import credential, is_anothers
+from claimsvc.core.model import Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
 from claimsvc.core.names import principal_name, request_username
 from claimsvc.core.outcomes import Append, Change, Put, Refused
 from claimsvc.core.policy import Given, Policy
@@ -58,7 +58,7 @@ def issue_login(request: DeviceRequest, facts: Facts, given: Given) -> Issued | 
     if not is_again and (known or device):
         return Refused(Reason.NAME_TAKEN)
     logins = _logins(request.tenant, request.id, policy)
-    if any(_is_anothers(login, principal, facts, given) for login in logins):
+    if any(is_anothers(login, principal, facts, given) for login in logins):
         return Refused(Reason.NAME_TAKEN)
     changes: list[Change] = []
     if not is_again:
@@ -81,8 +81,3 @@ def _logins(tenant: str, device_id: str, policy: Policy) -> list[str]:
         return [principal]
     plain = [username] if tenant == policy.default_tenant else []
     return list(dict.fromkeys([principal, *plain, f"{tenant}/{username}"]))
-
-
-def _is_anothers(login: str, principal: str, facts: Facts, given: Given) -> bool:
-    known = facts.get(Credential, login)
-    return login in given.foreign_logins or (known is not None and known.principal != principal)

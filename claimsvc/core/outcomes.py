@@ -11,6 +11,7 @@ from claimsvc.core.model import (
     Credential,
     Customer,
     Device,
+    DeviceProfile,
     DeviceRequest,
     Event,
     Group,
@@ -133,6 +134,16 @@ class CredentialsGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class Provisioned:
+    """The login of a provisioned device: fresh with its `secret`, or one whose secret the pipeline opens."""
+
+    device: Device
+    credential: Credential
+    secret: Secret | None = None
+    is_name_made_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedAll:
     """What became of each request that waited: None, or why not."""
 
@@ -187,6 +198,24 @@ class RequestPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileListing:
+    """A numbered page of device profiles in order of their names; pages count from 0."""
+
+    tenant: str
+    page: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePage:
+    """A filled page of device profiles, with the number of all of them."""
+
+    listing: ProfileListing
+    items: tuple[DeviceProfile, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A filled listing. `next_after` continues it; None on the last page."""
 
@@ -216,13 +245,17 @@ Outcome = (
     | Found[Role]
     | Found[Tenant]
     | Found[DeviceRequest]
+    | Found[DeviceProfile]
     | FoundCredential
     | FoundAttributes
     | CredentialsGiven
+    | Provisioned
     | AcceptedAll
     | DeviceLimit
     | RequestListing
     | RequestPage
+    | ProfileListing
+    | ProfilePage
     | Bound
     | Done
     | Listing

@@ -13,6 +13,7 @@ from claimsvc.core.model import (
     ClaimAttempts,
     Credential,
     CredentialKind,
+    DeviceProfile,
     DeviceRequest,
     Group,
     Principal,
@@ -20,6 +21,7 @@ from claimsvc.core.model import (
     RequestStatus,
     Role,
     Row,
+    Strategy,
     Tenant,
     UserFailures,
     WindowSource,
@@ -44,6 +46,7 @@ class Want(Command):
         needs.device_ids.add("device-Thermostat")
         needs.logins.add("Thermostat")
         needs.requests.add("1234")
+        needs.profile_ids.add("profile-1")
         needs.attempts_at.add(("alice", "default", "Thermostat"))
         needs.windows = needs.attributes = needs.credentials = True
 
@@ -54,6 +57,7 @@ GATEWAY = device("Gateway", is_gateway=True)
 THERMOSTAT = device(owner="c1", gateway_id=GATEWAY.id, type="sensor", label="Flur ü", claimed_at_ms=NOW + 1)
 ALICE = user(roles=("customer", "mover"), groups=("claimers",))
 CREDENTIAL = Credential("Thermostat", "Thermostat", CredentialKind.PASSWORD, "$7$h", "sealed", NOW, NOW)
+PROFILE = DeviceProfile("profile-1", "default", "sensor", Strategy.CREATE, "key-1", "hash", NOW)
 EVERYTHING: tuple[Row, ...] = (
     DEFAULT,
     Principal("alice", PrincipalKind.USER, "default"),
@@ -89,6 +93,7 @@ EVERYTHING: tuple[Row, ...] = (
         issued_at_ms=NOW + 1,
     ),
     Answered("claimsvc/u/alice/", "1", "digest", "sealed", NOW + 600_000),
+    PROFILE,
 )
 CHANGED: dict[str, Row] = {
     "a tenant": replace(DEFAULT, title="Other"),
@@ -102,6 +107,7 @@ CHANGED: dict[str, Row] = {
     "attempts": ClaimAttempts("alice", THERMOSTAT.id, 0, 2, NOW + 6, NOW + 1),
     "failures": UserFailures("alice", (), 3, NOW + 10),
     "a request": DeviceRequest("1234", "default", RequestStatus.BLOCKED, "root", NOW, "5", "c8y_Sensor", '{"a":1}'),
+    "a profile": replace(PROFILE, strategy=Strategy.CHECK, provision_key="key-2", secret_hash="other"),
     "an answer": Answered("claimsvc/u/alice/", "1", "other", "other", NOW + 700_000),
 }
 

@@ -7,7 +7,7 @@ import pytest
 from claimsvc.core.access import TENANT_ADMIN
 from claimsvc.core.commands import accounts as commands
 from claimsvc.core.commands.accounts import (
-    AdmitBootstrap,
+    AdmitShared,
     CreateCustomer,
     CreateGroup,
     CreateRole,
@@ -95,7 +95,7 @@ def test_every_command_is_among_the_samples() -> None:
     """The table covers every command about accounts but the service's own."""
     named = {kind for kind in vars(commands).values() if isinstance(kind, type) and issubclass(kind, Command)}
     concrete = {kind for kind in named if kind.__module__ == commands.__name__ and not kind.__name__.startswith("On")}
-    assert concrete - {Establish, AdmitBootstrap} == {type(command) for command in ALL}
+    assert concrete - {Establish, AdmitShared} == {type(command) for command in ALL}
 
 
 @pytest.mark.parametrize("command", ALL, ids=lambda command: type(command).__name__)
