@@ -167,17 +167,24 @@ class Batches:
         """
         keys = list(request_ids)
         facts = await self._tools.store.load(commands, self._policy, keys)
-        slow = [
+        late = [
             secret
             for command in commands
             if command.secrets and permitted(command, facts) and command.is_authentic(facts)
             for secret in command.secrets
             if not secret.is_hardened
         ]
-        has_chosen_token = any(secret.kind is SecretKind.ACCESS_TOKEN and secret.text is not None for secret in slow)
-        if slow:
-            await asyncio.gather(*(asyncio.to_thread(harden, secret, self._tools.sealing) for secret in slow))
+        has_chosen_token = any(secret.kind is SecretKind.ACCESS_TOKEN and secret.text is not None for secret in late)
+        await self._harden(late)
         return await self._tools.store.load(commands, self._policy, keys) if has_chosen_token else facts
+
+    async def _harden(self, secrets: Sequence[Secret]) -> None:
+        passwords = [secret for secret in secrets if secret.kind is SecretKind.PASSWORD]
+        for secret in secrets:
+            if secret.kind is not SecretKind.PASSWORD:
+                harden(secret, self._tools.sealing)
+        if passwords:
+            await asyncio.gather(*(asyncio.to_thread(harden, secret, self._tools.sealing) for secret in passwords))
 
     async def _given(self, commands: Sequence[Command], facts: Facts) -> Given:
         foreign: frozenset[str] = frozenset()
