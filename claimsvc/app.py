@@ -26,7 +26,6 @@ from claimsvc.credentials.password_file import EXCLUDED_FROM_LOGINS, MARKERS, Br
 from claimsvc.dialects import (
     admin,
     cumulocity,
-    cumulocity_rest,
     thingsboard,
     thingsboard_profiles,
     thingsboard_provisioning,
@@ -55,6 +54,7 @@ def policy_of(settings: Settings) -> Policy:
         allow_by_default=settings.claim.allow_by_default,
         default_duration_ms=settings.claim.default_duration_ms,
         max_duration_ms=settings.claim.max_duration_ms,
+        server_duration_ms=settings.claim.server_duration_ms,
         max_attempts=settings.claim.max_attempts,
         lockout_ms=settings.claim.lockout_ms,
         max_failures_per_hour=settings.claim.max_failures_per_hour,
@@ -79,16 +79,16 @@ def dialects_of(settings: Settings) -> Dialects:
         payload_bytes=settings.limits.payload_bytes,
         gateway_bytes=settings.limits.gateway_bytes,
         gateway_devices=settings.limits.gateway_devices,
+        bulk_bytes=settings.limits.bulk_bytes,
+        bulk_rows=settings.limits.bulk_rows,
     )
-    router = Router(
-        [thingsboard_profiles.SECTION, thingsboard_rest.SECTION, cumulocity_rest.SECTION, *admin.SECTIONS]
-    )
+    router = Router([thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS])
     endpoints = [
         *thingsboard.endpoints(limits),
         *thingsboard_provisioning.endpoints(limits.payload_bytes),
         *cumulocity.endpoints(),
-        router.endpoint(limits.payload_bytes),
-        *router.client_endpoints(limits.payload_bytes),
+        router.endpoint(limits),
+        *router.client_endpoints(limits),
     ]
     return Dialects(
         settings.mqtt.root,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from claimsvc.core import accounts, claims, devices, profiles, provisioning, windows
+from claimsvc.core import accounts, claims, devices, imports, profiles, provisioning, windows
 from claimsvc.core import registration as requests
 from claimsvc.core.access import (
     CLAIM_DEVICES,
@@ -19,6 +19,7 @@ from claimsvc.core.access import (
 from claimsvc.core.commands import accounts as account
 from claimsvc.core.commands import claiming, registration
 from claimsvc.core.commands import devices as device
+from claimsvc.core.commands import imports as file
 from claimsvc.core.commands import provisioning as provision
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
@@ -85,6 +86,10 @@ RULES: dict[type[Command], Rule] = {
     registration.AcceptAll: _control(requests.accept_all),
     registration.DeleteRequest: _control(requests.delete),
     registration.PollCredentials: Rule(requests.poll),
+    file.ImportDevices: _control(imports.begin_devices),
+    file.RegisterDevices: _control(imports.register),
+    file.ImportClaimKeys: _admin(imports.begin_claim_keys),
+    file.SetClaimKeys: _admin(imports.set_claim_keys),
     account.CreateTenant: Rule(accounts.create_tenant, frozenset({MANAGE_TENANTS})),
 }
 

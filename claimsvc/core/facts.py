@@ -15,6 +15,7 @@ from claimsvc.core.model import (
     ClaimWindow,
     Credential,
     Device,
+    DeviceGroup,
     DeviceProfile,
     DeviceRequest,
     Group,
@@ -28,7 +29,7 @@ from claimsvc.core.model import (
 from claimsvc.core.outcomes import Append, Change, Put
 
 R = TypeVar("R", bound=Row)
-Key = str | tuple[str, str]
+Key = str | tuple[str, str] | tuple[str, str, int]
 
 
 @dataclass(slots=True)
@@ -60,6 +61,9 @@ class Needs:
     """Tenants whose pending requests are wanted."""
     device_counts: set[str] = field(default_factory=set)
     """Tenants whose devices are to be counted."""
+    device_groups: set[tuple[str, str]] = field(default_factory=set)
+    """(tenant, path)"""
+    device_group_ids: set[str] = field(default_factory=set)
     services: bool = False
     """Whether every principal of the service's own is wanted."""
     provision_state: bool = False
@@ -80,6 +84,7 @@ class Facts:
         "_by_principal",
         "_default_tenant",
         "_device_counts",
+        "_group_ids",
         "_of_device",
         "_profile_ids",
         "_rows",
@@ -96,6 +101,7 @@ class Facts:
         """By provision key, and by (tenant, name); what they lead to may have changed since."""
         self._used_customers: set[str] = set()
         self._device_counts: dict[str, int] = {}
+        self._group_ids: dict[tuple[str, str], str] = {}
 
     # --- reading
 
@@ -127,6 +133,11 @@ class Facts:
     def profile_named(self, tenant: str, name: str) -> DeviceProfile | None:
         """Return the tenant's profile of this name, or None."""
         return self.get(DeviceProfile, self._profile_ids.get((tenant, name), ""))
+
+    def group_at(self, tenant: str, path: str) -> DeviceGroup | None:
+        """Return the tenant's group of devices of this path, or None."""
+        group_id = self._group_ids.get((tenant, path))
+        return self.get(DeviceGroup, group_id) if group_id else None
 
     def services(self) -> list[Principal]:
         """Return the loaded principals of the service's own."""
@@ -216,6 +227,8 @@ class Facts:
         elif isinstance(row, User):
             if row.customer_id is not None:
                 self._used_customers.add(row.customer_id)
+        elif isinstance(row, DeviceGroup):
+            self._group_ids[row.tenant, row.path] = row.id
         elif isinstance(row, ClaimWindow | Attribute):
             self._of_device[row.device_id][type(row), row.key] = None
 

@@ -148,6 +148,11 @@ class Device:
     def key(self) -> str:
         return self.id
 
+    @property
+    def is_loginless(self) -> bool:
+        """Whether nobody speaks for it yet, neither a login of its own nor a gateway: a list made it."""
+        return self.principal is None and self.gateway_id is None
+
 
 class Strategy(StrEnum):
     """What a profile's key and secret let a device have (TB 4.4)."""
@@ -303,6 +308,64 @@ class DeviceRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceGroup:
+    """Devices that belong together. `path` is the names of the groups above it and its own, with slashes between."""
+
+    id: str
+    tenant: str
+    path: str
+    created_at_ms: int
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceGroupMember:
+    """A device in a group; it may be in several."""
+
+    group_id: str
+    device_id: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.group_id, self.device_id
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """How far a file of rows is worked through, so that a service that died goes on where it stood."""
+
+    lane: str
+    request_id: str
+    digest: str
+    done: int
+    created: int
+    updated: int
+    failed: int
+    touched_at_ms: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.lane, self.request_id
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPart:
+    """What a slice of a file came to, sealed until the whole is answered. `number` is its first row's."""
+
+    lane: str
+    request_id: str
+    number: int
+    sealed: str
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.lane, self.request_id, self.number
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One line of the audit trail; append only."""
 
@@ -345,5 +408,9 @@ Row = (
     | UserFailures
     | Credential
     | DeviceRequest
+    | DeviceGroup
+    | DeviceGroupMember
+    | Import
+    | ImportPart
     | Answered
 )

@@ -35,6 +35,8 @@ class Policy:
     allow_by_default: bool
     default_duration_ms: int
     max_duration_ms: int
+    server_duration_ms: int
+    """How long a key of a list opens a device whose row names no end."""
     max_attempts: int
     lockout_ms: int
     max_failures_per_hour: int

@@ -13,6 +13,7 @@ class SecretKind(StrEnum):
     """What a secret is for decides how it is kept."""
 
     CLAIM_KEY = "claim_key"  # compared only: keyed hash, and the text is forgotten
+    ISSUED_CLAIM_KEY = "issued_claim_key"  # made up where none is given; compared as a claim key, and told once
     ACCESS_TOKEN = "access_token"  # noqa: S105 - looked up by keyed hash; sealed while it may be given again
     SECURITY_TOKEN = "security_token"  # noqa: S105 - compared only, as a claim key
     PASSWORD = "password"  # noqa: S105 - $7$ hash as the broker checks it; sealed likewise

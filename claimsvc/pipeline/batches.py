@@ -11,11 +11,12 @@ from claimsvc import metrics
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
-from claimsvc.core.outcomes import Change, Listing, Outcome, ProfileListing, Refused, RequestListing
+from claimsvc.core.model import Answered
+from claimsvc.core.outcomes import Change, Decision, Listing, Outcome, ProfileListing, Refused, RequestListing
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import LOGIN_KINDS, Secret, SecretKind
-from claimsvc.dialects.exchange import Dialects, Request
+from claimsvc.dialects.exchange import Dialects, Request, Slice
 from claimsvc.log import Logger
 from claimsvc.pipeline.hardening import harden
 from claimsvc.pipeline.journal import Reply, shown
@@ -50,6 +51,14 @@ class Decided:
         if self.error is not None:
             raise self.error
         return [change for reply in self.replies for change in reply.changes]
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A slice of a file that is durable, and whom to tell of it."""
+
+    decision: Decision
+    outbounds: tuple[Outbound, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +147,34 @@ class Batches:
             first = await self.commit(await self.decide(read[:middle]))
             return [*first, *await self.commit(await self.decide(read[middle:]))]
         return [await self._filled(reply) for reply in decided.replies]
+
+    async def work(self, part: Slice, *, is_rehearsal: bool, keep: Callable[[Outcome], Sequence[Change]]) -> Worked:
+        """Decide a slice of a file, its secrets hashed already, and commit it with what `keep` makes of its outcome.
+
+        A rehearsal commits nothing. Raises StoreError.
+        """
+        facts = await self._load([part.command], ())
+        given = await self._given([part.command], facts)
+        decision = decide(part.command, facts, given)
+        if not is_rehearsal:
+            changes = [*decision.changes, *keep(decision.outcome)]
+            with metrics.COMMIT_SECONDS.time():
+                await self._tools.store.apply(changes)
+        return Worked(decision, () if is_rehearsal else self._replies.told(decision))
+
+    async def answered_before(self, request: Request, digest: str) -> Reply | None:
+        """Return the first answer to a file's request id again, where there is one. Raises StoreError."""
+        facts = await self._load((), _request_ids([request]))
+        return self._replies.answered_before(request, digest, facts, self._tools.clock())
+
+    def remembered(self, request: Request, kept: list[object], digest: str, now_ms: int) -> Answered:
+        """Return the first answer to a request id as it is kept for a repeat."""
+        return self._replies.answered(request, kept, digest, now_ms)
+
+    async def finish(self, changes: Sequence[Change]) -> None:
+        """Commit what ends a file. The logins of all its slices go to the broker together. Raises StoreError."""
+        await self._make_durable(changes)
+        self._tools.logins.note_all()
 
     async def execute(self, commands: Sequence[Command]) -> list[Outcome]:
         """Decide and commit commands of the service's own. Raises StoreError."""

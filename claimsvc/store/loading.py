@@ -76,6 +76,8 @@ class Loading:
         if needs.device_counts:
             for tenant, devices in self._statements.select("device_counts", keys=list(needs.device_counts)):
                 self._facts.count_devices(tenant, devices)
+        self._fetch("device_groups_by_path", needs.device_groups, rows.device_group)
+        self._fetch("device_groups_by_id", needs.device_group_ids, rows.device_group)
         self._fetch("devices_by_name", needs.device_names, rows.device)
         self._fetch("devices_by_id", needs.device_ids, rows.device)
         self._fetch("credentials_by_login", needs.logins, rows.credential)

@@ -125,6 +125,25 @@ SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r
 FROM json_each(:keys) AS k JOIN device_request AS r ON r.tenant_id = k.value AND r.status = 'PENDING_ACCEPTANCE'
 ORDER BY r.contested OR r.token_hash IS NOT NULL, r.created_at, r.id LIMIT 1000;
 
+-- name: device_groups_by_path
+-- [tenant, path] -> groups of devices.
+SELECT g.id, g.tenant_id, g.path, g.created_at
+FROM json_each(:keys) AS k JOIN device_group AS g ON g.tenant_id = k.value ->> 0 AND g.path = k.value ->> 1;
+
+-- name: device_groups_by_id
+-- Ids -> groups of devices.
+SELECT g.id, g.tenant_id, g.path, g.created_at
+FROM json_each(:keys) AS k JOIN device_group AS g ON g.id = k.value;
+
+-- name: import
+-- How far a file is worked through.
+SELECT lane, request_id, digest, done, created, updated, failed, touched_at
+FROM import WHERE lane = :lane AND request_id = :request_id;
+
+-- name: import_parts
+-- What the slices of a file came to, in its order.
+SELECT sealed FROM import_part WHERE lane = :lane AND request_id = :request_id ORDER BY number;
+
 -- name: device_counts
 -- Tenants -> how many devices they have.
 SELECT k.value, (SELECT count(*) FROM device AS d WHERE d.tenant_id = k.value) FROM json_each(:keys) AS k;
@@ -269,6 +288,30 @@ ON CONFLICT (id) DO UPDATE SET
 -- name: remove_request
 DELETE FROM device_request WHERE id IN (SELECT value FROM json_each(:keys));
 
+-- name: put_device_group
+INSERT INTO device_group (id, tenant_id, path, created_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:rows);
+
+-- name: put_device_group_member
+INSERT INTO device_group_member (group_id, device_id)
+SELECT value ->> 0, value ->> 1 FROM json_each(:rows) WHERE true ON CONFLICT DO NOTHING;
+
+-- name: put_import
+INSERT INTO import (lane, request_id, digest, done, created, updated, failed, touched_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
+FROM json_each(:rows) WHERE true
+ON CONFLICT (lane, request_id) DO UPDATE SET
+  done = excluded.done, created = excluded.created, updated = excluded.updated, failed = excluded.failed,
+  touched_at = excluded.touched_at;
+
+-- name: put_import_part
+INSERT INTO import_part (lane, request_id, number, sealed)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:rows);
+
+-- name: remove_import
+-- Its parts go with it.
+DELETE FROM import WHERE (lane, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(:keys));
+
 -- name: put_answered
 -- A request id used again after its time gets a new number, so that numbers stay in order of expiry.
 REPLACE INTO answered (lane, request_id, digest, sealed, expires_at)
@@ -337,6 +380,16 @@ SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_
 FROM device AS d WHERE d.tenant_id = :tenant AND d.is_gateway = 1 AND d.name > :after
 ORDER BY d.name LIMIT :limit;
 
+-- name: list_device_groups
+SELECT id, tenant_id, path, created_at FROM device_group
+WHERE tenant_id = :tenant AND path > :after ORDER BY path LIMIT :limit;
+
+-- name: group_devices
+-- A group's devices.
+SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
+       d.label, d.claimed_at, d.claimed_with
+FROM device_group_member AS m JOIN device AS d ON d.id = m.device_id WHERE m.group_id = :group ORDER BY d.name;
+
 -- name: list_requests
 SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
        r.token_failures, r.contested, r.enrollment_hash, r.enrollment_until, r.issued_at
@@ -384,6 +437,10 @@ DELETE FROM answered WHERE number IN (
 -- Forget what may not be given again.
 UPDATE credential SET sealed = NULL WHERE login IN (
   SELECT login FROM credential WHERE sealed IS NOT NULL AND sealed_until < :now LIMIT :slice);
+
+-- name: sweep_imports
+-- Forget files whose sender never came back for the rest.
+DELETE FROM import WHERE touched_at < :before;
 
 -- name: sweep_events
 -- Forget audit events past their keeping time, oldest first, a slice at a time.

@@ -16,10 +16,14 @@ from claimsvc.core.model import (
     CredentialKind,
     Customer,
     Device,
+    DeviceGroup,
+    DeviceGroupMember,
     DeviceProfile,
     DeviceRequest,
     Event,
     Group,
+    Import,
+    ImportPart,
     Principal,
     PrincipalKind,
     RequestStatus,
@@ -126,6 +130,14 @@ def device_request(values: Any) -> DeviceRequest:
     )
 
 
+def device_group(values: Any) -> DeviceGroup:
+    return DeviceGroup(*values)
+
+
+def import_(values: Any) -> Import:
+    return Import(*values)
+
+
 def answered(values: Any) -> Answered:
     return Answered(*values)
 
@@ -217,6 +229,19 @@ def _request_values(row: DeviceRequest) -> Values:
     ]
 
 
+def _import_values(row: Import) -> Values:
+    return [
+        row.lane,
+        row.request_id,
+        row.digest,
+        row.done,
+        row.created,
+        row.updated,
+        row.failed,
+        row.touched_at_ms,
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """How one kind of row is written: its statements in order, and the one that removes it."""
@@ -272,6 +297,10 @@ TABLES: dict[type[Row], Table] = {
         lambda row: [row.user, json.dumps(row.recent_ms), row.lockouts, row.locked_until_ms],
     ),
     DeviceRequest: Table(("put_request",), _request_values, "remove_request"),
+    DeviceGroup: Table(("put_device_group",), lambda row: [row.id, row.tenant, row.path, row.created_at_ms]),
+    DeviceGroupMember: Table(("put_device_group_member",), lambda row: [row.group_id, row.device_id]),
+    Import: Table(("put_import",), _import_values, "remove_import", has_dependents=True),
+    ImportPart: Table(("put_import_part",), lambda row: [row.lane, row.request_id, row.number, row.sealed]),
     Answered: Table(
         ("put_answered",),
         lambda row: [row.lane, row.request_id, row.digest, row.sealed, row.expires_at_ms],

@@ -10,7 +10,7 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.claiming import ClaimDevice, OpenWindow, ReleaseDevice
 from claimsvc.core.commands.registration import AcceptAll, AcceptRequest, CreateRequest, PollCredentials
 from claimsvc.core.decide import decide
-from claimsvc.core.facts import Facts
+from claimsvc.core.facts import Facts, Key
 from claimsvc.core.model import (
     CLAIMING_ALLOWED,
     Attribute,
@@ -83,6 +83,7 @@ def given(now_ms: int = NOW, **policy: object) -> Given:
         "allow_by_default": True,
         "default_duration_ms": 24 * 60 * MINUTE,
         "max_duration_ms": 24 * 60 * MINUTE,
+        "server_duration_ms": 365 * DAY,
         "max_attempts": 5,
         "lockout_ms": 15 * MINUTE,
         "max_failures_per_hour": 20,
@@ -301,7 +302,7 @@ def written(changes: Iterable[Change], kind: type[R]) -> list[R]:
     return [change.row for change in changes if isinstance(change, Put) and isinstance(change.row, kind)]
 
 
-def removed(changes: Iterable[Change]) -> list[tuple[type[Row], str | tuple[str, str]]]:
+def removed(changes: Iterable[Change]) -> list[tuple[type[Row], Key]]:
     """Return the kinds and keys of what changes take away."""
     return [(change.kind, change.key) for change in changes if isinstance(change, Remove)]
 

@@ -80,7 +80,7 @@ def test_acceptance_makes_device_and_login() -> None:
     assert login.sealed_until_ms == NOW + 10 * MINUTE
     assert written(decision.changes, DeviceRequest) == [request(ACCEPTED, type="c8y_Sensor")]
     assert events(decision.changes) == ["device_created", "request_accepted"]
-    assert told(decision) == (LANE, "password-2")
+    assert told(decision) == (LANE, "password-1")
     assert decision.ended == ()
 
 
@@ -142,7 +142,7 @@ def test_accepting_again_changes_nothing() -> None:
 
 TAKEN: dict[str, list[Row]] = {
     "a device that logs in with its name": [device("1234")],
-    "a device that only a gateway speaks for": [device("1234", principal=None)],
+    "a device that only a gateway speaks for": [device("1234", principal=None, gateway_id="device-Gateway")],
     "another device that is called like the login": [device(PRINCIPAL)],
     "a user": [user(PRINCIPAL)],
     "a user of another tenant": [user(PRINCIPAL, tenant="acme")],

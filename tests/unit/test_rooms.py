@@ -28,7 +28,11 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"pydantic", "pydantic_core"},
     ),
     "dialects/admin/": (
-        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/admin"},
+        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/sheets", "dialects/admin"},
+        {"pydantic", "pydantic_core"},
+    ),
+    "dialects/cumulocity/": (
+        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/sheets", "dialects/cumulocity"},
         {"pydantic", "pydantic_core"},
     ),
     "store/": ({"core", "store"}, {"aiosqlite", "pydantic_core"}),

@@ -15,7 +15,7 @@ from claimsvc.core.model import Row
 from claimsvc.core.reasons import MESSAGES, Reason
 from claimsvc.dialects import (
     admin,
-    cumulocity_rest,
+    cumulocity,
     thingsboard,
     thingsboard_profiles,
     thingsboard_provisioning,
@@ -26,7 +26,7 @@ from claimsvc.dialects.rest import DEEPEST_PATH, Route, Section
 from claimsvc.settings import Settings
 from claimsvc.store.rows import TABLES
 
-SECTIONS = (thingsboard_profiles.SECTION, thingsboard_rest.SECTION, cumulocity_rest.SECTION, *admin.SECTIONS)
+SECTIONS = (thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
 ROUTES = [route for section in SECTIONS for route in section.routes]
 
 
@@ -60,7 +60,7 @@ def test_every_command_has_a_rule() -> None:
         thingsboard_shapes.STATUSES,
         thingsboard_provisioning.STATUSES,
         admin.STATUSES,
-        cumulocity_rest.ERRORS,
+        cumulocity.ERRORS,
     ],
     ids=["a text", "a ThingsBoard status", "a provisioning status", "a status of ours", "a Cumulocity error"],
 )
@@ -80,7 +80,7 @@ def test_refusals_are_answered_as_failures(reason: Reason) -> None:
     """No refusal looks like a success anywhere."""
     assert 400 <= thingsboard_shapes.STATUSES[reason][0] < 600
     assert 400 <= admin.STATUSES[reason] < 600
-    assert 400 <= cumulocity_rest.ERRORS[reason][0] < 600
+    assert 400 <= cumulocity.ERRORS[reason][0] < 600
     assert thingsboard_provisioning.STATUSES[reason] != "SUCCESS"
 
 

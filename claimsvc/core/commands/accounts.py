@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
+from claimsvc.core.model import Customer, Device, DeviceGroup, Event, Group, Role, Tenant, User
 from claimsvc.core.names import principal_name
 from claimsvc.core.policy import BOOTSTRAP, BOOTSTRAP_ALIAS, MANAGEMENT_TENANT, Policy
 from claimsvc.core.secrets import Secret
@@ -187,7 +187,7 @@ class CreateTenant(Command):
 class ListItems(Command):
     """Read a page of one kind. `after` is where the page before ended."""
 
-    kind: type[Tenant | Customer | User | Group | Role | Device | Event]
+    kind: type[Tenant | Customer | User | Group | Role | Device | DeviceGroup | Event]
     limit: int
     after: str | None
     named: str | None = None
