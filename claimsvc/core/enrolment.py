@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.logins import credential
-from claimsvc.core.model import Credential, Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
+from claimsvc.core.logins import credential, is_anothers
+from claimsvc.core.model import Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
 from claimsvc.core.names import principal_name, request_username
 from claimsvc.core.outcomes import Append, Change, Put, Refused
 from claimsvc.core.policy import Given, Policy
@@ -74,7 +74,7 @@ def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, give
     if not is_again and (known or (device and not device.is_loginless)):
         return Refused(Reason.NAME_TAKEN)
     logins = _logins(tenant, device_id, policy)
-    if any(_is_anothers(login, principal, facts, given) for login in logins):
+    if any(is_anothers(login, principal, facts, given) for login in logins):
         return Refused(Reason.NAME_TAKEN)
     changes: list[Change] = [] if is_again else [Put(Principal(principal, PrincipalKind.DEVICE, tenant))]
     is_new = device is None
@@ -99,8 +99,3 @@ def _logins(tenant: str, device_id: str, policy: Policy) -> list[str]:
         return [principal]
     plain = [username] if tenant == policy.default_tenant else []
     return list(dict.fromkeys([principal, *plain, f"{tenant}/{username}"]))
-
-
-def _is_anothers(login: str, principal: str, facts: Facts, given: Given) -> bool:
-    known = facts.get(Credential, login)
-    return login in given.foreign_logins or (known is not None and known.principal != principal)

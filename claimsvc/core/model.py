@@ -14,6 +14,10 @@ TRUE = "true"
 """The JSON text of that value."""
 CLAIMING_DATA = "claimingData"
 """The SERVER_SCOPE attribute that opens a server window (seed)."""
+PROVISION_STATE = "provisionState"
+"""The SERVER_SCOPE attribute of a device that was provisioned; while it is there, that is over (TB 4.4)."""
+PROVISIONED = '"provisioned"'
+"""The JSON text of its value."""
 
 
 class PrincipalKind(StrEnum):
@@ -148,6 +152,34 @@ class Device:
     def is_loginless(self) -> bool:
         """Whether nobody speaks for it yet, neither a login of its own nor a gateway: a list made it."""
         return self.principal is None and self.gateway_id is None
+
+
+class Strategy(StrEnum):
+    """What a profile's key and secret let a device have (TB 4.4)."""
+
+    DISABLED = "disabled"
+    CREATE = "create"  # a device of a new name is made
+    CHECK = "check"  # a device that was made before gets its login, once
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProfile:
+    """What devices of one type show to be provisioned: the devices of its tenant whose type is its name.
+
+    The key is unique over all tenants: a device names none.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    strategy: Strategy
+    provision_key: str
+    secret_hash: str
+    created_at_ms: int
+
+    @property
+    def key(self) -> str:
+        return self.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +401,7 @@ Row = (
     | Group
     | User
     | Device
+    | DeviceProfile
     | ClaimWindow
     | Attribute
     | ClaimAttempts

@@ -13,6 +13,7 @@ from claimsvc.core.model import (
     Customer,
     Device,
     DeviceGroup,
+    DeviceProfile,
     DeviceRequest,
     Event,
     Group,
@@ -132,6 +133,16 @@ class CredentialsGiven:
     username: str
     credential: Credential | None
     secret: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class Provisioned:
+    """The login of a provisioned device: fresh with its `secret`, or one whose secret the pipeline opens."""
+
+    device: Device
+    credential: Credential
+    secret: Secret | None = None
+    is_name_made_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +270,24 @@ class RequestPage:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfileListing:
+    """A numbered page of device profiles in order of their names; pages count from 0."""
+
+    tenant: str
+    page: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePage:
+    """A filled page of device profiles, with the number of all of them."""
+
+    listing: ProfileListing
+    items: tuple[DeviceProfile, ...]
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """A filled listing. `next_after` continues it; None on the last page."""
 
@@ -288,9 +317,11 @@ Outcome = (
     | Found[Role]
     | Found[Tenant]
     | Found[DeviceRequest]
+    | Found[DeviceProfile]
     | FoundCredential
     | FoundAttributes
     | CredentialsGiven
+    | Provisioned
     | AcceptedAll
     | DeviceLimit
     | RowsDone
@@ -298,6 +329,8 @@ Outcome = (
     | ImportFinished
     | RequestListing
     | RequestPage
+    | ProfileListing
+    | ProfilePage
     | Bound
     | Done
     | Listing

@@ -17,6 +17,11 @@ class SecretKind(StrEnum):
     ACCESS_TOKEN = "access_token"  # noqa: S105 - looked up by keyed hash; sealed while it may be given again
     SECURITY_TOKEN = "security_token"  # noqa: S105 - compared only, as a claim key
     PASSWORD = "password"  # noqa: S105 - $7$ hash as the broker checks it; sealed likewise
+    PROVISION_SECRET = "provision_secret"  # noqa: S105 - compared only; one that was not given is made up
+
+
+LOGIN_KINDS = frozenset({SecretKind.ACCESS_TOKEN, SecretKind.PASSWORD})
+"""What somebody logs in with: costly to harden, so that is done only for those who may set one."""
 
 
 class Secret:
@@ -36,6 +41,11 @@ class Secret:
         if not self.digest:
             raise RuntimeError("a secret reached the rules in clear")
         return self.digest
+
+    @property
+    def is_hardened(self) -> bool:
+        """Return whether there is a hash yet."""
+        return bool(self.digest)
 
     def __repr__(self) -> str:
         return f"Secret({self.kind.value}, ***)"

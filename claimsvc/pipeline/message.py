@@ -20,6 +20,8 @@ from claimsvc.core.outcomes import (
     ImportAllowed,
     Listing,
     Outcome,
+    ProfileListing,
+    Provisioned,
     Put,
     Refused,
     Remove,
@@ -34,6 +36,11 @@ from claimsvc.dialects.exchange import Dialects, Request
 from claimsvc.pipeline.journal import Reply
 from claimsvc.sealing import Sealing
 from claimsvc.wire import Inbound, Outbound
+
+LISTINGS = (Listing, RequestListing, ProfileListing)
+"""Outcomes that the store fills after the batch is committed."""
+SHOW_LOGINS = (FoundCredential, CredentialsGiven, Provisioned)
+"""Outcomes that may show the secret of a login."""
 
 
 class Replies:
@@ -97,7 +104,7 @@ class Replies:
     def _first(self, request: Request, command: Command, facts: Facts, given: Given) -> Reply:
         decision = decide(command, facts, given)
         outcome = self._revealed(decision.outcome)
-        if isinstance(outcome, Listing | RequestListing | ImportAllowed):
+        if isinstance(outcome, (*LISTINGS, ImportAllowed)):
             return Reply(request.inbound, request, outcome)
         dialects = self._dialects
         answer = request.answer(outcome, given.now_ms)
@@ -106,9 +113,7 @@ class Replies:
         # Behind the answer, which the asker must get even where the login that ends is the asker's own.
         ends = [self._end_sessions(decision.ended)] if decision.ended and self._end_sessions else []
         changes = decision.changes
-        promises = any(map(changes_logins, changes)) or (
-            isinstance(outcome, FoundCredential | CredentialsGiven) and bool(outcome.secret)
-        )
+        promises = any(map(changes_logins, changes)) or (isinstance(outcome, SHOW_LOGINS) and bool(outcome.secret))
         if request.reading.request_id is not None and changes:
             kept = [answer[0].payload.decode(), _texts(notices), promises, _texts(ends)]
             digest = self._sealing.digest(request.reading.content)
@@ -130,7 +135,7 @@ class Replies:
 
     def _revealed(self, outcome: Outcome) -> Outcome:
         """Open a login's secret that may still be given."""
-        if not isinstance(outcome, FoundCredential | CredentialsGiven) or not outcome.credential:
+        if not isinstance(outcome, SHOW_LOGINS) or outcome.secret or not outcome.credential:
             return outcome
         kind, sealed = outcome.credential.kind.value, outcome.credential.sealed
         if sealed is None:

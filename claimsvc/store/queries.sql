@@ -66,6 +66,21 @@ FROM json_each(:keys) AS k JOIN customer AS c ON c.id = k.value;
 SELECT w.device_id, w.source, w.key_hash, w.opened_at, w.expires_at, w.attempts
 FROM json_each(:keys) AS k JOIN claim_window AS w ON w.device_id = k.value;
 
+-- name: profiles_by_key
+-- Provision keys -> device profiles.
+SELECT p.id, p.tenant_id, p.name, p.strategy, p.provision_key, p.secret_hash, p.created_at
+FROM json_each(:keys) AS k JOIN device_profile AS p ON p.provision_key = k.value;
+
+-- name: profiles_by_name
+-- [tenant, name] -> device profiles.
+SELECT p.id, p.tenant_id, p.name, p.strategy, p.provision_key, p.secret_hash, p.created_at
+FROM json_each(:keys) AS k JOIN device_profile AS p ON p.tenant_id = k.value ->> 0 AND p.name = k.value ->> 1;
+
+-- name: profiles_by_id
+-- Ids -> device profiles.
+SELECT p.id, p.tenant_id, p.name, p.strategy, p.provision_key, p.secret_hash, p.created_at
+FROM json_each(:keys) AS k JOIN device_profile AS p ON p.id = k.value;
+
 -- name: attributes
 -- Ids of devices -> their attributes.
 SELECT a.device_id, a.name, a.value, a.updated_at
@@ -245,6 +260,16 @@ ON CONFLICT (login) DO UPDATE SET
   kind = excluded.kind, secret_hash = excluded.secret_hash, sealed = excluded.sealed,
   sealed_until = excluded.sealed_until, created_at = excluded.created_at, revoked_at = excluded.revoked_at;
 
+-- name: put_profile
+INSERT INTO device_profile (id, tenant_id, name, strategy, provision_key, secret_hash, created_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+FROM json_each(:rows) WHERE true
+ON CONFLICT (id) DO UPDATE SET
+  strategy = excluded.strategy, provision_key = excluded.provision_key, secret_hash = excluded.secret_hash;
+
+-- name: remove_profile
+DELETE FROM device_profile WHERE id IN (SELECT value FROM json_each(:keys));
+
 -- name: put_request
 INSERT INTO device_request (id, tenant_id, status, owner, created_at, group_id, type, properties, lane, token_hash,
                             token_failures, contested, enrollment_hash, enrollment_until, issued_at)
@@ -379,6 +404,13 @@ ORDER BY r.created_at, r.id LIMIT :limit OFFSET :offset;
 
 -- name: count_requests
 SELECT count(*) FROM device_request WHERE tenant_id = :tenant AND status = coalesce(:status, status);
+
+-- name: list_profiles
+SELECT id, tenant_id, name, strategy, provision_key, secret_hash, created_at FROM device_profile
+WHERE tenant_id = :tenant ORDER BY name LIMIT :limit OFFSET :offset;
+
+-- name: count_profiles
+SELECT count(*) FROM device_profile WHERE tenant_id = :tenant;
 
 -- name: list_events
 -- Newest first; `after` is the number of the last one seen.

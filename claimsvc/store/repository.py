@@ -14,7 +14,7 @@ from typing import Any
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import Customer, Device, DeviceGroup, Event, Group, Import, Role, Tenant, User
-from claimsvc.core.outcomes import Change, Listing, Page, RequestListing, RequestPage
+from claimsvc.core.outcomes import Change, Listing, Page, ProfileListing, ProfilePage, RequestListing, RequestPage
 from claimsvc.core.policy import DAY_MS, Policy
 from claimsvc.store import rows
 from claimsvc.store.database import Sql, load_queries, lock, open_reader, open_writer, run, transaction
@@ -93,6 +93,16 @@ class Repository:
             ((total,),) = statements.run("count_requests", tenant=listing.tenant, status=listing.status)
         items = tuple(rows.device_request(values) for values in found[: listing.size])
         return RequestPage(listing, items, len(found) <= listing.size, total)
+
+    async def read_profiles(self, listing: ProfileListing) -> ProfilePage:
+        """Return a numbered page of device profiles, from the reader connection. Raises StoreError."""
+        return await run(self._reader, lambda sql: self._read_profiles(self._statements(sql), listing))
+
+    def _read_profiles(self, statements: Statements, listing: ProfileListing) -> ProfilePage:
+        offset = listing.page * listing.size
+        found = statements.run("list_profiles", tenant=listing.tenant, offset=offset, limit=listing.size)
+        ((total,),) = statements.run("count_profiles", tenant=listing.tenant)
+        return ProfilePage(listing, tuple(map(rows.profile, found)), total)
 
     async def password_logins(self) -> list[tuple[str, str]]:
         """Return (login, hash) of every login the broker may admit by password. Raises StoreError."""

@@ -18,6 +18,7 @@ from claimsvc.core.model import (
     Device,
     DeviceGroup,
     DeviceGroupMember,
+    DeviceProfile,
     DeviceRequest,
     Event,
     Group,
@@ -28,6 +29,7 @@ from claimsvc.core.model import (
     RequestStatus,
     Role,
     Row,
+    Strategy,
     Tenant,
     User,
     UserFailures,
@@ -79,6 +81,11 @@ def device(values: Any) -> Device:
         claimed_at,
         claimed_with,
     )
+
+
+def profile(values: Any) -> DeviceProfile:
+    id_, tenant_id, name, strategy, provision_key, secret_hash, created_at = values
+    return DeviceProfile(id_, tenant_id, name, Strategy(strategy), provision_key, secret_hash, created_at)
 
 
 def window(values: Any) -> ClaimWindow:
@@ -177,6 +184,10 @@ def _device_values(row: Device) -> Values:
     ]
 
 
+def _profile_values(row: DeviceProfile) -> Values:
+    return [row.id, row.tenant, row.name, row.strategy, row.provision_key, row.secret_hash, row.created_at_ms]
+
+
 def _window_values(row: ClaimWindow) -> Values:
     return [row.device_id, row.source, row.key_hash, row.opened_at_ms, row.expires_at_ms, row.attempts]
 
@@ -272,6 +283,7 @@ TABLES: dict[type[Row], Table] = {
         has_dependents=True,
     ),
     Device: Table(("put_device",), _device_values, "remove_device", has_dependents=True),
+    DeviceProfile: Table(("put_profile",), _profile_values, "remove_profile"),
     Credential: Table(("put_credential",), _credential_values, "remove_credential", has_dependents=True),
     ClaimWindow: Table(("put_window",), _window_values, "remove_window"),
     Attribute: Table(

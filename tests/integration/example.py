@@ -15,6 +15,7 @@ from claimsvc.core.model import (
     CredentialKind,
     DeviceGroup,
     DeviceGroupMember,
+    DeviceProfile,
     DeviceRequest,
     Group,
     Import,
@@ -24,6 +25,7 @@ from claimsvc.core.model import (
     RequestStatus,
     Role,
     Row,
+    Strategy,
     Tenant,
     UserFailures,
     WindowSource,
@@ -48,6 +50,7 @@ class Want(Command):
         needs.device_ids.add("device-Thermostat")
         needs.logins.add("Thermostat")
         needs.requests.add("1234")
+        needs.profile_ids.add("profile-1")
         needs.device_groups.add(("default", "Halle/Süd"))
         needs.attempts_at.add(("alice", "default", "Thermostat"))
         needs.windows = needs.attributes = needs.credentials = True
@@ -59,6 +62,7 @@ GATEWAY = device("Gateway", is_gateway=True)
 THERMOSTAT = device(owner="c1", gateway_id=GATEWAY.id, type="sensor", label="Flur ü", claimed_at_ms=NOW + 1)
 ALICE = user(roles=("customer", "mover"), groups=("claimers",))
 CREDENTIAL = Credential("Thermostat", "Thermostat", CredentialKind.PASSWORD, "$7$h", "sealed", NOW, NOW)
+PROFILE = DeviceProfile("profile-1", "default", "sensor", Strategy.CREATE, "key-1", "hash", NOW)
 GROUP = DeviceGroup("group-1", "default", "Halle/Süd", NOW)
 IMPORT = Import("claimsvc/u/alice/", "2", "digest", 400, 390, 6, 4, NOW)
 EVERYTHING: tuple[Row, ...] = (
@@ -100,6 +104,7 @@ EVERYTHING: tuple[Row, ...] = (
     IMPORT,
     ImportPart(*IMPORT.key, 200, "sealed part"),
     Answered("claimsvc/u/alice/", "1", "digest", "sealed", NOW + 600_000),
+    PROFILE,
 )
 CHANGED: dict[str, Row] = {
     "a tenant": replace(DEFAULT, title="Other"),
@@ -113,6 +118,7 @@ CHANGED: dict[str, Row] = {
     "attempts": ClaimAttempts("alice", THERMOSTAT.id, 0, 2, NOW + 6, NOW + 1),
     "failures": UserFailures("alice", (), 3, NOW + 10),
     "a request": DeviceRequest("1234", "default", RequestStatus.BLOCKED, "root", NOW, "5", "c8y_Sensor", '{"a":1}'),
+    "a profile": replace(PROFILE, strategy=Strategy.CHECK, provision_key="key-2", secret_hash="other"),
     "a file at work": replace(IMPORT, done=600, created=500, updated=60, failed=40, touched_at_ms=NOW + 1),
     "an answer": Answered("claimsvc/u/alice/", "1", "other", "other", NOW + 700_000),
 }

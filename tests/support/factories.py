@@ -94,6 +94,7 @@ def given(now_ms: int = NOW, **policy: object) -> Given:
         "login_excludes": "",
         "reissue_window_ms": 10 * MINUTE,
         "several_logins": False,
+        "access_tokens": True,
         "security_token_policy": SecurityTokenPolicy.OPTIONAL,
         "max_token_failures": 5,
         "enrollment_ms": 60 * MINUTE,
@@ -105,7 +106,14 @@ def given(now_ms: int = NOW, **policy: object) -> Given:
         secret.digest, secret.sealed = f"hash of {secret.text}", f"sealed {secret.text}"
         return secret
 
-    return Given(Policy(**(choices | policy)), now_ms, lambda: f"id-{next(numbers)}", new_login)  # type: ignore[arg-type]
+    return Given(
+        Policy(**(choices | policy)),  # type: ignore[arg-type]
+        now_ms,
+        lambda: f"id-{next(numbers)}",
+        new_login,
+        lambda: f"code-{next(numbers)}",
+        lambda sealed, secret: sealed == f"sealed({secret.text})",
+    )
 
 
 def device(name: str = "Thermostat", **fields: object) -> Device:

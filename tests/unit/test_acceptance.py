@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,7 +166,7 @@ def test_a_name_is_never_taken_over_from(rows: list[Row]) -> None:
 def test_a_login_of_the_operators_own_is_never_taken_over() -> None:
     """One that stands in the broker's password file outside of ours."""
     now = given()
-    foreign = type(now)(now.policy, now.now_ms, now.new_id, now.new_login, frozenset({PRINCIPAL}))
+    foreign = replace(now, foreign_logins=frozenset({PRINCIPAL}))
     refused(Reason.NAME_TAKEN, facts(admin(), request()), accept_request(), foreign)
 
 

@@ -24,7 +24,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # room: (what of ours it may import, what of others, the standard library apart)
     "core/": ({"core"}, set()),
     "dialects/": (
-        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/claim_keys"},
+        {"core", "wire", *(f"dialects/{name}" for name in ("exchange", "rest", "claim_keys", "thingsboard_shapes"))},
         {"pydantic", "pydantic_core"},
     ),
     "dialects/admin/": (

@@ -31,9 +31,10 @@ class Establish(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class AdmitBootstrap(Command):
-    """Make the login that new devices share, or give it another password; no dialect makes this command."""
+class AdmitShared(Command):
+    """Make a login that new devices share, or give it another password; no dialect makes this command."""
 
+    name: str
     secret: Secret
 
     @property
@@ -41,8 +42,13 @@ class AdmitBootstrap(Command):
         return (self.secret,)
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        needs.principals.add(BOOTSTRAP)
-        needs.logins.update((BOOTSTRAP, BOOTSTRAP_ALIAS))
+        needs.principals.add(self.name)
+        needs.logins.update(self.logins)
+
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """Return what devices may write it as."""
+        return (self.name, BOOTSTRAP_ALIAS) if self.name == BOOTSTRAP else (self.name,)
 
 
 @dataclass(frozen=True, slots=True)
