@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from claimsvc.core import accounts, claims, devices, windows
+from claimsvc.core import accounts, claims, devices, rotation, windows
 from claimsvc.core import registration as requests
 from claimsvc.core.access import (
     CLAIM_DEVICES,
@@ -17,7 +17,7 @@ from claimsvc.core.access import (
     permissions,
 )
 from claimsvc.core.commands import accounts as account
-from claimsvc.core.commands import claiming, registration
+from claimsvc.core.commands import claiming, credentials, registration
 from claimsvc.core.commands import devices as device
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
@@ -59,6 +59,9 @@ RULES: dict[type[Command], Rule] = {
     device.DeleteAttributes: _admin(devices.delete_attributes),
     device.CreateGateway: _admin(devices.create_gateway),
     device.BindDevices: _admin(devices.bind),
+    credentials.RotateCredentials: _admin(rotation.rotate),
+    credentials.RotateOwnCredentials: Rule(rotation.rotate_own),
+    credentials.RevokeCredentials: _admin(rotation.revoke),
     account.Establish: Rule(accounts.establish),
     account.AdmitBootstrap: _admin(accounts.admit_bootstrap),
     account.CreateCustomer: _admin(accounts.create_customer),

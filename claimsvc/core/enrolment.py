@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.logins import credential
+from claimsvc.core.logins import credential, forget_formers
 from claimsvc.core.model import Credential, Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
 from claimsvc.core.names import principal_name, request_username
 from claimsvc.core.outcomes import Append, Change, Put, Refused
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.secrets import Secret
+from claimsvc.core.secrets import Secret, SecretKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,9 @@ def issue_login(request: DeviceRequest, facts: Facts, given: Given) -> Issued | 
         )
         created = Event(request.tenant, given.now_ms, "device_created", principal, device.id, device.name)
         changes += [Put(Principal(principal, PrincipalKind.DEVICE, request.tenant)), Put(device), Append(created)]
-    secret = given.new_login() if policy.issue_logins else None
+    secret = given.new_login(SecretKind.PASSWORD) if policy.issue_logins else None
     if secret is not None:
+        changes += [change for login in logins for change in forget_formers(login, facts)]
         changes += [Put(credential(login, principal, secret, given)) for login in logins]
     return Issued(principal, tuple(changes), secret, is_new_device=not is_again)
 

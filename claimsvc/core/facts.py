@@ -15,6 +15,7 @@ from claimsvc.core.model import (
     Credential,
     Device,
     DeviceRequest,
+    FormerCredential,
     Group,
     Principal,
     PrincipalKind,
@@ -130,6 +131,10 @@ class Facts:
     def credentials(self, principal: str) -> list[Credential]:
         """Return the principal's loaded logins, revoked ones too."""
         return [row for row in self._rows[Credential].values() if row.principal == principal]
+
+    def former_credentials(self, login: str) -> list[FormerCredential]:
+        """Return the loaded passwords a login had before, those that are over too."""
+        return [row for row in self._rows[FormerCredential].values() if row.login == login]
 
     def roles_of(self, user: User) -> set[str]:
         """Return the names of the roles a user has, directly and through groups."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from claimsvc.core.secrets import Secret
+from claimsvc.core.secrets import Secret, SecretKind
 
 MANAGEMENT_TENANT = "management"
 BOOTSTRAP = "bootstrap"
@@ -46,6 +46,11 @@ class Policy:
     reissue_window_ms: int
     several_logins: bool
     """Whether a principal may have logins beside its name."""
+    overlap_ms: int
+    """How long what is rotated stays valid; a device may ask for less."""
+    overlapping_logins: bool
+    """Whether the broker admits a login by its new and its former password at the same time."""
+    rotate_on_release: bool
     security_token_policy: SecurityTokenPolicy
     max_token_failures: int
     enrollment_ms: int
@@ -61,7 +66,7 @@ class Given:
     policy: Policy
     now_ms: int
     new_id: Callable[[], str]
-    new_login: Callable[[], Secret]
-    """Makes a password up, hashed and sealed."""
+    new_login: Callable[[SecretKind], Secret]
+    """Makes a password or an access token up, hashed and sealed."""
     foreign_logins: frozenset[str] = frozenset()
     """Logins the broker admits that are not ours; known where a batch may issue logins."""

@@ -179,8 +179,8 @@ class Batches:
             foreign = await self._tools.logins.foreign()
         return Given(self._policy, self._tools.clock(), new_id, self._new_login, foreign)
 
-    def _new_login(self) -> Secret:
-        secret = Secret(SecretKind.PASSWORD, None)
+    def _new_login(self, kind: SecretKind) -> Secret:
+        secret = Secret(kind, None)
         harden(secret, self._tools.sealing)
         return secret
 
