@@ -14,6 +14,7 @@ from claimsvc.core.model import (
     Credential,
     CredentialKind,
     DeviceRequest,
+    FormerCredential,
     Group,
     Principal,
     PrincipalKind,
@@ -54,6 +55,7 @@ GATEWAY = device("Gateway", is_gateway=True)
 THERMOSTAT = device(owner="c1", gateway_id=GATEWAY.id, type="sensor", label="Flur ü", claimed_at_ms=NOW + 1)
 ALICE = user(roles=("customer", "mover"), groups=("claimers",))
 CREDENTIAL = Credential("Thermostat", "Thermostat", CredentialKind.PASSWORD, "$7$h", "sealed", NOW, NOW)
+FORMER = FormerCredential("Thermostat", "$7$former", NOW + 3_600_000)
 EVERYTHING: tuple[Row, ...] = (
     DEFAULT,
     Principal("alice", PrincipalKind.USER, "default"),
@@ -89,6 +91,7 @@ EVERYTHING: tuple[Row, ...] = (
         issued_at_ms=NOW + 1,
     ),
     Answered("claimsvc/u/alice/", "1", "digest", "sealed", NOW + 600_000),
+    FORMER,
 )
 CHANGED: dict[str, Row] = {
     "a tenant": replace(DEFAULT, title="Other"),
@@ -97,6 +100,7 @@ CHANGED: dict[str, Row] = {
     "a user": replace(ALICE, customer_id=None, roles=(), groups=()),
     "a device": replace(THERMOSTAT, owner=None, gateway_id=None, label=None, claimed_at_ms=None),
     "a credential": replace(CREDENTIAL, secret_hash="$7$other", sealed=None, revoked_at_ms=NOW),
+    "a former credential": replace(FORMER, until_ms=NOW + 1),
     "a window": window(THERMOSTAT, "new", expires_at_ms=NOW + 7),
     "an attribute": Attribute(THERMOSTAT.id, "claimingAllowed", "false", NOW + 1),
     "attempts": ClaimAttempts("alice", THERMOSTAT.id, 0, 2, NOW + 6, NOW + 1),
