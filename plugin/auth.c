@@ -12,6 +12,11 @@
 /* So many times max_failures unknown logins from one address cost time; those after them none. */
 #define FLOOD_FACTOR 20
 
+/* As a generated password's, and of none. */
+#define NOBODYS_HASH                                                                                                   \
+	"$7$2$AAAAAAAAAAAAAAAA$"                                                                                       \
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="
+
 /* Whether the password is one that the login had before and may still use. Whatever it has had, this takes the time of
  * FORMERS_MOST comparisons with a generated one, so that nobody learns of a rotation, or of the login, by waiting. Only
  * the one before the first rotation may be a person's: then it takes a person's time, as the login did until then. */
@@ -21,11 +26,8 @@ static enum found is_former(struct auth *auth, const struct login *login)
 	enum found found = store_find_formers(auth->store, login->username, login->now_ms, hashes);
 	bool is_right = false;
 	for (size_t i = 0; i < FORMERS_MOST; i++) {
-		if (hashes[i]) {
-			is_right |= password_check(hashes[i], login->password) == PASSWORD_RIGHT;
-		} else {
-			password_take_time(GENERATED_ITERATIONS, login->password);
-		}
+		const char *stored = hashes[i] ? hashes[i] : NOBODYS_HASH;
+		is_right |= password_check(stored, login->password) == PASSWORD_RIGHT && hashes[i];
 		free(hashes[i]);
 	}
 	return found == FOUND_TROUBLE ? found : is_right ? FOUND_IT : FOUND_NOTHING;

@@ -90,25 +90,3 @@ def test_a_database_of_an_earlier_service_is_served(has_met: bool, make_site: An
     assert site.admits("device", "former")
     assert site.admits("device", "password")
     assert [line for line in site.log if "cannot read the store" in line] == []
-
-
-def test_the_time_does_not_tell_who_was_rotated(make_site: Any) -> None:
-    """A wrong password takes a device's time for a login without former passwords, with three, and for nobody's."""
-    site = make_site(max_failures=1000).start()
-    for name in ("plain", "rotated", "person"):
-        site.add_password(name, "password", iterations=20_000 if name == "person" else 2)
-    for number in range(3):
-        add_former(site, "rotated", f"former-{number}", MINUTE_MS)
-    assert site.admits("person", "password")
-
-    def time_of(login: str) -> float:
-        def once() -> float:
-            before = time.perf_counter()
-            assert not site.admits(login, "wrong")
-            return time.perf_counter() - before
-
-        return min(once() for _ in range(8))
-
-    fast, slow = time_of("plain"), time_of("person")
-    assert slow - fast > 0.005
-    assert abs(time_of("rotated") - fast) < (slow - fast) / 10
