@@ -18,14 +18,14 @@
 	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="
 
 /* Whether the password is one that the login had before and may still use. Whatever it has had, this takes the time of
- * FORMERS_MOST comparisons with a generated one, so that nobody learns of a rotation, or of the login, by waiting. Only
+ * FORMERS_MAX comparisons with a generated one, so that nobody learns of a rotation, or of the login, by waiting. Only
  * the one before the first rotation may be a person's: then it takes a person's time, as the login did until then. */
 static enum found is_former(struct auth *auth, const struct login *login)
 {
-	char *hashes[FORMERS_MOST];
+	char *hashes[FORMERS_MAX];
 	enum found found = store_find_formers(auth->store, login->username, login->now_ms, hashes);
 	bool is_right = false;
-	for (size_t i = 0; i < FORMERS_MOST; i++) {
+	for (size_t i = 0; i < FORMERS_MAX; i++) {
 		const char *stored = hashes[i] ? hashes[i] : NOBODYS_HASH;
 		is_right |= password_check(stored, login->password) == PASSWORD_RIGHT && hashes[i];
 		free(hashes[i]);

@@ -231,18 +231,18 @@ static enum found store_can_have_formers(struct store *store)
 	return FOUND_TROUBLE;
 }
 
-enum found store_find_formers(struct store *store, const char *login, int64_t now_ms, char *hashes[FORMERS_MOST])
+enum found store_find_formers(struct store *store, const char *login, int64_t now_ms, char *hashes[FORMERS_MAX])
 {
-	memset(hashes, 0, FORMERS_MOST * sizeof(*hashes));
+	memset(hashes, 0, FORMERS_MAX * sizeof(*hashes));
 	enum found found = store_ready(store) ? store_can_have_formers(store) : FOUND_TROUBLE;
 	if (found != FOUND_IT) {
 		return found;
 	}
 	sqlite3_bind_text(store->find_formers, 1, login, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(store->find_formers, 2, now_ms);
-	sqlite3_bind_int(store->find_formers, 3, FORMERS_MOST);
+	sqlite3_bind_int(store->find_formers, 3, FORMERS_MAX);
 	size_t count = 0;
-	while (count < FORMERS_MOST && (found = store_step(store, store->find_formers)) == FOUND_IT) {
+	while (count < FORMERS_MAX && (found = store_step(store, store->find_formers)) == FOUND_IT) {
 		hashes[count++] = column_copy(store->find_formers, 0);
 	}
 	store_done(store->find_formers);

@@ -6,6 +6,7 @@ Deciding applies each change here at once, so a later command of the same batch 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -71,6 +72,8 @@ class Facts:
         "_by_principal",
         "_default_tenant",
         "_device_counts",
+        "_formers_of",
+        "_logins_of",
         "_of_device",
         "_rows",
         "_used_customers",
@@ -82,6 +85,8 @@ class Facts:
         self._by_name: dict[tuple[str, str], str] = {}
         self._by_principal: dict[str, str] = {}
         self._of_device: dict[str, dict[tuple[type[Any], Key], None]] = defaultdict(dict)
+        self._logins_of: dict[str, dict[str, None]] = defaultdict(dict)
+        self._formers_of: dict[str, dict[Key, None]] = defaultdict(dict)
         self._used_customers: set[str] = set()
         self._device_counts: dict[str, int] = {}
 
@@ -130,11 +135,11 @@ class Facts:
 
     def credentials(self, principal: str) -> list[Credential]:
         """Return the principal's loaded logins, revoked ones too."""
-        return [row for row in self._rows[Credential].values() if row.principal == principal]
+        return self._those(Credential, self._logins_of.get(principal, ()))
 
     def former_credentials(self, login: str) -> list[FormerCredential]:
         """Return the loaded passwords a login had before, those that are over too."""
-        return [row for row in self._rows[FormerCredential].values() if row.login == login]
+        return self._those(FormerCredential, self._formers_of.get(login, ()))
 
     def roles_of(self, user: User) -> set[str]:
         """Return the names of the roles a user has, directly and through groups."""
@@ -158,6 +163,10 @@ class Facts:
     def device_count(self, tenant: str) -> int:
         """Return how many devices a tenant has."""
         return self._device_counts.get(tenant, 0)
+
+    def _those(self, kind: type[R], keys: Iterable[Key]) -> list[R]:
+        found = (self.get(kind, key) for key in keys)
+        return [row for row in found if row is not None]
 
     # --- changing
 
@@ -197,6 +206,10 @@ class Facts:
         elif isinstance(row, User):
             if row.customer_id is not None:
                 self._used_customers.add(row.customer_id)
+        elif isinstance(row, Credential):
+            self._logins_of[row.principal][row.login] = None
+        elif isinstance(row, FormerCredential):
+            self._formers_of[row.login][row.key] = None
         elif isinstance(row, ClaimWindow | Attribute):
             self._of_device[row.device_id][type(row), row.key] = None
 

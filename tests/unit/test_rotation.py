@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 from claimsvc.core.commands import credentials as commands
 from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredentials, RotateOwnCredentials
+from claimsvc.core.commands.devices import DeleteDevice
 from claimsvc.core.decide import decide
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
@@ -284,6 +285,22 @@ def test_former_access_tokens_count_too() -> None:
     assert [row.revoked_at_ms for row in known.credentials(NAME)] == [NOW] * (1 + MOST_FORMERS) + [None]
 
 
+def test_an_end_never_moves_away() -> None:
+    """A token that has a minute left keeps its minute when the next one gets an hour."""
+    known, now = facts(admin(), DEVICE, TOKEN), given(overlapping_logins=True)
+    made(rotate(MINUTE), known, now)
+    made(rotate(HOUR), known, now)
+    assert [row.revoked_at_ms for row in known.credentials(NAME)] == [NOW + MINUTE, NOW + HOUR, None]
+
+
+def test_what_is_over_stays_over() -> None:
+    """A rotation makes neither a revoked name nor an old token good again."""
+    over = [replace(LOGIN, revoked_at_ms=NOW - 1), replace(TOKEN, login="t0", revoked_at_ms=NOW - 1)]
+    known = facts(admin(), DEVICE, TOKEN, *over)
+    made(rotate(HOUR), known, given())
+    assert [known.get(Credential, row.login) for row in over] == over
+
+
 def test_with_the_password_file_a_further_rotation_replaces_what_is_not_in_effect_yet() -> None:
     """The device has the old one still: it stays until its time, which does not move away."""
     known, now = facts(admin(), DEVICE, LOGIN), given()
@@ -425,6 +442,13 @@ def test_a_device_without_credentials_gets_some(rows: list[Row], kind: SecretKin
 def test_a_name_that_cannot_be_a_login_is_not_taken_over(rows: list[Row], at: Given, reason: Reason) -> None:
     """The device stays without one."""
     refused(reason, facts(admin(), DEVICE, *rows), rotate(), at)
+
+
+def test_a_deleted_device_leaves_no_former_password() -> None:
+    """To whoever gets its name."""
+    former = FormerCredential(NAME, "former", NOW + HOUR)
+    decision = decide(DeleteDevice("root", DEVICE.id), facts(admin(), DEVICE, LOGIN, former), given())
+    assert (FormerCredential, former.key) in removed(decision.changes)
 
 
 def test_a_device_that_is_registered_again_has_no_former_password() -> None:
