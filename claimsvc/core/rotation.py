@@ -4,7 +4,8 @@
 
 A rotation keeps the kind of login and its names. Where the broker admits a login by several passwords, the new one is
 good at once. Where it knows one, the old one stays until its time and the new one follows: there, what has not come
-into effect yet is replaced by a further rotation, and the time stays. Either way some credential always lets in.
+into effect yet is replaced by a further rotation, and the time stays, but for what it takes to read the answer. Some
+credential always lets in.
 """
 
 from __future__ import annotations
@@ -26,18 +27,16 @@ from claimsvc.core.secrets import Secret, SecretKind
 MOST_OVERLAP_MS = 30 * DAY_MS
 MOST_FORMERS = 3
 """Former credentials that are valid at the same time: so many more the broker has to try for each wrong password."""
-LEAST_OWN_OVERLAP_MS = 10_000
+TIME_TO_READ_MS = 10_000
 """Where the broker ends a session with its password, a device needs so long to read what the new one is."""
 
 
 def rotate(command: RotateCredentials, facts: Facts, given: Given) -> Decision:
     """Replace a device's credentials; one that has none left gets some again."""
-    device = _of_tenant(command, facts)
-    if device is None:
-        return refuse(Reason.NOT_FOUND)
-    if refused := _not_ours(device, given):
-        return Decision(refused)
-    principal = device.principal or ""
+    meant = _meant(command, facts, given)
+    if isinstance(meant, Refused):
+        return Decision(meant)
+    device, principal = meant
     standing = _standing(principal, facts)
     if not standing:
         return _make_anew(device, principal, command, facts, given)
@@ -52,15 +51,17 @@ def rotate_own(command: RotateOwnCredentials, facts: Facts, given: Given) -> Dec
     device = facts.device_of(command.caller)
     if device is None:
         return refuse(Reason.NOT_A_DEVICE)
-    if refused := _not_ours(device, given):
-        return Decision(refused)
-    if not _standing(command.caller, facts):
+    ours = _ours(device, given)
+    if isinstance(ours, Refused):
+        return Decision(ours)
+    _, principal = ours
+    if not _standing(principal, facts):
         return refuse(Reason.NO_LOGIN)
     policy = given.policy
     overlap_ms = policy.overlap_ms if command.overlap_ms is None else min(command.overlap_ms, policy.overlap_ms)
     if not policy.overlapping_logins:
-        overlap_ms = max(overlap_ms, LEAST_OWN_OVERLAP_MS)
-    return _rotate(device, command.caller, command.caller, overlap_ms, facts, given)
+        overlap_ms = max(overlap_ms, TIME_TO_READ_MS)
+    return _rotate(device, principal, principal, overlap_ms, facts, given)
 
 
 def rotate_released(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
@@ -72,12 +73,10 @@ def rotate_released(device: Device, caller: str, facts: Facts, given: Given) -> 
 
 def revoke(command: RevokeCredentials, facts: Facts, given: Given) -> Decision:
     """End a device's credentials, former ones too, and its sessions. Its names stay its own."""
-    device = _of_tenant(command, facts)
-    if device is None:
-        return refuse(Reason.NOT_FOUND)
-    if refused := _not_ours(device, given):
-        return Decision(refused)
-    principal = device.principal or ""
+    meant = _meant(command, facts, given)
+    if isinstance(meant, Refused):
+        return Decision(meant)
+    device, principal = meant
     rows = facts.credentials(principal)
     if not rows:
         return refuse(Reason.NO_LOGIN)
@@ -104,7 +103,8 @@ def _rotate(device: Device, principal: str, caller: str, overlap_ms: int, facts:
         return Decision(Refused(Reason.RATE_LIMITED, "earlier credentials are still valid", retry_after_ms=wait_ms))
     until_ms = now_ms + overlap_ms
     if not is_at_once:
-        until_ms = min([until_ms, *ending_ms])
+        soonest_ms = now_ms + min(overlap_ms, TIME_TO_READ_MS)
+        until_ms = max(min([until_ms, *ending_ms]), soonest_ms)
     secret, changes = _renewed(rows, principal, kind, until_ms, facts, given)
     event = _event("credentials_rotated", device, caller, given, f"old ones until {until_ms}")
     outcome = NewCredentials(
@@ -154,10 +154,11 @@ def _replaced(row: Credential, secret: Secret, until_ms: int, facts: Facts, give
     if until_ms <= given.now_ms:
         yield from forget_formers(row.login, facts)
         return
+    is_overlapping = given.policy.overlapping_logins
     valid = [former for former in facts.former_credentials(row.login) if former.until_ms > given.now_ms]
     for former in valid:
-        yield Put(replace(former, until_ms=min(former.until_ms, until_ms)))
-    if given.policy.overlapping_logins or not valid:
+        yield Put(replace(former, until_ms=min(former.until_ms, until_ms) if is_overlapping else until_ms))
+    if is_overlapping or not valid:
         yield Put(FormerCredential(row.login, row.secret_hash, until_ms))
 
 
@@ -191,17 +192,20 @@ def _username(rows: Sequence[Credential], principal: str, kind: SecretKind) -> s
     return principal if principal in names or not names else min(names)
 
 
-def _not_ours(device: Device, given: Given) -> Refused | None:
+def _meant(command: OnDevice, facts: Facts, given: Given) -> tuple[Device, str] | Refused:
+    """Return the device of the caller's tenant, and as whom it logs in."""
+    device = facts.get(Device, command.device_id)
+    if device is None or device.tenant != facts.tenant_of(command.caller):
+        return Refused(Reason.NOT_FOUND)
+    return _ours(device, given)
+
+
+def _ours(device: Device, given: Given) -> tuple[Device, str] | Refused:
     if not given.policy.issue_logins:
         return Refused(Reason.NO_LOGIN, "the broker's logins are kept by somebody else")
     if device.principal is None:
         return Refused(Reason.NO_LOGIN, "a gateway speaks for it")
-    return None
-
-
-def _of_tenant(command: OnDevice, facts: Facts) -> Device | None:
-    device = facts.get(Device, command.device_id)
-    return device if device and device.tenant == facts.tenant_of(command.caller) else None
+    return device, device.principal
 
 
 def _event(event: str, device: Device, caller: str, given: Given, detail: str | None = None) -> Append:

@@ -24,12 +24,13 @@ from claimsvc.core.model import (
     Event,
     FormerCredential,
     Principal,
+    RequestStatus,
     Row,
 )
-from claimsvc.core.outcomes import Append, Done, NewCredentials, Released
+from claimsvc.core.outcomes import Append, CredentialsGiven, Done, NewCredentials, Released
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rotation import LEAST_OWN_OVERLAP_MS, MOST_FORMERS
+from claimsvc.core.rotation import MOST_FORMERS, TIME_TO_READ_MS
 from claimsvc.core.secrets import SecretKind
 from tests.support.factories import (
     MINUTE,
@@ -42,6 +43,7 @@ from tests.support.factories import (
     events,
     facts,
     given,
+    poll,
     refused,
     release_device,
     removed,
@@ -235,7 +237,7 @@ def test_an_access_token_gets_another_one_beside_it() -> None:
         pytest.param(MINUTE, True, MINUTE, id="less: what it wants"),
         pytest.param(0, True, 0, id="none: what it wants"),
         pytest.param(2 * HOUR, True, HOUR, id="more: cut to the setting"),
-        pytest.param(0, False, LEAST_OWN_OVERLAP_MS, id="none, with a password file: time to read the answer"),
+        pytest.param(0, False, TIME_TO_READ_MS, id="none, with a password file: time to read the answer"),
         pytest.param(MINUTE, False, MINUTE, id="less, with a password file: what it wants"),
     ],
 )
@@ -248,7 +250,7 @@ def test_how_long_a_device_may_have_it(wish_ms: int | None, overlapping: bool, e
 def test_a_setting_of_nothing_still_lets_a_device_read_its_answer() -> None:
     """With a password file the broker cuts it off with the old password."""
     new = made(rotate_own(), facts(DEVICE, LOGIN), given(overlap_ms=0))
-    assert new.valid_from_ms == NOW + LEAST_OWN_OVERLAP_MS
+    assert new.valid_from_ms == NOW + TIME_TO_READ_MS
 
 
 def test_a_rotation_keeps_the_kind() -> None:
@@ -310,6 +312,22 @@ def test_with_the_password_file_a_further_rotation_replaces_what_is_not_in_effec
         assert again.valid_from_ms == first.valid_from_ms
     assert admitted(known, NAME, NOW + HOUR - 1, overlapping=False) == {LOGIN.secret_hash}
     assert admitted(known, NAME, NOW + HOUR, overlapping=False) == {again.secret.hardened}
+
+
+@pytest.mark.parametrize(
+    ("command", "left_ms"),
+    [(rotate(HOUR), TIME_TO_READ_MS), (rotate_own(), TIME_TO_READ_MS), (rotate(500), 500)],
+    ids=["an admin", "the device", "who wants it sooner"],
+)
+def test_what_replaces_a_password_at_the_last_moment_leaves_time_to_read_it(command: Command, left_ms: int) -> None:
+    """Else a device would be cut off with neither the password it was promised nor the one that took its place."""
+    known, now = facts(admin(), DEVICE, LOGIN), given()
+    made(rotate(HOUR), known, now)
+    at_ms = NOW + HOUR - 1_000
+    new = made(command, known, replace(now, now_ms=at_ms))
+    assert new.valid_from_ms == at_ms + left_ms
+    assert admitted(known, NAME, at_ms + left_ms - 1, overlapping=False) == {LOGIN.secret_hash}
+    assert admitted(known, NAME, at_ms + left_ms, overlapping=False) == {new.secret.hardened}
 
 
 @brokers
@@ -480,6 +498,16 @@ def test_a_released_device_gets_credentials_its_former_owner_does_not_know() -> 
     (row,) = known.credentials(NAME)
     assert admitted(known, NAME, NOW, overlapping=True) == {row.secret_hash} != {LOGIN.secret_hash}
     assert (row.sealed is not None, row.sealed_until_ms) == (True, NOW + 10 * MINUTE)
+
+
+def test_a_released_device_is_not_given_its_new_password_where_it_registered() -> None:
+    """Whoever registered it may be who owned it; an operator lets it in again."""
+    login = "device_1234"
+    owned = device("1234", principal=login, owner="c1")
+    known = facts(user(), customer(), owned, credential(login), request(RequestStatus.ACCEPTED))
+    assert result(decide(poll(), known, given())) is CredentialsGiven
+    decide(release_device("1234"), known, given(NOW + 1, rotate_on_release=True))
+    assert result(decide(poll(), known, given(NOW + 2))) is Reason.CREDENTIALS_GIVEN
 
 
 def test_a_released_device_may_be_provisioned_again() -> None:
