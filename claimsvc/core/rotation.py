@@ -10,25 +10,28 @@ credential always lets in.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredentials, RotateOwnCredentials
 from claimsvc.core.commands.devices import OnDevice
 from claimsvc.core.facts import Facts
-from claimsvc.core.logins import credential, forget_formers
-from claimsvc.core.model import Credential, CredentialKind, Device, Event, FormerCredential
+from claimsvc.core.logins import forget_formers
+from claimsvc.core.model import Credential, CredentialKind, Device, Event
 from claimsvc.core.names import login_error
 from claimsvc.core.outcomes import Append, Change, Decision, Done, NewCredentials, Put, Refused, refuse
 from claimsvc.core.policy import DAY_MS, Given
 from claimsvc.core.reasons import Reason
-from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.core.renewal import ends_of, kind_of, living, renew, standing, username_of
+from claimsvc.core.secrets import SecretKind
 
 MOST_OVERLAP_MS = 30 * DAY_MS
 MOST_FORMERS = 3
 """Former credentials that are valid at the same time: so many more the broker has to try for each wrong password."""
 TIME_TO_READ_MS = 10_000
 """Where the broker ends a session with its password, a device needs so long to read what the new one is."""
+OWN_PAUSE_MS = 5_000
+"""There each rotation has the service look through all logins: no device may have it do so all the time. Whoever lost
+an answer can ask again before the old password is over."""
 
 
 def rotate(command: RotateCredentials, facts: Facts, given: Given) -> Decision:
@@ -37,10 +40,10 @@ def rotate(command: RotateCredentials, facts: Facts, given: Given) -> Decision:
     if isinstance(meant, Refused):
         return Decision(meant)
     device, principal = meant
-    standing = _standing(principal, facts)
-    if not standing:
+    rows = standing(principal, facts)
+    if not rows:
         return _make_anew(device, principal, command, facts, given)
-    if command.kind not in {None, _kind(standing)}:
+    if command.kind not in {None, kind_of(rows)}:
         return refuse(Reason.INVALID_VALUE, "a rotation keeps the kind of credentials: revoke them first")
     overlap_ms = given.policy.overlap_ms if command.overlap_ms is None else command.overlap_ms
     return _rotate(device, principal, command.caller, overlap_ms, facts, given)
@@ -55,18 +58,22 @@ def rotate_own(command: RotateOwnCredentials, facts: Facts, given: Given) -> Dec
     if isinstance(ours, Refused):
         return Decision(ours)
     _, principal = ours
-    if not _standing(principal, facts):
+    rows = standing(principal, facts)
+    if not rows:
         return refuse(Reason.NO_LOGIN)
-    policy = given.policy
+    policy, now_ms = given.policy, given.now_ms
     overlap_ms = policy.overlap_ms if command.overlap_ms is None else min(command.overlap_ms, policy.overlap_ms)
     if not policy.overlapping_logins:
+        again_at_ms = max(row.created_at_ms for row in rows) + OWN_PAUSE_MS
+        if again_at_ms > now_ms and ends_of(rows, facts, now_ms):
+            return Decision(Refused(Reason.RATE_LIMITED, retry_after_ms=again_at_ms - now_ms))
         overlap_ms = max(overlap_ms, TIME_TO_READ_MS)
     return _rotate(device, principal, principal, overlap_ms, facts, given)
 
 
 def rotate_released(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
     """Return what shuts out whoever knew a released device's credentials; an admin may read the new ones."""
-    if device.principal is None or not given.policy.issue_logins or not _standing(device.principal, facts):
+    if device.principal is None or not given.policy.issue_logins or not standing(device.principal, facts):
         return ()
     return _rotate(device, device.principal, caller, 0, facts, given).changes
 
@@ -81,7 +88,7 @@ def revoke(command: RevokeCredentials, facts: Facts, given: Given) -> Decision:
     if not rows:
         return refuse(Reason.NO_LOGIN)
     changes: list[Change] = []
-    for row in _living(rows, given.now_ms):
+    for row in living(rows, given.now_ms):
         changes += forget_formers(row.login, facts)
         changes.append(Put(replace(row, sealed=None, revoked_at_ms=given.now_ms)))
     if changes:
@@ -94,9 +101,9 @@ def revoke(command: RevokeCredentials, facts: Facts, given: Given) -> Decision:
 
 def _rotate(device: Device, principal: str, caller: str, overlap_ms: int, facts: Facts, given: Given) -> Decision:
     policy, now_ms = given.policy, given.now_ms
-    rows = _living(facts.credentials(principal), now_ms)
-    kind = _kind(rows)
-    ending_ms = _ending_ms(rows, facts, now_ms)
+    rows = living(facts.credentials(principal), now_ms)
+    kind = kind_of(rows)
+    ending_ms = ends_of(rows, facts, now_ms)
     is_at_once = policy.overlapping_logins or kind is SecretKind.ACCESS_TOKEN
     if is_at_once and overlap_ms and len(ending_ms) >= MOST_FORMERS:
         wait_ms = min(ending_ms) - now_ms
@@ -105,10 +112,10 @@ def _rotate(device: Device, principal: str, caller: str, overlap_ms: int, facts:
     if not is_at_once:
         soonest_ms = now_ms + min(overlap_ms, TIME_TO_READ_MS)
         until_ms = max(min([until_ms, *ending_ms]), soonest_ms)
-    secret, changes = _renewed(rows, principal, kind, until_ms, facts, given)
+    secret, changes = renew(rows, principal, kind, until_ms, facts, given)
     event = _event("credentials_rotated", device, caller, given, f"old ones until {until_ms}")
     outcome = NewCredentials(
-        device, _username(rows, principal, kind), secret, now_ms if is_at_once else until_ms, until_ms
+        device, username_of(rows, principal, kind), secret, now_ms if is_at_once else until_ms, until_ms
     )
     return Decision(outcome, (*changes, event), ended=() if overlap_ms else (principal,))
 
@@ -124,72 +131,10 @@ def _make_anew(device: Device, principal: str, command: RotateCredentials, facts
     is_password = kind is SecretKind.PASSWORD
     known = facts.credentials(principal) if is_password else []
     rows = [row for row in known if row.kind is CredentialKind.PASSWORD]
-    secret, changes = _renewed(rows, principal, kind, given.now_ms, facts, given)
+    secret, changes = renew(rows, principal, kind, given.now_ms, facts, given)
     event = _event("credentials_made", device, command.caller, given)
-    outcome = NewCredentials(device, _username(rows, principal, kind), secret, given.now_ms, None)
+    outcome = NewCredentials(device, username_of(rows, principal, kind), secret, given.now_ms, None)
     return Decision(outcome, (*changes, event))
-
-
-def _renewed(
-    rows: Sequence[Credential], principal: str, kind: SecretKind, until_ms: int, facts: Facts, given: Given
-) -> tuple[Secret, list[Change]]:
-    """Return a new secret with what puts it in the place of those of `rows`, which are good until `until_ms`."""
-    secret = given.new_login(kind)
-    changes: list[Change] = []
-    for row in rows:
-        if row.kind is CredentialKind.PASSWORD:
-            changes += _replaced(row, secret, until_ms, facts, given)
-        else:
-            ends_ms = until_ms if row.revoked_at_ms is None else min(row.revoked_at_ms, until_ms)
-            changes.append(Put(replace(row, sealed=None, revoked_at_ms=ends_ms)))
-    if kind is SecretKind.ACCESS_TOKEN:
-        changes.append(Put(credential(secret.hardened, principal, secret, given)))
-    elif not rows:
-        changes.append(Put(credential(principal, principal, secret, given)))
-    return secret, changes
-
-
-def _replaced(row: Credential, secret: Secret, until_ms: int, facts: Facts, given: Given) -> Iterator[Change]:
-    yield Put(credential(row.login, row.principal, secret, given))
-    if until_ms <= given.now_ms:
-        yield from forget_formers(row.login, facts)
-        return
-    is_overlapping = given.policy.overlapping_logins
-    valid = [former for former in facts.former_credentials(row.login) if former.until_ms > given.now_ms]
-    for former in valid:
-        yield Put(replace(former, until_ms=min(former.until_ms, until_ms) if is_overlapping else until_ms))
-    if is_overlapping or not valid:
-        yield Put(FormerCredential(row.login, row.secret_hash, until_ms))
-
-
-def _ending_ms(rows: Sequence[Credential], facts: Facts, now_ms: int) -> list[int]:
-    """Return when each former secret is over that is still good, epoch milliseconds; logins share their secrets."""
-    passwords = {
-        former.secret_hash: former.until_ms for row in rows for former in facts.former_credentials(row.login)
-    }
-    tokens = {row.secret_hash: row.revoked_at_ms for row in rows if row.revoked_at_ms is not None}
-    return [until_ms for until_ms in (passwords | tokens).values() if until_ms > now_ms]
-
-
-def _standing(principal: str, facts: Facts) -> list[Credential]:
-    return [row for row in facts.credentials(principal) if row.revoked_at_ms is None]
-
-
-def _living(rows: Sequence[Credential], now_ms: int) -> list[Credential]:
-    return [row for row in rows if row.revoked_at_ms is None or row.revoked_at_ms > now_ms]
-
-
-def _kind(rows: Sequence[Credential]) -> SecretKind:
-    has_password = any(row.kind is CredentialKind.PASSWORD for row in rows)
-    return SecretKind.PASSWORD if has_password else SecretKind.ACCESS_TOKEN
-
-
-def _username(rows: Sequence[Credential], principal: str, kind: SecretKind) -> str | None:
-    """Return a name to log in as: of several, the principal, which works at every broker."""
-    if kind is SecretKind.ACCESS_TOKEN:
-        return None
-    names = [row.login for row in rows if row.kind is CredentialKind.PASSWORD]
-    return principal if principal in names or not names else min(names)
 
 
 def _meant(command: OnDevice, facts: Facts, given: Given) -> tuple[Device, str] | Refused:

@@ -155,6 +155,14 @@ async def test_the_file_follows_the_clock(
     assert file_admits(settings, new)
 
 
+async def test_a_name_that_is_somebody_elses_login_is_not_taken_over(bench: Bench) -> None:
+    """By whatever way it became that."""
+    device_id, _ = await make_device(bench)
+    bench.write("UPDATE credential SET principal = 'bob' WHERE login = 'Sensor'")
+    (reply,) = await bench.handle(rotate(device_id, "1"))
+    assert (answer(reply)["status"], answer(reply)["body"]["error"]) == (409, "name_taken")
+
+
 async def test_sessions_end_behind_the_answer_where_the_plugin_keeps_logins(settings: Settings) -> None:
     """Without an overlap, and at a revocation; also when the broker delivers the request again."""
     with_plugin = Settings.model_validate(

@@ -30,7 +30,7 @@ from claimsvc.core.model import (
 from claimsvc.core.outcomes import Append, CredentialsGiven, Done, NewCredentials, Released
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rotation import MOST_FORMERS, TIME_TO_READ_MS
+from claimsvc.core.rotation import MOST_FORMERS, OWN_PAUSE_MS, TIME_TO_READ_MS
 from claimsvc.core.secrets import SecretKind
 from tests.support.factories import (
     MINUTE,
@@ -314,6 +314,25 @@ def test_with_the_password_file_a_further_rotation_replaces_what_is_not_in_effec
     assert admitted(known, NAME, NOW + HOUR, overlapping=False) == {again.secret.hardened}
 
 
+def test_with_the_password_file_a_device_waits_between_its_rotations() -> None:
+    """Each has the service look through all logins. Its first one is done whenever it asks, an admin's always."""
+    known, now = facts(admin(), DEVICE, LOGIN), given()
+    made(rotate_own(), known, now)
+    soon = replace(now, now_ms=NOW + OWN_PAUSE_MS - 1)
+    assert refused(Reason.RATE_LIMITED, known, rotate_own(), soon).retry_after_ms == 1
+    made(rotate_own(), known, replace(now, now_ms=NOW + OWN_PAUSE_MS))
+    made(rotate(), known, replace(now, now_ms=NOW + OWN_PAUSE_MS))
+
+
+def test_who_loses_every_answer_can_ask_until_one_comes() -> None:
+    """With a password file, as soon as it may and never too late: what it has lets in until then."""
+    known, now = facts(DEVICE, LOGIN), given()
+    for number in range(20):
+        at_ms = NOW + number * OWN_PAUSE_MS
+        assert admitted(known, NAME, at_ms, overlapping=False) == {LOGIN.secret_hash}
+        made(rotate_own(0), known, replace(now, now_ms=at_ms))
+
+
 @pytest.mark.parametrize(
     ("command", "left_ms"),
     [(rotate(HOUR), TIME_TO_READ_MS), (rotate_own(), TIME_TO_READ_MS), (rotate(500), 500)],
@@ -368,7 +387,7 @@ def test_a_device_is_never_locked_out(steps: list[tuple[int, int | None, bool]],
         command = rotate_own(overlap_ms) if is_own else rotate(overlap_ms)
         outcome = decide(command, known, replace(now, now_ms=now_ms)).outcome
         if not isinstance(outcome, NewCredentials):
-            assert overlapping  # refused for a while, and nothing has changed
+            assert overlapping or is_own  # refused for a while, and nothing has changed
             continue
         last, until_ms = outcome, outcome.old_valid_until_ms or 0
         promised_until_ms = {text: min(until_ms, ms) for text, ms in promised_until_ms.items()}
