@@ -231,7 +231,7 @@ def test_the_new_password_comes_into_effect_after_a_restart(end: str, make: Make
 
 @pytest.mark.parametrize("has_plugin", [False, True], ids=["stock", "plugin"])
 def test_a_release_shuts_the_former_owner_out(has_plugin: bool, make: Make, plugin: Path) -> None:  # noqa: FBT001 - a parameter
-    """Who knows the device's password is out and told nothing; an admin reads the new one."""
+    """Who knows its password is out and told nothing; an admin reads the new one; it can be provisioned again."""
     world = make(plugin if has_plugin else None, CLAIMSVC_CLAIM__ROTATE_ON_RELEASE="true")
     name = fresh("device")
     with (
@@ -239,6 +239,7 @@ def test_a_release_shuts_the_former_owner_out(has_plugin: bool, make: Make, plug
         Client(world.port, world.accounts["customer"]) as customer,
     ):
         old = operator.make_device(name)
+        operator.set_attributes(name, {"provisionState": "provisioned", "floor": 3})
         with Client(world.port, old) as device:
             device.open_window({"secretKey": "value"})
             assert customer.claim(name).body["response"] == "SUCCESS"
@@ -251,6 +252,7 @@ def test_a_release_shuts_the_former_owner_out(has_plugin: bool, make: Make, plug
         new = json.loads(shown["credentialsValue"])
         assert admits(world, Account(new["userName"], new["password"]))
         assert new["password"].encode() not in told
+        assert world.rows("SELECT name FROM attribute") == [("floor",)]
         assert operator.events(name)[:2] == ["credentials_rotated", "device_released"]
 
 

@@ -200,7 +200,7 @@ def test_an_overlap_ends_nobodys_session() -> None:
 
 def test_every_name_of_a_device_gets_the_new_password() -> None:
     """A Cumulocity device logs in by any of them; the answer names the one that works everywhere."""
-    logins = [credential(name, principal=NAME, secret_hash="old") for name in (f"default/{NAME}", NAME)]
+    logins = [credential(name, principal=NAME, secret_hash="old") for name in (f"Acme/{NAME}", NAME)]
     known = facts(admin(), DEVICE, *logins)
     decision = decide(rotate(HOUR), known, given(overlapping_logins=True, several_logins=True))
     assert isinstance(decision.outcome, NewCredentials)
