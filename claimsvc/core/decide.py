@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from claimsvc.core import accounts, claims, devices, imports, profiles, provisioning, windows
+from claimsvc.core import accounts, claims, devices, imports, profiles, provisioning, rotation, windows
 from claimsvc.core import registration as requests
 from claimsvc.core.access import (
     CLAIM_DEVICES,
@@ -17,7 +17,7 @@ from claimsvc.core.access import (
     permissions,
 )
 from claimsvc.core.commands import accounts as account
-from claimsvc.core.commands import claiming, registration
+from claimsvc.core.commands import claiming, credentials, registration
 from claimsvc.core.commands import devices as device
 from claimsvc.core.commands import imports as file
 from claimsvc.core.commands import provisioning as provision
@@ -61,6 +61,9 @@ RULES: dict[type[Command], Rule] = {
     device.DeleteAttributes: _admin(devices.delete_attributes),
     device.CreateGateway: _admin(devices.create_gateway),
     device.BindDevices: _admin(devices.bind),
+    credentials.RotateCredentials: _admin(rotation.rotate),
+    credentials.RotateOwnCredentials: Rule(rotation.rotate_own),
+    credentials.RevokeCredentials: _admin(rotation.revoke),
     account.Establish: Rule(accounts.establish),
     account.AdmitShared: _admin(accounts.admit_shared),
     account.CreateCustomer: _admin(accounts.create_customer),
