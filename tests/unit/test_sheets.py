@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import tracemalloc
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -114,8 +115,9 @@ def test_what_is_written_is_read_back(
     header = [f"column{number}" for number in range(len(rows[0]))]
     text = io.StringIO(newline="")
     quoted, line_end = written
-    quoting = csv.QUOTE_ALL if quoted == "all" else csv.QUOTE_MINIMAL
-    csv.writer(text, delimiter=separator, lineterminator=line_end, quoting=quoting).writerows([header, *rows])
+    write = partial(csv.writer, text, delimiter=separator, lineterminator=line_end)
+    writer = write(quoting=csv.QUOTE_ALL) if quoted == "all" else write()
+    writer.writerows([header, *rows])
     assert table(mark + text.getvalue().encode()) == [header, *rows]
 
 
