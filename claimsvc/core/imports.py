@@ -75,7 +75,7 @@ def register(command: RegisterDevices, facts: Facts, given: Given) -> Decision:
     def decide(row: NewDevice) -> Row:
         tenant = command.tenant_meant(row, facts)
         if facts.get(Tenant, tenant) is None:
-            return _refused(Refused(Reason.NOT_FOUND, f"tenant {tenant}"), RowField.TENANT)
+            return _refused(Refused(Reason.NOT_FOUND, f"there is no tenant {tenant!r}"), RowField.TENANT)
         if row.entry is Entry.REQUEST:
             return _announce(row, tenant, command.caller, facts, given)
         return _let_in(row, tenant, command.caller, facts, given)

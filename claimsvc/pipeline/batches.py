@@ -175,6 +175,7 @@ class Batches:
         """Commit what ends a file. The logins of all its slices go to the broker together. Raises StoreError."""
         await self._make_durable(changes)
         self._tools.logins.note_all()
+        await self._tools.logins.catch_up()  # nobody else would before the next message comes
 
     async def execute(self, commands: Sequence[Command]) -> list[Outcome]:
         """Decide and commit commands of the service's own. Raises StoreError."""
