@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.imports import Entry, ImportDevices, NewDevice, RegisterDevices
-from claimsvc.core.model import CLAIMING_ALLOWED, CLAIMING_DATA
+from claimsvc.core.model import CLAIMING_ALLOWED, CLAIMING_DATA, PROVISION_STATE
 from claimsvc.core.names import name_error
 from claimsvc.core.outcomes import (
     ImportFinished,
@@ -42,7 +42,7 @@ DESCRIBED = (PATH, ICCID, ID_TYPE, SHELL)
 SECRETS = frozenset({CREDENTIALS, ONE_TIME_PASSWORD})
 EXTERNAL = "external-"
 EXTERNAL_IDS = "externalIds"
-OURS = frozenset({CLAIMING_ALLOWED, CLAIMING_DATA, EXTERNAL_IDS, "c8y_SupportedOperations"})
+OURS = frozenset({CLAIMING_ALLOWED, CLAIMING_DATA, PROVISION_STATE, EXTERNAL_IDS, "c8y_SupportedOperations"})
 """Attributes that mean something here, or are made from other columns."""
 DEFAULT_ID_TYPE = "c8y_Serial"
 ICCID_PROPERTY = "c8y_Mobile.iccid"
