@@ -33,6 +33,8 @@ from claimsvc.sealing import Sealing, client_id, load_key, password_matches, ran
 from claimsvc.settings import CredentialStore, Settings, SettingsError
 from claimsvc.store.repository import Repository, open_store
 
+SECTIONS = (thingsboard_rest.SECTION, cumulocity_rest.SECTION, *admin.SECTIONS)
+"""Every call of REST over MQTT."""
 _FINGERPRINT, _DEFAULT_TENANT = "key_fingerprint", "default_tenant"
 
 
@@ -71,7 +73,7 @@ def dialects_of(settings: Settings) -> Dialects:
         gateway_bytes=settings.limits.gateway_bytes,
         gateway_devices=settings.limits.gateway_devices,
     )
-    router = Router([thingsboard_rest.SECTION, cumulocity_rest.SECTION, *admin.SECTIONS])
+    router = Router(SECTIONS)
     endpoints = [
         *thingsboard.endpoints(limits),
         *cumulocity.endpoints(),

@@ -1,0 +1,36 @@
+"""Pictures as Mermaid text, drawn from the tables that the code itself uses."""
+
+from __future__ import annotations
+
+from claimsvc.app import dialects_of
+from claimsvc.core.request_states import STEPS
+from claimsvc.dialects.exchange import CLIENTS, USERS
+from claimsvc.dialects.rest import PREFIX
+from claimsvc.settings import Settings
+
+
+def _mermaid(*lines: str) -> str:
+    return "\n".join(("```mermaid", *lines, "```"))
+
+
+def device_request() -> str:
+    """Return the states of a device request."""
+    steps = [f"    {before or '[*]'} --> {after}: {step}" for (before, step), after in STEPS.items()]
+    ends = [f"    {status} --> [*]: deleted" for status in dict.fromkeys(STEPS.values())]
+    return _mermaid("stateDiagram-v2", "    direction LR", *steps, *ends)
+
+
+def lanes() -> str:
+    """Return the two kinds of lanes, and what may be asked in each."""
+    endpoints = dialects_of(Settings()).endpoints
+    kinds = {
+        USERS: ("claimsvc/u/&lt;username&gt;/", "a client with a login of its own"),
+        CLIENTS: ("claimsvc/c/&lt;client id&gt;/", "a new device, by a login it shares"),
+    }
+    lines = ["flowchart LR"]
+    for kind, (lane, who) in kinds.items():
+        filters = [each.filter for each in endpoints if each.lanes == kind]
+        topics = dict.fromkeys("request/..." if each.startswith(f"{PREFIX}+/+") else each for each in filters)
+        lines.append(f'    {kind}who(["{who}"]) --> {kind}["{lane}"]')
+        lines += [f'    {kind} --> {kind}{number}["{topic}"]' for number, topic in enumerate(topics)]
+    return _mermaid(*lines)
