@@ -43,11 +43,12 @@ def logins(line: str) -> Iterator[tuple[str, str]]:
 
 def _in(answer: Any) -> Iterator[tuple[str, str]]:
     if isinstance(answer, dict):
-        name = answer.get("principal") or answer.get("username") or answer.get("name")
+        name = next((answer[each] for each in ("principal", "username", "userName", "name") if each in answer), None)
         if isinstance(answer.get("password"), str) and isinstance(name, str):
             yield name, answer["password"]
         for below in answer.values():
-            yield from _in(below)
+            # ThingsBoard gives some members as a text that holds JSON.
+            yield from logins(below) if isinstance(below, str) and below.startswith("{") else _in(below)
 
 
 def main() -> int:

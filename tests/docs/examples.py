@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Queue
 
+from claimsvc.core.policy import BOOTSTRAP
 from docs.generator.parts import ROOT
 from tests.support.processes import World
 
@@ -30,13 +31,13 @@ PATIENCE_S = 60.0
 PORT = "18830"
 """The demo's port, which documents name."""
 _FENCE = re.compile(
-    r"(?:^<!-- (?P<remark>[^>]*?) -->\n+)?^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
+    r"(?:^ *<!-- (?P<remark>[^>]*?) -->\n+)?^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 _SHOWN = re.compile(r"\n+ *```(?:json|text)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(
     r"^ {4,}(?:[A-Z]+=\S+[; ]+)*(?:sudo |\$ )?"
-    r"(?:mosquitto(?:_\w+)? |claimsvc \w|\S*bin/claimsvc|scripts/|docker |make |git |pip |systemctl |rr |sqlite3 )",
+    r"(?:mosquitto(?:_\w+)? |claimsvc \w+ (?!\[)|\S*bin/claimsvc|scripts/|docker |make |git |pip |systemctl |rr |sqlite3 )",
     re.MULTILINE,
 )
 
@@ -124,6 +125,7 @@ class Reader:
             (clients / name).write_text(f"#!{sys.executable}\n{(ROOT / 'tests/docs/client.py').read_text()}")
             (clients / name).chmod(0o755)
         known = {each.username: each.password for each in self._world.accounts.values()}
+        known["management/devicebootstrap"] = known[BOOTSTRAP]
         (self._directory / "logins.json").write_text(json.dumps(known))
 
     def _environment(self) -> dict[str, str]:
