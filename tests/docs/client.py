@@ -1,7 +1,7 @@
 """Stands in front of Mosquitto's clients while examples are run: what a reader would fill in, it fills in.
 
-The port of the demo where none is given; for `-P ...` the password that the login of `-u` was given, by the demo or by
-an answer seen earlier. All else goes to the client of the same name as it is.
+The port of the demo where none is given; for `-P ...` the password that the login of `-u` was given, by the demo or
+by an answer seen earlier. All else goes to the client of the same name as it is.
 """
 
 from __future__ import annotations

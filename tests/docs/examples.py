@@ -6,8 +6,8 @@ What a document may say of a block, in a comment on the line before it:
     <!-- in a second terminal: PollCredentials -->  it waits; the next block follows when the service has handled this
     <!-- demo: --no-plugin -->                      (anywhere) the document is about a stock broker
 
-A fence of `json` or `text` right behind a block is what it prints; `...` stands for anything, and white space does not
-matter. Without one, no answer may be a refusal.
+A fence of `json` or `text` right behind a block is what it prints; `...` stands for anything, and white space does
+not matter. Without one, no answer may be a refusal.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FENCE = re.compile(
 _SHOWN = re.compile(r"\n+ *```(?:json|text)\n(?P<text>.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _COMMAND = re.compile(
     r"^ {4,}(?:[A-Z]+=\S+[; ]+)*(?:sudo |\$ )?"
-    r"(?:mosquitto(?:_\w+)? |claimsvc \w+ (?!\[)|\S*bin/claimsvc|scripts/|docker |make |git |pip |systemctl |rr |sqlite3 )",
+    r"(?:mosquitto(?:_\w+)? |claimsvc \w+ (?!\[)|\S*bin/claimsvc|scripts/|docker |make |git |pip |systemctl |rr )",
     re.MULTILINE,
 )
 
