@@ -20,7 +20,7 @@ class Step(StrEnum):
     ANNOUNCE = "announced"
     ENROLL = "announced with a one-time password"
     FIRST_POLL = "first poll"
-    LET_IN = "accepted, or shown the one-time password"
+    LET_IN = "accepted"
     GIVE_UP = "too many wrong tokens or one-time passwords"
 
 

@@ -14,10 +14,11 @@ def _mermaid(*lines: str) -> str:
 
 
 def device_request() -> str:
-    """Return the states of a device request."""
-    steps = [f"    {before or '[*]'} --> {after}: {step}" for (before, step), after in STEPS.items()]
-    ends = [f"    {status} --> [*]: deleted" for status in dict.fromkeys(STEPS.values())]
-    return _mermaid("stateDiagram-v2", "    direction LR", *steps, *ends)
+    """Return the states of a device request, and what leads from one to another."""
+    steps = [
+        f"    {before or '[*]'} --> {after}: {step}" for (before, step), after in STEPS.items() if before != after
+    ]
+    return _mermaid("stateDiagram-v2", *steps)
 
 
 def lanes() -> str:
@@ -32,5 +33,5 @@ def lanes() -> str:
         filters = [each.filter for each in endpoints if each.lanes == kind]
         topics = dict.fromkeys("request/..." if each.startswith(f"{PREFIX}+/+") else each for each in filters)
         lines.append(f'    {kind}who(["{who}"]) --> {kind}["{lane}"]')
-        lines += [f'    {kind} --> {kind}{number}["{topic}"]' for number, topic in enumerate(topics)]
+        lines.append(f'    {kind} --> {kind}topics["{"<br/>".join(topics)}"]')
     return _mermaid(*lines)
