@@ -68,6 +68,11 @@ LOG_EVENTS: dict[str, LogEvent] = {
         "the store could not be written; nothing was acknowledged, it comes again",
         ("error", "messages"),
     ),
+    "import_failed": LogEvent(
+        ("error",),
+        "a slice of a file could not be written, so many rows being `done`; the file comes again and goes on there",
+        ("error", "done"),
+    ),
     "sweep_failed": LogEvent(("error",), "old rows could not be removed; tried again in a minute", ("error",)),
     "logins_written": LogEvent(
         ("info",), 'Mosquitto\'s password file is new (`credentials.store = "password_file"`)', ("logins",)

@@ -125,6 +125,8 @@ class Claim(_Section):
     """How long a window lasts whose device does not say. ThingsBoard's `device.claim.duration`."""
     max_duration_ms: Milliseconds = DAY_MS
     """The longest window; a longer one is cut to it. ThingsBoard's `claimDevices.timeToLiveInMinutes`."""
+    server_duration_ms: Milliseconds = 365 * DAY_MS
+    """How long a key from a list of claim keys is good where its row names no end."""
     max_attempts: Annotated[int, Field(gt=0)] = 5
     """Failures of one user at one device before that user has to wait."""
     lockout_ms: Milliseconds = 900_000
@@ -194,6 +196,10 @@ class Limits(_Section):
     """A gateway's claim message."""
     gateway_devices: Annotated[int, Field(gt=0)] = 10_000
     """Devices in one gateway message."""
+    bulk_bytes: Bytes = 16_777_216
+    """Files of devices and of claim keys."""
+    bulk_rows: Annotated[int, Field(gt=0)] = 100_000
+    """Rows of such a file."""
     requests_per_minute: Annotated[int, Field(ge=0, le=6_000_000)] = 6_000
     """Requests of one principal, a sixth of them at once, so that one client cannot stand before everybody else; 0 is
     no limit. What is more is answered `rate_limited`, and nothing is done."""

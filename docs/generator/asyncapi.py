@@ -9,7 +9,7 @@ from typing import Any
 from claimsvc import __version__
 from claimsvc.app import SECTIONS, dialects_of
 from claimsvc.core.commands.base import Command
-from claimsvc.dialects import admin
+from claimsvc.dialects import admin, sheets
 from claimsvc.dialects.exchange import CLIENTS, USERS, Arrival, Dialects, Endpoint
 from claimsvc.dialects.rest import PREFIX, Call, Route, Section
 from claimsvc.settings import Settings
@@ -29,6 +29,7 @@ PARAMETERS = {
     "tenant": "Whose event it is.",
     "event": "What happened.",
 }
+_FILE = {"contentType": "text/csv", "payload": {"type": "string"}}
 _ANY_SEGMENT = "One segment of the path, percent-encoded."
 _AT_LEAST_ONCE = {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}}
 _AT_MOST_ONCE = {"mqtt": {"qos": 0, "retain": False, "bindingVersion": "0.2.0"}}
@@ -160,7 +161,7 @@ def _route(described: _Document, section: Section, route: Route) -> None:
     }
     permissions = " or ".join(sorted(PERMISSIONS[route.name])) or "any login"
     summary = f"{route.method} {route.path}: {permissions}"
-    asked = (address, _request(route.name, route.decode))
+    asked = (address, _FILE if route.open_sheet else _request(route.name, route.decode))
     described.exchange(name, summary, asked, (f"{lane}response/{{requestId}}", told))
 
 
@@ -180,6 +181,9 @@ def _notices(described: _Document, dialects: Dialects) -> None:
             variable = "username" if f"/{USERS}/" in outbound.topic else "clientId"
             address = outbound.topic.replace(f"/{who}/", f"/{{{variable}}}/")
             described.notice(name, summary, address, outbound.payload, _AT_LEAST_ONCE)
+    progress = sheets.encode_progress(samples.PROGRESS)
+    address = f"{LANES[USERS]}response/{{requestId}}/progress"
+    described.notice("progress", "How far a file is worked through.", address, progress, _AT_MOST_ONCE)
     event = admin.encode_event(samples.EVENT)
     described.notice("auditEvent", "An audit event.", f"{ROOT}/events/{{tenant}}/{{event}}", event, _AT_MOST_ONCE)
     status = json.dumps({"state": "online", "version": __version__, "since": samples.NOW_MS}).encode()

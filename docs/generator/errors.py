@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from claimsvc.core.reasons import MESSAGES, Reason
-from claimsvc.dialects import admin, cumulocity_rest, thingsboard_rest
+from claimsvc.dialects import admin, cumulocity, thingsboard_rest, thingsboard_shapes
 from docs.generator.markdown import code
 from docs.generator.markdown import table as table_of
 
 
 def _statuses(reason: Reason) -> tuple[str, str, str]:
     """Return the status of a refusal in `/api/`, `/devicecontrol/` and `/claimsvc/`."""
-    status, number = thingsboard_rest.STATUSES[reason]
+    status, number = thingsboard_shapes.STATUSES[reason]
     word = thingsboard_rest.CLAIM_WORDS.get(reason)
     claim = f', to a claim `"{word}"`' if word else ""
-    cumulocity, kind, _text = cumulocity_rest.ERRORS[reason]
-    return f"{status}, errorCode {number}{claim}", f"{cumulocity} {code(kind)}", str(admin.STATUSES[reason])
+    of_cumulocity, kind, _text = cumulocity.ERRORS[reason]
+    return f"{status}, errorCode {number}{claim}", f"{of_cumulocity} {code(kind)}", str(admin.STATUSES[reason])
 
 
 def table() -> str:

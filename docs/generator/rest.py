@@ -21,12 +21,12 @@ FREE_BODIES = {"SetAttributes": '`{"claimingData":{"secretKey","expirationTime"}
 
 def tables() -> str:
     """Return a table per section, in the order in which they are looked through."""
-    prefixes = dict.fromkeys(section.prefix for section in SECTIONS)
+    prefixes = dict.fromkeys(f"/{section.prefix.split('/')[1]}/" for section in SECTIONS)
     return "\n\n".join(f"### `{prefix}`\n\n{_table(prefix)}" for prefix in prefixes)
 
 
 def _table(prefix: str) -> str:
-    routes = [route for section in SECTIONS if section.prefix == prefix for route in section.routes]
+    routes = [route for section in SECTIONS if section.prefix.startswith(prefix) for route in section.routes]
     rows = [(code(f"{route.method} {route.path}"), body_of(route), callers_of(route), route.name) for route in routes]
     return table(("call", "body", "permission", "`command` in the log"), rows)
 
@@ -39,6 +39,8 @@ def callers_of(route: Route) -> str:
 
 def body_of(route: Route) -> str:
     """Return the members of a body; those that may be missing have a question mark."""
+    if route.open_sheet is not None:
+        return "a CSV file"
     model = model_of(route.decode)
     if model is None:
         return FREE_BODIES.get(route.name, "")

@@ -10,11 +10,14 @@ from claimsvc.core.model import (
     CredentialKind,
     Customer,
     Device,
+    DeviceGroup,
+    DeviceProfile,
     DeviceRequest,
     Event,
     Group,
     RequestStatus,
     Role,
+    Strategy,
     Tenant,
     User,
 )
@@ -30,9 +33,14 @@ from claimsvc.core.outcomes import (
     Found,
     FoundAttributes,
     FoundCredential,
+    ImportCounts,
+    ImportFinished,
     Listing,
     Outcome,
     Page,
+    ProfileListing,
+    ProfilePage,
+    Provisioned,
     Refused,
     Released,
     RequestListing,
@@ -54,16 +62,22 @@ _PASSWORD = Secret(SecretKind.PASSWORD, "s3cr3t-of-22-letters-A")
 DEVICE = Device(_ID, "default", "Thermostat", "Thermostat", NOW_MS, owner=_CUSTOMER_ID, claimed_at_ms=NOW_MS)
 _FREE = Device(_ID, "default", "Thermostat", "Thermostat", NOW_MS)
 _GATEWAY = Device(_ID, "default", "gateway", "gateway", NOW_MS, is_gateway=True)
+_TOKEN = Secret(SecretKind.ACCESS_TOKEN, "A1B2C3D4E5F6G7H8I9J0")
+_TOKEN_CREDENTIAL = Credential("A1B2C3D4E5F6G7H8I9J0", "Thermostat", CredentialKind.ACCESS_TOKEN, "", None, 0, NOW_MS)
+_PROFILE = DeviceProfile(_ID, "default", "meter", Strategy.CREATE, "meter-key", "", NOW_MS)
+_COUNTS = ImportCounts(1, updated=1)
+PROGRESS = ImportCounts(1_000, created=400, failed=1)
 _CREDENTIAL = Credential("Thermostat", "Thermostat", CredentialKind.PASSWORD, "", None, 0, NOW_MS)
 _REQUEST = DeviceRequest("1234", "default", RequestStatus.PENDING_ACCEPTANCE, "operator", NOW_MS)
 _CUSTOMER = Customer(_CUSTOMER_ID, "default", "Demo Customer", NOW_MS)
 _USER = User("alice", "default", "alice", _CUSTOMER_ID, ("customer",), (), NOW_MS)
 _ROLE = Role("default", "claimers", ("DEVICE:CLAIM_DEVICES",))
 _GROUP = Group("default", "installers", ("claimers",))
+_DEVICE_GROUP = DeviceGroup(_ID, "default", "hall/3", NOW_MS)
 _TENANT = Tenant("acme", "Acme", NOW_MS)
 EVENT = Event("default", NOW_MS, "device_claimed", "alice", _ID, "Thermostat", _CUSTOMER_ID)
 _ITEMS: dict[type[object], object] = {
-    type(each): each for each in (_CUSTOMER, _USER, _ROLE, _GROUP, _TENANT, EVENT, _GATEWAY)
+    type(each): each for each in (_CUSTOMER, _USER, _ROLE, _GROUP, _TENANT, EVENT, _GATEWAY, _DEVICE_GROUP)
 }
 
 REFUSED = RequestRefused(Reason.LOCKED_OUT, retry_after_ms=900_000, device_id="1234", status=_REQUEST.status)
@@ -97,6 +111,14 @@ OUTCOMES: dict[str, Outcome] = {
     "CreateTenant": Found(_TENANT, created=True),
     "CreateGateway": Found(_GATEWAY, _PASSWORD, created=True),
     "BindDevices": Bound(_GATEWAY, ("Device A",)),
+    "ProvisionDevice": Provisioned(_FREE, _TOKEN_CREDENTIAL, _TOKEN),
+    "SaveProfile": Found(_PROFILE, Secret(SecretKind.PROVISION_SECRET, "meter-secret"), created=True),
+    "ReadProfile": Found(_PROFILE),
+    "ListProfiles": ProfilePage(ProfileListing("default", 0, 10), (_PROFILE,), 1),
+    "ImportDevices": ImportFinished(_COUNTS, ({"updated": ["1234"], "failed": []},), is_rehearsal=False),
+    "ImportClaimKeys": ImportFinished(
+        _COUNTS, ({"keys": [["Thermostat", "value", SOON_MS]], "failed": []},), is_rehearsal=False
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from claimsvc.dialects import thingsboard, thingsboard_rest
+from claimsvc.dialects import thingsboard, thingsboard_provisioning, thingsboard_rest
 from docs.generator.rest import model_of
 
 Schema = dict[str, Any]
@@ -43,6 +43,7 @@ BY_COMMAND: dict[str, Schema] = {
         "minProperties": 1,
         "additionalProperties": _CLAIM,
     },
+    "ProvisionDevice": _described(TypeAdapter(thingsboard_provisioning.ProvisionBody)),
     "ReadSessionLimits": {
         **_ANY_OBJECT,
         "required": ["method"],
