@@ -19,5 +19,5 @@ def _line(path: Path, base: Path) -> str:
 def _first_sentence(text: str) -> str:
     paragraph = " ".join(text.strip().partition("\n\n")[0].split())
     plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", paragraph)  # a link would be one from its own folder
-    sentence = re.split(r"(?<=[.:])\s", plain)[0].rstrip(":.")
+    sentence = re.split(r"(?<=\.)\s", plain)[0].rstrip(":.")
     return f"{sentence}."
