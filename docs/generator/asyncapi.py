@@ -153,7 +153,11 @@ def _route(described: _Document, section: Section, route: Route) -> None:
     lane = LANES[CLIENTS if route.for_clients else USERS]
     address = f"{lane}{PREFIX}{{requestId}}/{route.method}{route.path}"
     outcome = samples.outcome_of(route.name, _listing(route))
-    done, refused = route.encode(outcome, samples.NOW_MS), section.refuse(samples.REFUSED, samples.NOW_MS)
+    try:
+        done = route.encode(outcome, samples.NOW_MS)
+    except TypeError:
+        raise LookupError(f"docs/generator/samples.py has no outcome for {route.name}") from None
+    refused = section.refuse(samples.REFUSED, samples.NOW_MS)
     name = _camel(route.name)
     told = {
         f"{name}{word}": _seen(json.dumps({"status": each.status, "body": each.body}).encode())

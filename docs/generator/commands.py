@@ -28,7 +28,7 @@ def _section(path: str, command: Any) -> str:
     arguments = [each for each in command.params if isinstance(each, TyperArgument)]
     options = [each for each in command.params if isinstance(each, TyperOption) and not each.hidden]
     usage = " ".join([path, *(["[OPTIONS]"] if options else []), *map(_argument, arguments)])
-    text = f"### {path}\n\n    {usage}\n\n{(command.help or '').strip()}"
+    text = f"### {path}\n\n```text\n{usage}\n```\n\n{(command.help or '').strip()}"
     rows = [
         *((code(_argument(each)), each.help or "", "") for each in arguments),
         *((_names(each), each.help or "", _default(each)) for each in options),

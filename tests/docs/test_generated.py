@@ -14,7 +14,7 @@ import pytest
 from claimsvc.app import SECTIONS, dialects_of
 from claimsvc.dialects.rest import Route
 from claimsvc.settings import Settings
-from docs.generator import asyncapi, parts, rest, settings
+from docs.generator import asyncapi, parts, rest, samples, settings
 
 SECTIONS_OF_SETTINGS: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}
 ROUTES = [route for section in SECTIONS for route in section.routes]
@@ -82,6 +82,11 @@ def test_every_request_of_asyncapi_has_a_schema_or_says_why_not() -> None:
     requests = {each["summary"]: _resolve(each["messages"][0]["$ref"]) for each in operations}
     changing = [text for text in requests if re.match(r"(POST|PUT) (?!.*/acceptAll)|thingsboard", text)]
     assert [text for text in changing if "payload" not in requests[text]] == []
+
+
+def test_every_sample_is_of_a_command() -> None:
+    """What is shown is what can be asked."""
+    assert set(samples.OUTCOMES) - set(rest.PERMISSIONS) == set()
 
 
 def test_every_answer_of_asyncapi_has_an_example() -> None:
