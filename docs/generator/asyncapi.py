@@ -63,10 +63,17 @@ class _Document:
         self.channels[channel]["messages"][name] = {"name": name, **message}
         return {"$ref": f"#/channels/{channel}/messages/{name}"}
 
-    def exchange(self, name: str, summary: str, request: tuple[str, Node], answer: Answer) -> None:
+    def exchange(
+        self, name: str, summary: str, request: tuple[str, Node], answer: Answer, plain: tuple[str, str] | None = None
+    ) -> None:
         """Describe a request, received, and the messages that may answer it."""
         asked, told = self.channel(request[0]), self.channel(answer[0])
         replies = [self.message(told, each, message) for each, message in answer[1].items()]
+        if plain is not None:
+            self.channels[asked]["description"] = f"With the broker's plugin also plain, `{plain[0]}`."
+            self.channels[told]["description"] = (
+                f"To a client that asked on the plain topic also plain, `{plain[1]}`."
+            )
         name = self._operation(name)
         self.operations[name] = {
             "action": "receive",
@@ -145,7 +152,8 @@ def _topic(described: _Document, endpoint: Endpoint) -> None:
     answer = re.sub("1$", "{requestId}", reading.answer_tail) if "+" in endpoint.filter else reading.answer_tail
     summary = f"{endpoint.dialect}: {_words(reading.name)}"
     asked = (lane + endpoint.filter.replace("+", "{requestId}"), _request(reading.name, endpoint.read))
-    described.exchange(_camel(reading.name), summary, asked, (lane + answer, told))
+    plain = (endpoint.filter, re.sub("1$", "+", reading.answer_tail) if "+" in endpoint.filter else answer)
+    described.exchange(_camel(reading.name), summary, asked, (lane + answer, told), plain)
 
 
 def _route(described: _Document, section: Section, route: Route) -> None:

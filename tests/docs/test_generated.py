@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from claimsvc.app import SECTIONS, dialects_of
 from claimsvc.dialects.rest import Route
 from claimsvc.settings import Settings
-from docs.generator import asyncapi, parts, rest, samples, settings
+from docs.generator import asyncapi, metrics, parts, rest, samples, settings
 
 SECTIONS_OF_SETTINGS: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}
 ROUTES = [route for section in SECTIONS for route in section.routes]
@@ -58,6 +59,18 @@ def test_the_settings_file_to_copy_has_every_setting_with_its_default() -> None:
         if key not in examples and defaults[section][key] != value
     ]
     assert differing == []
+
+
+@pytest.mark.parametrize("document", parts.documents(), ids=lambda path: path.name)
+def test_what_a_document_names_exists(document: Path) -> None:
+    """Settings by their key, and metrics by their name as Prometheus shows it."""
+    text = document.read_text()
+    sections = "|".join(SECTIONS_OF_SETTINGS)
+    named = set(re.findall(rf"`((?:{sections})\.[a-z_0-9]+)(?: = [^`]*)?`", text))
+    known = {f"{section}.{key}" for section, model in SECTIONS_OF_SETTINGS.items() for key in model.model_fields}
+    assert {each for each in named if not each.endswith(".py")} - known == set()
+    series = set(re.findall(r"`(claimsvc_[a-z_]+)`", text))
+    assert series - set(re.findall(r"`(claimsvc_\w+)`", metrics.table())) == set()
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.method} {route.path}")
