@@ -16,6 +16,10 @@ from claimsvc.settings import Settings
 from docs.generator.markdown import code, table
 
 
+_PRACTICALLY_UNLIMITED = 2**53
+"""What a whole number in JSON may be; nobody needs to read it as a limit."""
+
+
 def tables() -> str:
     """Return a table for each section."""
     return "\n\n".join(_section(name, field.annotation) for name, field in Settings.model_fields.items())
@@ -83,6 +87,8 @@ def _bounds(field: FieldInfo) -> str:
     most = bounds["lt"] - 1 if "lt" in bounds else bounds.get("le")
     if field.annotation is float:
         return " above 0"
+    if most == _PRACTICALLY_UNLIMITED:
+        most = None
     if least is None:
         return ""
     return f", {least:_} to {most:_}" if most is not None else f", {least} or more"
