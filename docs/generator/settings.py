@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 from claimsvc.settings import Settings
 from docs.generator.markdown import code, table
 
-
 _PRACTICALLY_UNLIMITED = 2**53
 """What a whole number in JSON may be; nobody needs to read it as a limit."""
 
