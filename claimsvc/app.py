@@ -40,6 +40,8 @@ from claimsvc.sealing import Sealing, client_id, load_key, password_matches, ran
 from claimsvc.settings import CredentialStore, Settings, SettingsError
 from claimsvc.store.repository import Repository, open_store
 
+SECTIONS = (thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
+"""Every call of REST over MQTT."""
 _FINGERPRINT, _DEFAULT_TENANT = "key_fingerprint", "default_tenant"
 
 
@@ -85,7 +87,7 @@ def dialects_of(settings: Settings) -> Dialects:
         bulk_bytes=settings.limits.bulk_bytes,
         bulk_rows=settings.limits.bulk_rows,
     )
-    router = Router([thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS])
+    router = Router(SECTIONS)
     endpoints = [
         *thingsboard.endpoints(limits),
         *thingsboard_provisioning.endpoints(limits.payload_bytes),
