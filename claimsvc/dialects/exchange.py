@@ -80,6 +80,8 @@ class Reading:
     request_id: str | None = None
     content: bytes = b""
     """What a repeat of the request id must equal."""
+    dialect: str | None = None
+    """Whose call it is, where the endpoint's dialect is only the way it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +200,7 @@ class Dialects:
             inbound,
             prefix,
             principal,
-            endpoint.dialect,
+            reading.dialect or endpoint.dialect,
             reading,
             answer_topic,
             response_topic_ignored=ignored,

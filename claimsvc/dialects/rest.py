@@ -74,6 +74,8 @@ class Section:
     prefix: str
     refuse: EncodeAnswer
     routes: tuple[Route, ...]
+    dialect: str
+    """Whose calls these are, for counts."""
 
 
 def parse(model: type[B], body: bytes, *, empty: bytes | None = None) -> B:
@@ -129,10 +131,11 @@ class Router:
             found = Refused(Reason.NOT_PERMITTED, "this login may ask for its credentials and nothing else")
         if isinstance(found, Refused):
             section = self._nearest(path)
+            dialect = section.dialect
             command: Command | Refused = found
             encode, name = section.refuse, "unknown"
         else:
-            route, variables = found
+            route, variables, dialect = found
             encode, name = route.encode, route.name
             try:
                 command = _decode(route, variables, query, arrival, request_id, limit_bytes)
@@ -140,18 +143,24 @@ class Router:
                 command = rejected.refused
         content = f"{method} {target}\n".encode() + arrival.payload
         return Reading(
-            command, _wrapped(encode), f"response/{request_id}", name, request_id=request_id, content=content
+            command,
+            _wrapped(encode),
+            f"response/{request_id}",
+            name,
+            request_id=request_id,
+            content=content,
+            dialect=dialect,
         )
 
-    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | Refused:
+    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str], str] | Refused:
         segments = path.split("/")
         other_methods: list[str] = []
-        for pattern, route, _section in self._by_length.get(len(segments), ()):
+        for pattern, route, section in self._by_length.get(len(segments), ()):
             variables = _match(pattern, segments)
             if variables is None:
                 continue
             if route.method == method:
-                return route, variables
+                return route, variables, section.dialect
             other_methods.append(route.method)
         if other_methods:
             return Refused(Reason.METHOD_NOT_ALLOWED, f"use {' or '.join(sorted(set(other_methods)))}")

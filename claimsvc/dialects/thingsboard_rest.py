@@ -369,4 +369,5 @@ SECTION = Section(
             )
         ),
     ),
+    "thingsboard",
 )
