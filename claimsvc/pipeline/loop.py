@@ -105,6 +105,11 @@ class Pipeline:
         self._send(durable, link)
 
     @property
+    def logins_behind(self) -> bool:
+        """Whether the broker's logins are not yet the store's."""
+        return self._tools.logins.behind
+
+    @property
     def _patience_s(self) -> float:
         return _RETRY_S if self._tools.logins.behind else _PATIENCE_S
 
@@ -127,6 +132,7 @@ class Pipeline:
     def _send(self, replies: list[Reply], link: Link) -> None:
         waiting, self._held = [*self._held, *replies], []
         flood: list[Reply] = []
+        sent: list[float] = []
         for reply in waiting:
             if self._tools.logins.behind and reply.promises_login:
                 if len(self._held) < MOST_HELD:
@@ -136,10 +142,13 @@ class Pipeline:
                 reply = self._batches.broken(reply.inbound, reply.request)  # noqa: PLW2901
             fitting = self._fitting(reply, link)
             answered = link.answer(reply.inbound, fitting.outbounds)
+            if answered:
+                sent.append(reply.inbound.arrived)
             if fitting.is_flood:
                 flood.append(fitting)
             else:
                 record(fitting, self._tools.log, answered=answered)
+        metrics.LATENCY.observe(sent)
         if flood:
             record_flood(flood, self._tools.log)
 

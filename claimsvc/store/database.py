@@ -92,7 +92,7 @@ def _make_file(path: Path) -> None:
 async def open_writer(path: Path) -> AsyncIterator[Sql]:
     """Open the writer connection, the file brought to the newest schema. Raises StoreError."""
     _make_file(path)
-    async with _connect(f"file:{_quoted(path)}") as connection:
+    async with _connect(f"file:{quoted(path)}") as connection:
         await connection.execute("PRAGMA journal_mode = WAL")
         await connection.execute("PRAGMA synchronous = FULL")
         await connection.execute("PRAGMA foreign_keys = ON")
@@ -103,12 +103,13 @@ async def open_writer(path: Path) -> AsyncIterator[Sql]:
 @asynccontextmanager
 async def open_reader(path: Path) -> AsyncIterator[Sql]:
     """Open a connection that cannot write. Raises StoreError."""
-    async with _connect(f"file:{_quoted(path)}?mode=ro") as connection:
+    async with _connect(f"file:{quoted(path)}?mode=ro") as connection:
         await connection.execute("PRAGMA query_only = ON")
         yield connection
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """Return a path as it stands in a URI of SQLite's."""
     return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 

@@ -343,6 +343,18 @@ ORDER BY number DESC LIMIT :limit;
 -- Logins the broker may admit by password, in the order of the file.
 SELECT login, secret_hash FROM credential WHERE kind = 'password' AND revoked_at IS NULL ORDER BY login;
 
+-- name: census
+-- What is worth watching, at a time. Requests are counted along the index of their state, for which the tenants must
+-- come first; windows and failures have no index on time, which every request would pay for: their tables are walked.
+SELECT
+  (SELECT count(*) FROM claim_window WHERE expires_at >= :now) AS windows_open,
+  (SELECT count(*) FROM tenant AS t CROSS JOIN device_request AS r
+   ON r.tenant_id = t.id AND r.status = 'WAITING_FOR_CONNECTION') AS requests_waiting,
+  (SELECT count(*) FROM tenant AS t CROSS JOIN device_request AS r
+   ON r.tenant_id = t.id AND r.status = 'PENDING_ACCEPTANCE') AS requests_pending,
+  (SELECT count(*) FROM claim_attempt WHERE locked_until > :now)
+  + (SELECT count(*) FROM user_failure WHERE locked_until > :now) AS lockouts;
+
 -- name: sweep_answered
 -- Forget expired first answers, oldest first, a slice at a time.
 DELETE FROM answered WHERE number IN (

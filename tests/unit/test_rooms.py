@@ -51,6 +51,7 @@ ANYTHING = {
     "app.py",
     "cli/",
     "founding.py",
+    "monitoring.py",
     "supervisor.py",
     "shipped/__init__.py",
 }
