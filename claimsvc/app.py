@@ -23,7 +23,7 @@ from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.credentials import plugin
 from claimsvc.credentials.logins import FileLogins
 from claimsvc.credentials.password_file import EXCLUDED_FROM_LOGINS, MARKERS, BrokerReloadError, PasswordFile
-from claimsvc.dialects import admin, cumulocity, cumulocity_rest, thingsboard, thingsboard_rest
+from claimsvc.dialects import admin, cumulocity, thingsboard, thingsboard_rest
 from claimsvc.dialects.exchange import Dialects, Limits
 from claimsvc.dialects.rest import Router
 from claimsvc.files import write_private
@@ -71,7 +71,7 @@ def dialects_of(settings: Settings) -> Dialects:
         gateway_bytes=settings.limits.gateway_bytes,
         gateway_devices=settings.limits.gateway_devices,
     )
-    router = Router([thingsboard_rest.SECTION, cumulocity_rest.SECTION, *admin.SECTIONS])
+    router = Router([thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS])
     endpoints = [
         *thingsboard.endpoints(limits),
         *cumulocity.endpoints(),

@@ -32,7 +32,7 @@ from claimsvc.core.outcomes import (
     RequestRefused,
 )
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.cumulocity_rest import INFO
+from claimsvc.dialects.cumulocity.errors import INFO
 from claimsvc.dialects.exchange import Request
 from claimsvc.settings import Settings
 from claimsvc.wire import Inbound, Receipt

@@ -31,6 +31,10 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/admin"},
         {"pydantic", "pydantic_core"},
     ),
+    "dialects/cumulocity/": (
+        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/cumulocity"},
+        {"pydantic", "pydantic_core"},
+    ),
     "store/": ({"core", "store"}, {"aiosqlite", "pydantic_core"}),
     "credentials/": ({"core", "store", "files", "credentials", "wire"}, set()),
     "wire.py": (set(), set()),

@@ -13,12 +13,12 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import RULES
 from claimsvc.core.model import Row
 from claimsvc.core.reasons import MESSAGES, Reason
-from claimsvc.dialects import admin, cumulocity_rest, thingsboard, thingsboard_rest
+from claimsvc.dialects import admin, cumulocity, thingsboard, thingsboard_rest
 from claimsvc.dialects.rest import DEEPEST_PATH, Route, Section
 from claimsvc.settings import Settings
 from claimsvc.store.rows import TABLES
 
-SECTIONS = (thingsboard_rest.SECTION, cumulocity_rest.SECTION, *admin.SECTIONS)
+SECTIONS = (thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
 ROUTES = [route for section in SECTIONS for route in section.routes]
 
 
@@ -47,7 +47,7 @@ def test_every_command_has_a_rule() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [MESSAGES, thingsboard_rest.STATUSES, admin.STATUSES, cumulocity_rest.ERRORS],
+    [MESSAGES, thingsboard_rest.STATUSES, admin.STATUSES, cumulocity.ERRORS],
     ids=["a text", "a ThingsBoard status", "a status of ours", "a Cumulocity error"],
 )
 def test_every_reason_has(table: dict[Reason, object]) -> None:
@@ -66,7 +66,7 @@ def test_refusals_are_answered_as_failures(reason: Reason) -> None:
     """No refusal looks like a success anywhere."""
     assert 400 <= thingsboard_rest.STATUSES[reason][0] < 600
     assert 400 <= admin.STATUSES[reason] < 600
-    assert 400 <= cumulocity_rest.ERRORS[reason][0] < 600
+    assert 400 <= cumulocity.ERRORS[reason][0] < 600
 
 
 def _shape(route: Route) -> tuple[str, ...]:
