@@ -19,13 +19,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from claimsvc.broker.client import (
-    BrokerLostError,
-    Client,
-    ConnectOptions,
-    SilentlyClosedError,
-    TakenOverError,
-)
+from claimsvc.broker.client import Client, ConnectOptions, SilentlyClosedError, TakenOverError
+from claimsvc.broker.connection import BrokerLostError
 from claimsvc.broker.inbox import Inbox
 from claimsvc.wire import Inbound, Outbound
 
