@@ -53,6 +53,7 @@ ANYTHING = {
     "__init__.py",
     "__main__.py",
     "app.py",
+    "backup.py",
     "cli/",
     "founding.py",
     "monitoring.py",
