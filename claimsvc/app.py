@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from claimsvc import __version__, monitoring
 from claimsvc.broker import ConnectOptions, Session, SessionOptions
+from claimsvc.broker.caller import CallerOptions
 from claimsvc.core.commands.accounts import Establish
 from claimsvc.core.outcomes import ClaimNotice, CredentialsNotice, Refused
 from claimsvc.core.policy import LANELESS, Policy, SecurityTokenPolicy
@@ -95,6 +96,25 @@ def broker_password(settings: Settings) -> str | None:
     if not path.exists():
         write_private(path, random_password() + "\n")
     return path.read_text().strip()
+
+
+def caller_options(settings: Settings, timeout_s: float) -> CallerOptions:
+    """Return how a command connects beside the service, as the service's own login under a client id of its own.
+
+    Raises SettingsError, also where there is no password yet, or OSError.
+    """
+    path = settings.store.path.with_name("broker-password")
+    made = settings.mqtt_password() is not None or settings.credentials.store is CredentialStore.NONE
+    if not made and not path.exists():
+        raise SettingsError(f"there is no {path}: the service makes it at its first start")
+    return CallerOptions(
+        host=settings.mqtt.host,
+        port=settings.mqtt.port,
+        username=settings.mqtt.username,
+        password=broker_password(settings),
+        tls=_tls(settings),
+        timeout_s=timeout_s,
+    )
 
 
 def _own_login(settings: Settings, sealing: Sealing, file: PasswordFile) -> tuple[str, str]:

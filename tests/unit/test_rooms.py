@@ -43,6 +43,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "log.py": (set(), {"pydantic_core", "structlog"}),
     "settings.py": (set(), {"pydantic", "pydantic_settings"}),
     "sealing.py": ({"files"}, {"cryptography"}),
+    "checking/": ({"checking", "broker/caller", "wire", "store"}, {"pydantic_core"}),
     "tailing/": ({"tailing"}, {"pydantic_core", "rich"}),
     "broker/": ({"broker", "wire"}, {"aiomqtt", "paho"}),
     "pipeline/": (
