@@ -37,7 +37,9 @@ class Calls:
         self.caller = caller
         self._lane = f"{root}/u/{username}"
 
-    async def ask(self, method: str, path: str, body: object = None, *, qos: int = 1, expires_s: int = 30) -> Answer:
+    async def ask(
+        self, method: str, path: str, body: object = None, *, qos: int = 1, expires_s: int | None = 30
+    ) -> Answer:
         """Make a call and return its answer. It is thrown away where the service does not get it in time.
 
         At QoS 0 it is not even kept. Raises CallerError.

@@ -8,8 +8,10 @@ from contextlib import suppress
 
 from pydantic_core import from_json
 
-from claimsvc.broker.caller import CallerError, CallerOptions, Heard, open_caller
+from claimsvc.broker.caller import Caller, CallerError, CallerOptions, Heard, open_caller
 from claimsvc.checking.calls import Calls
+from claimsvc.checking.finding import Seen
+from claimsvc.checking.scene import Site
 
 _QUESTION = "/claimsvc/tenants?limit=1"
 """Loads a permission and reads a page: both connections to the database."""
@@ -49,3 +51,12 @@ async def round_trip(options: CallerOptions, root: str) -> float:
     if answer.status != 200:  # noqa: PLR2004 - HTTP's
         raise UnhealthyError(f"the service answers {answer.told}")
     return time.monotonic() - began
+
+
+async def see_answer(site: Site, service: Caller) -> Seen:
+    """Look whether it does."""
+    try:
+        took_s = await round_trip(site.service, site.root)
+    except CallerError as error:
+        return Seen([str(error)], "start it, or see its log: what follows needs it")
+    return Seen(seen=f"in {took_s * 1_000:.0f} ms")

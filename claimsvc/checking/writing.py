@@ -1,0 +1,124 @@
+"""Attacks: publishing where one must not. The judge is the service's own login, which may read everything.
+
+What a broker answers to the attacker does not count: only whether anything arrives. On a broker that lets them
+through, the attacks are harmless: they ask, in the victim's name, for what the victim may not have either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, suppress
+
+from claimsvc.broker.caller import CallerError, ConnectionLostError, Heard, open_caller
+from claimsvc.checking.finding import Seen
+from claimsvc.checking.scene import Scene, nonce, word
+from claimsvc.wire import Outbound
+
+CLAIM = "v1/devices/me/claim"
+_GRANTS = "grant lanes by the lines of config/acl, each with its literal tail; nobody else `{root}/#` or `#`"
+
+
+class BlindError(CallerError):
+    """The judge hears nothing, and cannot judge."""
+
+
+async def see_foreign_lanes(scene: Scene) -> Seen:
+    """Whether one account can publish into another's lane."""
+    root = scene.site.root
+    targets = {
+        "its claim topic": scene.lane(scene.victim, CLAIM),
+        "its REST calls": scene.lane(scene.victim, f"request/{nonce()}/GET/claimsvc/events"),
+        "its answers": scene.lane(scene.victim, f"response/{nonce()}"),
+        "a lane without a name": f"{root}/u//{CLAIM}",
+    }
+    troubles = await _through(scene, targets)
+    return Seen(troubles, _GRANTS.format(root=root))
+
+
+async def see_impersonation(scene: Scene) -> Seen:
+    """Whether one account can speak as the service: its lane, its status, its audit events."""
+    root = scene.site.root
+    targets = {
+        "REST calls of the service": f"{root}/u/{scene.site.service_name}/request/{nonce()}/GET/claimsvc/tenants",
+        "the service's status": f"{root}/status",
+        "audit events": f"{root}/events/{scene.site.tenant}/claimsvc_check",
+    }
+    troubles = await _through(scene, targets)
+    return Seen(troubles, _GRANTS.format(root=root))
+
+
+async def see_own_lane(scene: Scene) -> Seen:
+    """Whether grants are literal: in the own lane, too, only what the dialects have may be published."""
+    targets = {
+        "answers in the own lane": scene.lane(scene.attacker, f"response/{nonce()}"),
+        "any topic in the own lane": scene.lane(scene.attacker, f"check/{nonce()}"),
+    }
+    troubles = await _through(scene, targets)
+    change = "a grant such as `pattern readwrite .../u/%u/#` opens a lane to whoever has a name with a slash: "
+    return Seen(troubles, change + "take the lines of config/acl")
+
+
+async def see_client_lanes(scene: Scene) -> Seen:
+    """Whether the lane of a client id is open to other ids: also to one that continues the first behind a slash."""
+    targets = {
+        "its request for credentials": scene.client_lane("s/ucr"),
+        "its credentials": scene.client_lane("s/dcr"),
+    }
+    troubles = await _through(scene, targets)
+    slash = await _through(scene, targets, f"{scene.client_id}/s")
+    troubles += [f"{each}, by the client id `<id>/s`" for each in slash if each not in troubles]
+    change = "the lines for %c of config/acl, each with its literal tail: a client chooses its own id"
+    return Seen(troubles, change)
+
+
+async def see_denials(scene: Scene) -> Seen:
+    """Whether a message that is denied costs its sender the connection, as with a queue limit of 0."""
+    troubles = []
+    async with scene.entered(scene.attacker) as attacker:
+        try:
+            await attacker.caller.publish(Outbound(f"v1/devices/me/telemetry/{nonce()}", b"{}"))
+            await attacker.caller.publish(Outbound(f"v1/devices/me/telemetry/{nonce()}", b"{}"))
+        except ConnectionLostError as error:
+            troubles.append(str(error))
+    change = "Mosquitto 2.0 does so with max_queued_messages 0: set 1000000000"
+    return Seen(troubles, change)
+
+
+async def _through(scene: Scene, targets: Mapping[str, str], client_id: str = "") -> list[str]:
+    """Return the names of the targets at which a message of the attacker's arrives.
+
+    Behind each attack the judge publishes there itself: what it then has not heard did not arrive, and a judge that
+    does not hear itself cannot judge. Raises CallerError.
+    """
+    heard: set[tuple[str, bytes]] = set()
+    kept: dict[str, bytes] = {}
+
+    def hear(message: Heard) -> None:
+        heard.add((message.topic, message.payload))
+        if message.retained:
+            kept[message.topic] = message.payload
+
+    async with open_caller(scene.site.service) as judge, AsyncExitStack() as listening:
+        for topic in targets.values():
+            listening.enter_context(judge.listening(topic, hear))
+            await judge.subscribe(topic)
+        await scene.settled(judge)  # what is retained came before
+        attacks = {topic: _marked(kept.get(topic, b""), nonce()) for topic in targets.values()}
+        controls = {topic: _marked(kept.get(topic, b""), nonce()) for topic in targets.values()}
+        for topic, payload in attacks.items():
+            with suppress(ConnectionLostError):  # that, too, is a way to deny it
+                async with scene.entered(scene.attacker, client_id) as attacker:
+                    await attacker.caller.publish(Outbound(topic, payload))
+        for topic, payload in controls.items():
+            await judge.publish(Outbound(topic, payload))
+        await scene.settled(judge)
+    through = [name for name, topic in targets.items() if (topic, attacks[topic]) in heard]
+    blind = [name for name, topic in targets.items() if (topic, controls[topic]) not in heard]
+    if blind and not through:
+        raise BlindError(f"the service's own login does not hear what it publishes: {', '.join(blind)}")
+    return through
+
+
+def _marked(kept: bytes, mark: str) -> bytes:
+    """Return a payload that is known again. What is retained there stays in force: spaces more or less are none."""
+    return kept + b" " * (1 + int(mark, 16) % 997) if kept else word(mark)
