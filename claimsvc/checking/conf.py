@@ -92,7 +92,7 @@ def examine_conf(conf: Conf, largest_bytes: int, *, with_plugin: bool) -> Iterat
 
 def examine_no_conf() -> Iterator[Finding]:
     """Yield what nobody can see from outside, and which lines say it."""
-    for name in ("queues survive a restart", "and, nearly all, a crash"):
+    for name in ("queues survive a restart", "and a crash, nearly whole"):
         change = next(change for each, _, change in _LINES if each == name)
         yield unseen(
             CONF, name, "not to be seen from outside", f"--mosquitto-conf FILE; there should stand: {change}"
@@ -142,6 +142,6 @@ _LINES: tuple[tuple[str, Callable[[Conf], list[str]], str], ...] = (
     ),
     ("the in-flight limit is high enough", _inflight, "max_inflight_messages 0 (on 2.1: 65535)"),
     ("queues survive a restart", _is("persistence", "false"), "persistence true, and persistence_location"),
-    ("and, nearly all, a crash", _snapshots, "autosave_interval 10"),
+    ("and a crash, nearly whole", _snapshots, "autosave_interval 10"),
     ("answers are sent at once", _is("set_tcp_nodelay", "false"), "set_tcp_nodelay true"),
 )

@@ -36,7 +36,7 @@ async def see_names(scene: Scene) -> Seen:
     troubles = await _overheard(scene, filters)
     slash = await _overheard(scene, {"the lane of a client id": scene.client_lane("s/dcr")}, f"{scene.client_id}/s")
     troubles += [f"{each}, by the client id `<id>/s`" for each in slash if each not in troubles]
-    return Seen(troubles, _GRANTS.format(root=scene.site.root))
+    return Seen(_heard_by(troubles), _GRANTS.format(root=scene.site.root))
 
 
 async def see_wildcards(scene: Scene) -> Seen:
@@ -45,16 +45,20 @@ async def see_wildcards(scene: Scene) -> Seen:
     filters = [f"{root}/#", f"{root}/u/+/#", f"{root}/u/+/response/+", f"{root}/c/+/s/dcr", "+/+/+/+/+", "#"]
     filters += [f"{root}/events/#", f"{CLAIM}/response", "+/devices/+/claim/response"]
     troubles = await _overheard(scene, {each: each for each in filters})
-    return Seen(troubles, _GRANTS.format(root=root))
+    return Seen(_heard_by(troubles), _GRANTS.format(root=root))
 
 
 async def see_shared_subscriptions(scene: Scene) -> Seen:
     """Whether anything of another's comes by a shared subscription, in a group of the attacker's own."""
     group = f"$share/check-{nonce()}"
-    filters = [scene.lane(scene.victim, "#"), f"{scene.site.root}/u/+/request/+/+/#", "#"]
-    troubles = await _overheard(scene, {f"$share/.../{each}": f"{group}/{each}" for each in filters})
+    filters = {
+        "$share/.../<another's lane>/#": f"{group}/{scene.lane(scene.victim, '#')}",
+        "$share/.../<requests of everybody>": f"{group}/{scene.site.root}/u/+/request/+/+/#",
+        "$share/.../#": f"{group}/#",
+    }
+    troubles = await _overheard(scene, filters)
     change = _GRANTS.format(root=scene.site.root)
-    return Seen(troubles, change)
+    return Seen(_heard_by(troubles), change)
 
 
 async def see_response_topics(scene: Scene) -> Seen:
@@ -79,7 +83,11 @@ async def see_response_topics(scene: Scene) -> Seen:
         await attacker.ask("GET", "/claimsvc/users")  # answered behind them
         await scene.settled(judge)
     troubles = [name for name, topic in targets.items() if topic in heard]
-    return Seen(troubles, "report it: the service must not follow it")
+    return Seen([f"reached: {', '.join(troubles)}"] if troubles else [], "report it: the service must not follow it")
+
+
+def _heard_by(names: list[str]) -> list[str]:
+    return [f"heard by: {', '.join(names)}"] if names else []
 
 
 async def _overheard(scene: Scene, filters: Mapping[str, str], client_id: str = "") -> list[str]:

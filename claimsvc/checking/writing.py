@@ -32,7 +32,7 @@ async def see_foreign_lanes(scene: Scene) -> Seen:
         "a lane without a name": f"{root}/u//{CLAIM}",
     }
     troubles = await _through(scene, targets)
-    return Seen(troubles, _GRANTS.format(root=root))
+    return Seen(_reached(troubles), _GRANTS.format(root=root))
 
 
 async def see_impersonation(scene: Scene) -> Seen:
@@ -44,7 +44,7 @@ async def see_impersonation(scene: Scene) -> Seen:
         "audit events": f"{root}/events/{scene.site.tenant}/claimsvc_check",
     }
     troubles = await _through(scene, targets)
-    return Seen(troubles, _GRANTS.format(root=root))
+    return Seen(_reached(troubles), _GRANTS.format(root=root))
 
 
 async def see_own_lane(scene: Scene) -> Seen:
@@ -55,7 +55,7 @@ async def see_own_lane(scene: Scene) -> Seen:
     }
     troubles = await _through(scene, targets)
     change = "a grant such as `pattern readwrite .../u/%u/#` opens a lane to whoever has a name with a slash: "
-    return Seen(troubles, change + "take the lines of config/acl")
+    return Seen(_reached(troubles), change + "take the lines of config/acl")
 
 
 async def see_client_lanes(scene: Scene) -> Seen:
@@ -68,7 +68,7 @@ async def see_client_lanes(scene: Scene) -> Seen:
     slash = await _through(scene, targets, f"{scene.client_id}/s")
     troubles += [f"{each}, by the client id `<id>/s`" for each in slash if each not in troubles]
     change = "the lines for %c of config/acl, each with its literal tail: a client chooses its own id"
-    return Seen(troubles, change)
+    return Seen(_reached(troubles), change)
 
 
 async def see_denials(scene: Scene) -> Seen:
@@ -82,6 +82,10 @@ async def see_denials(scene: Scene) -> Seen:
             troubles.append(str(error))
     change = "Mosquitto 2.0 does so with max_queued_messages 0: set 1000000000"
     return Seen(troubles, change)
+
+
+def _reached(names: list[str]) -> list[str]:
+    return [f"reached: {', '.join(names)}"] if names else []
 
 
 async def _through(scene: Scene, targets: Mapping[str, str], client_id: str = "") -> list[str]:
