@@ -1,9 +1,9 @@
 """The console command, a file for each group of commands."""
 
-from claimsvc.cli import service
+from claimsvc.cli import operators, service
 from claimsvc.cli.console import app
 
-__all__ = ["main", "service"]
+__all__ = ["main", "operators", "service"]
 
 
 def main() -> None:
