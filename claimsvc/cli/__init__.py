@@ -3,7 +3,7 @@
 from claimsvc.cli import operators, service
 from claimsvc.cli.console import app
 
-__all__ = ["main", "operators", "service"]
+__all__ = ["app", "main", "operators", "service"]
 
 
 def main() -> None:

@@ -29,12 +29,12 @@ COLUMNS = (
     Column("Name", lambda item: item["name"], whole=True),
     Column("Type", lambda item: item["type"]),
     Column("Label", lambda item: item["label"], wide=True),
-    Column("Claimed", lambda item: when(item["claimedTime"]) if item["customerId"] else None),
-    Column("Customer", lambda item: item["customerId"], wide=True, whole=True),
     Column("Made", lambda item: when(item["createdTime"]), wide=True),
-    Column("Login", lambda item: item["principal"], whole=True),
+    Column("Claimed", lambda item: when(item["claimedTime"]) if item["customerId"] else None),
+    Column("By customer", lambda item: item["customerId"], wide=True, whole=True),
     Column("Gateway", lambda item: "is one" if item["gateway"] else "behind one" if item["gatewayId"] else None),
-    Column("Id", lambda item: item["id"], wide=True, whole=True),
+    # A login that is called otherwise is the exception: a name with `/`, another tenant, a registered device.
+    Column("Login", lambda item: "its name" if item["principal"] == item["name"] else item["principal"]),
 )
 
 Expires = Annotated[str, typer.Option("--expires", help="How long it is good for: 90s, 15min, 12h, 30d, 2w.")]

@@ -70,7 +70,7 @@ async def happening(operator: Operator, path: str, limit: int, every_s: float) -
     head: list[Event] | None = None
     async for _ in operator.lane.ticks(every_s):
         fresh: list[Event] = []
-        async with patiently(operator.screen):
+        async with patiently(operator.screen.note):
             found = await _newest(operator.lane, path, limit if head is None else _MOST_AT_ONCE, head or [])
             fresh = found[:limit] if head is None else unseen(found, head)
             head = found[:_HEAD] or head or []

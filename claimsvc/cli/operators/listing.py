@@ -53,4 +53,4 @@ def show_items(
     else:
         screen.items(columns, items)
     if more:
-        screen.note(f"There are more than these {len(items)}: --limit N or --all shows them.")
+        screen.note(f"There are more than these {len(items)}: see --limit.")

@@ -25,7 +25,11 @@ from claimsvc.cli.operators.requests import (
 from claimsvc.cli.operators.screen import Column, Screen, lasting, table, when
 from claimsvc.log import clean
 
-_OPEN = ("PENDING_ACCEPTANCE", "BLOCKED", "WAITING_FOR_CONNECTION")
+_OPEN = {
+    "PENDING_ACCEPTANCE": "to accept",
+    "BLOCKED": "blocked",
+    "WAITING_FOR_CONNECTION": "not heard of yet",
+}
 """What still asks for somebody's attention, the most urgent first."""
 _MOST = 500
 _REMOVED = "REMOVED"
@@ -45,7 +49,7 @@ async def _watch_live(operator: Operator, every_s: float) -> None:
     screen = operator.screen
     with Live(console=screen.out, auto_refresh=False) as live:
         async for _ in operator.lane.ticks(every_s):
-            async with patiently(screen):
+            async with patiently(lambda text: live.console.print(Text(text, "yellow"))):
                 found = await waiting(operator.lane)
                 live.update(
                     view(list(found.values()), time.time_ns() // 1_000_000, wide=screen.is_wide), refresh=True
@@ -55,7 +59,7 @@ async def _watch_live(operator: Operator, every_s: float) -> None:
 async def _watch_lines(operator: Operator, every_s: float) -> None:
     known: dict[str, Request] = {}
     async for _ in operator.lane.ticks(every_s):
-        async with patiently(operator.screen):
+        async with patiently(operator.screen.note):
             found = await waiting(operator.lane)
             gone = [await _what_became(operator.lane, known[id_]) for id_ in known if id_ not in found]
             _print_changes(operator.screen, [*gone, *changed(known, found)])
@@ -106,7 +110,7 @@ def change_line(item: Request, now_ms: int) -> str:
 
 def view(items: list[Request], now_ms: int, *, wide: bool) -> Group:
     """Return what a terminal shows: a line of numbers over the table."""
-    numbers = [f"{sum(item['status'] == status for item in items)} {status}" for status in _OPEN]
+    numbers = [f"{sum(item['status'] == status for item in items)} {word}" for status, word in _OPEN.items()]
     disputed = sum(bool(item.get("contested")) for item in items)
     heading = Text(f"{when(now_ms)}   {' · '.join(numbers)}", "bold")
     if disputed:
@@ -118,6 +122,7 @@ def view(items: list[Request], now_ms: int, *, wide: bool) -> Group:
         Column("For", lambda item: lasting(now_ms - created_ms(item))),
         *COLUMNS[3:],
     ]
-    rows = sorted(items, key=lambda item: (_OPEN.index(item["status"]), item["creationTime"]))
+    order = list(_OPEN)
+    rows = sorted(items, key=lambda item: (order.index(item["status"]), item["creationTime"]))
     hint = Text("claimsvc request accept ID   claimsvc request reject ID   Ctrl-C ends", "dim")
     return Group(heading, table(columns, rows, wide=wide), hint)

@@ -31,13 +31,6 @@ WINDOW_COLUMNS = (
     Column("", lambda item: Text("open", "green") if item["open"] else Text("over", "dim")),
     Column("Wrong keys", lambda item: item["attempts"]),
 )
-ATTEMPT_COLUMNS = (
-    Column("User", lambda item: item["principal"], whole=True),
-    Column("Failures", lambda item: item["failures"]),
-    Column("Last", lambda item: when(item["lastFailedTime"])),
-    Column("Locked out until", lambda item: when(item["lockedUntil"])),
-    Column("From all devices until", lambda item: when(item["allDevicesLockedUntil"])),
-)
 
 
 @command(app, "why")
@@ -54,8 +47,8 @@ async def explain(operator: Operator, name: Name) -> None:
 def show(screen: Screen, state: State) -> None:
     """Print the verdict, and what it stands on."""
     for sentence in verdict(state):
-        screen.line(Text(sentence, "bold"))
-    parts = (("windows", WINDOW_COLUMNS), ("attempts", ATTEMPT_COLUMNS))
+        screen.out.print(Text(sentence, "bold"))
+    parts = (("windows", WINDOW_COLUMNS), ("attempts", attempt_columns(state["time"])))
     for member, columns in parts:
         if state[member]:
             screen.line("")
@@ -64,6 +57,21 @@ def show(screen: Screen, state: State) -> None:
         screen.line("")
         for event in state["events"]:
             screen.line(event_line(event))
+
+
+def attempt_columns(now_ms: int) -> tuple[Column, ...]:
+    """Return the columns of a table of users who failed here."""
+
+    def left(until_ms: int | None) -> str | None:
+        return lasting(until_ms - now_ms) if until_ms else None
+
+    return (
+        Column("User", lambda item: item["principal"], whole=True),
+        Column("Failures", lambda item: item["failures"]),
+        Column("Last failure", lambda item: when(item["lastFailedTime"])),
+        Column("Locked out for", lambda item: left(item["lockedUntil"])),
+        Column("Everywhere for", lambda item: left(item["allDevicesLockedUntil"])),
+    )
 
 
 def verdict(state: State) -> list[str]:
