@@ -1,9 +1,9 @@
 """The console command, a file for each group of commands."""
 
-from claimsvc.cli import backup, check, health, service, tail
+from claimsvc.cli import backup, check, health, operators, service, tail
 from claimsvc.cli.console import app
 
-__all__ = ["backup", "check", "health", "main", "service", "tail"]
+__all__ = ["app", "backup", "check", "health", "main", "operators", "service", "tail"]
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from claimsvc.core import accounts, claims, devices, windows
+from claimsvc.core import accounts, claims, devices, inventory, windows
 from claimsvc.core import registration as requests
 from claimsvc.core.access import (
     CLAIM_DEVICES,
@@ -19,6 +19,7 @@ from claimsvc.core.access import (
 from claimsvc.core.commands import accounts as account
 from claimsvc.core.commands import claiming, registration
 from claimsvc.core.commands import devices as device
+from claimsvc.core.commands import inventory as look
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
 from claimsvc.core.outcomes import Decision, refuse
@@ -59,6 +60,8 @@ RULES: dict[type[Command], Rule] = {
     device.DeleteAttributes: _admin(devices.delete_attributes),
     device.CreateGateway: _admin(devices.create_gateway),
     device.BindDevices: _admin(devices.bind),
+    look.ListDevices: _admin(inventory.list_devices),
+    look.ExamineClaiming: _admin(inventory.examine),
     account.Establish: Rule(accounts.establish),
     account.AdmitBootstrap: _admin(accounts.admit_bootstrap),
     account.CreateCustomer: _admin(accounts.create_customer),

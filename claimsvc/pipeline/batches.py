@@ -10,7 +10,7 @@ from claimsvc import metrics
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
-from claimsvc.core.outcomes import Change, Listing, Outcome, Refused, RequestListing
+from claimsvc.core.outcomes import Change, ClaimingQuestion, Listing, Outcome, Refused, RequestListing
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
@@ -192,13 +192,15 @@ class Batches:
         self._tools.logins.note(changes)
 
     async def _filled(self, reply: Reply) -> Reply:
-        """Fill a listing from what is committed by now."""
-        if reply.request is None or not isinstance(reply.outcome, Listing | RequestListing):
+        """Fill a listing, or the like, from what is committed by now."""
+        if reply.request is None or not isinstance(reply.outcome, Listing | RequestListing | ClaimingQuestion):
             return reply
         store = self._tools.store
         try:
             if isinstance(reply.outcome, Listing):
                 page: Outcome = await store.read(reply.outcome)
+            elif isinstance(reply.outcome, ClaimingQuestion):
+                page = await store.read_claiming(reply.outcome)
             else:
                 page = await store.read_requests(reply.outcome)
             answer = reply.request.answer(page, self._tools.clock())

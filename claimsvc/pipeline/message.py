@@ -14,6 +14,7 @@ from claimsvc.core.model import Answered, Credential
 from claimsvc.core.outcomes import (
     Append,
     Change,
+    ClaimingQuestion,
     CredentialsGiven,
     FoundCredential,
     Listing,
@@ -71,7 +72,7 @@ class Replies:
     def _first(self, request: Request, command: Command, facts: Facts, given: Given) -> Reply:
         decision = decide(command, facts, given)
         outcome = self._revealed(decision.outcome)
-        if isinstance(outcome, Listing | RequestListing):
+        if isinstance(outcome, Listing | RequestListing | ClaimingQuestion):
             return Reply(request.inbound, request, outcome)
         dialects = self._dialects
         answer = request.answer(outcome, given.now_ms)

@@ -312,6 +312,14 @@ SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_
 FROM device AS d WHERE d.tenant_id = :tenant AND d.is_gateway = 1 AND d.name > :after
 ORDER BY d.name LIMIT :limit;
 
+-- name: list_devices
+-- In order of names, from the one behind `after` to the last that begins with `prefix`.
+SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
+       d.label, d.claimed_at, d.claimed_with
+FROM device AS d
+WHERE d.tenant_id = :tenant AND d.name >= max(:after, :prefix) AND d.name < :end AND d.name <> :after
+ORDER BY d.name LIMIT :limit;
+
 -- name: list_requests
 SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
        r.token_failures, r.contested, r.enrollment_hash, r.enrollment_until, r.issued_at
@@ -337,6 +345,19 @@ WHERE tenant_id = :tenant AND number < :after ORDER BY number DESC LIMIT :limit;
 SELECT tenant_id, at, event, principal, device_id, device, detail, number
 FROM event
 WHERE tenant_id = :tenant AND device = :device AND number < :after
+ORDER BY number DESC LIMIT :limit;
+
+-- name: device_attempts
+-- The failures of users at one device, the latest first.
+SELECT principal, device_id, count, lockouts, locked_until, last_failed_at
+FROM claim_attempt WHERE device_id = :device ORDER BY last_failed_at DESC LIMIT :limit;
+
+-- name: events_of_kind
+-- Newest first, of one device; one of the same name before it is another.
+SELECT tenant_id, at, event, principal, device_id, device, detail, number
+FROM event
+WHERE tenant_id = :tenant AND device = :device AND device_id = :id
+  AND event IN (SELECT value FROM json_each(:kinds))
 ORDER BY number DESC LIMIT :limit;
 
 -- name: password_logins
