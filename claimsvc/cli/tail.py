@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import uvloop
 from rich.console import Console
 
+from claimsvc.broker.caller import REFUSED, CallerOptions, NotAllowedError, open_caller
 from claimsvc.cli.console import app, failure
+from claimsvc.cli.operators.connecting import (
+    Authority,
+    Certificate,
+    Key,
+    PasswordFile,
+    Root,
+    ending,
+    options_for,
+)
+from claimsvc.cli.operators.screen import Screen
 from claimsvc.tailing.entry import Entry, Level, Wanted, parse
 from claimsvc.tailing.lines import follow, text, whole
 from claimsvc.tailing.page import Page
+
+_CONNECT_S = 10.0
+_PANEL = "Connection"
+
+
+class _Output(Console):
+    """Standard output; who stops reading it has seen enough, which rich would call a failure."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command."""
+        raise BrokenPipeError
 
 
 class TailError(Exception):
@@ -49,26 +74,77 @@ def tail_command(  # noqa: PLR0913 - each is an option
     as_json: Annotated[
         bool, typer.Option("--json", help="Pass matching lines on as they are, and no others.")
     ] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            "-u",
+            metavar="URL",
+            help="Instead of a log: audit events from mqtt://user@host:port, or mqtts://.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    password_file: PasswordFile = None,
+    ca: Authority = None,
+    cert: Certificate = None,
+    key: Key = None,
+    root: Root = "claimsvc",
 ) -> None:
     """Show the service's log for people: aligned, coloured on a terminal, filtered.
 
     PATTERN may hold * and ?. Lines that are no JSON pass through as they are (with --json: to standard error).
+    With --url: the audit events as they happen, of the tenants whose events this login may read.
 
-    Exit codes: 0 at the end of the file, 2 where it cannot be read, 130 interrupted.
+    Exit codes: 0 at the end of the file, 2 where it cannot be read, 3 no broker, 4 the login is refused,
+    5 it may not listen, 130 interrupted.
     """
     wanted = Wanted(event, device, principal, outcome, reason, level)
-    page = None if as_json else Page(Console(highlight=False))
+    tail = _Tail(wanted, None if as_json else Page(_Output(highlight=False)), lines)
+    if url is not None:
+        if file is not None or keep_on:
+            raise failure(TailError("give a file or --url, not both"))
+        with ending(Screen(as_json=as_json)), _unread():
+            options = options_for(url, password_file, ca, cert, key, timeout=_CONNECT_S)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_listen(options, root, tail))
+        return
     try:
-        _tell(_source(file, keep_on=keep_on), wanted, page, lines)
-        sys.stdout.flush()
+        with _unread():
+            for line in _source(file, keep_on=keep_on):
+                tail.take(line)
+            tail.take(None)
     except (TailError, OSError) as error:
-        if isinstance(error, BrokenPipeError):
-            # Who read our output has seen enough. What is still buffered must not be tried again at the exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit from None
         raise failure(error) from None
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def _unread() -> Iterator[None]:
+    """End quietly where whoever reads our output has seen enough."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still buffered must not be tried again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit from None
+
+
+async def _listen(options: CallerOptions, root: str, tail: _Tail) -> None:
+    """Show audit events as they happen, until interrupted. Raises CallerError."""
+    topic = f"{root}/events/+/+"
+    async with open_caller(options) as caller:
+        granted = await caller.subscribe(topic)
+        if granted >= REFUSED:
+            raise NotAllowedError(f"subscribe to {topic}", granted)
+        if sys.stderr.isatty():
+            # Mosquitto grants a subscription whose messages its ACL then keeps back.
+            typer.echo(f"listening to {topic}; what this login may not read does not show", err=True)
+        async for heard in caller.messages():
+            for line in heard.payload.decode(errors="replace").splitlines():
+                tail.take(line)
+                tail.take(None)
 
 
 def _source(file: Path | None, *, keep_on: bool) -> Iterator[str | None]:
@@ -82,29 +158,33 @@ def _source(file: Path | None, *, keep_on: bool) -> Iterator[str | None]:
     return map(text, sys.stdin.buffer)
 
 
-def _tell(lines: Iterable[str | None], wanted: Wanted, page: Page | None, last: int | None) -> None:
-    """Show what matches; with `last`, of what is there already only so much."""
-    waiting: deque[tuple[str, Entry | None]] | None = None if last is None else deque(maxlen=last)
-    for line in lines:
+class _Tail:
+    """Shows what matches of the lines it takes; with `last`, of what is there already only so much."""
+
+    def __init__(self, wanted: Wanted, page: Page | None, last: int | None) -> None:
+        self._wanted = wanted
+        self._page = page
+        self._waiting: deque[tuple[str, Entry | None]] | None = None if last is None else deque(maxlen=last)
+
+    def take(self, line: str | None) -> None:
+        """Take a line; None says that what is there already has been read."""
         if line is None:
-            _show(waiting or (), page)
-            waiting = None
-            continue
+            for each in self._waiting or ():
+                self._show(*each)
+            self._waiting = None
+            return
         entry = parse(line)
-        if entry is not None and not wanted.matches(entry):
-            continue
-        if waiting is not None:
-            waiting.append((line, entry))
+        if entry is not None and not self._wanted.matches(entry):
+            return
+        if self._waiting is not None:
+            self._waiting.append((line, entry))
         else:
-            _show([(line, entry)], page)
-    _show(waiting or (), page)
+            self._show(line, entry)
 
-
-def _show(found: Iterable[tuple[str, Entry | None]], page: Page | None) -> None:
-    for line, entry in found:
-        if page is None:
+    def _show(self, line: str, entry: Entry | None) -> None:
+        if self._page is None:
             print(line, file=sys.stderr if entry is None else sys.stdout, flush=True)
         elif entry is None:
-            page.pass_on(line)
+            self._page.pass_on(line)
         else:
-            page.show(entry)
+            self._page.show(entry)

@@ -158,7 +158,7 @@ def command(group: typer.Typer, name: str) -> Callable[[Work], Work]:
             options = {option: arguments.pop(option) for option in _OPTIONS}
             screen = Screen(as_json=options.pop("as_json"))
             root = options.pop("root")
-            _conduct(screen, lambda: _caller_options(**options), root, lambda op: work(op, **arguments))
+            _conduct(screen, lambda: options_for(**options), root, lambda op: work(op, **arguments))
 
         run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in parameters}
@@ -213,7 +213,7 @@ def _ended(screen: Screen, text: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-def _caller_options(
+def options_for(
     url: str, password_file: Path | None, ca: Path | None, cert: Path | None, key: Path | None, timeout: float
 ) -> CallerOptions:
     """Return how to connect. Raises UnusableError."""

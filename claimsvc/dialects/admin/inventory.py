@@ -89,4 +89,5 @@ SECTION = Section(
         Route("GET", _DEVICES, _list, encode_page(_DEVICES, "devices", device_json), "ListDevices"),
         Route("GET", f"{_DEVICES}/{{id}}/claiming", _examine, encode_claiming, "ExamineClaiming"),
     ),
+    "claimsvc",
 )
