@@ -69,10 +69,12 @@ class Latency(Collector):
     def observe(self, arrived: Iterable[float]) -> None:
         """Count a batch that is answered now; `arrived` are seconds on the monotonic clock."""
         now, bounds, counts = time.monotonic(), self.BOUNDS_S, self._counts
+        total = 0.0
         for each in arrived:
             took = now - each
             counts[bisect_left(bounds, took)] += 1
-            self._sum_s += took
+            total += took
+        self._sum_s += total
 
     def collect(self) -> Iterator[Metric]:
         """Yield the histogram."""

@@ -181,6 +181,18 @@ def test_a_wrong_broker_fails(how: dict[str, Any], failing: set[str], build: Bui
     assert left_behind(world) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "setting", "verdict"), [("stock", "plugin", "fail"), ("plugin", "password_file", "warn")]
+)
+def test_a_plugin_that_is_not_where_it_is_expected(kind: str, setting: str, verdict: str, build: Build) -> None:
+    """Missing it is a failure; one that is not used is worth a warning."""
+    world = build(kind)
+    password = (world.directory / "broker-password").read_text().strip()
+    report = check(world, CLAIMSVC_CREDENTIALS__STORE=setting, CLAIMSVC_MQTT__PASSWORD=password)
+    assert report.findings["the plugin is where it is expected"]["verdict"] == verdict
+    assert report.code == (1 if verdict == "fail" else 0)
+
+
 # --- what cannot be examined
 
 
