@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from claimsvc.backup import BackupError, back_up
-from claimsvc.cli.console import Config, app, failure, read_settings
+from claimsvc.cli.console import EXIT_INTERRUPTED, Config, app, failure, read_settings
 from claimsvc.store.database import StoreError
 
 
@@ -45,7 +45,7 @@ def backup_command(
     except (BackupError, StoreError, OSError) as error:
         raise failure(error) from None
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     out = Console(soft_wrap=True, highlight=False, markup=False)
     out.print(f"backup    {made.path}  ({made.bytes / 1e6:.1f} MB, schema {made.schema}, examined)")
     if made.key is not None:

@@ -17,12 +17,12 @@ from claimsvc.checking.examination import Tell, examine_live
 from claimsvc.checking.files import Files, examine_files, examine_logins
 from claimsvc.checking.finding import Finding
 from claimsvc.checking.scene import Site
-from claimsvc.cli.console import Config, app, failure, read_settings, run
+from claimsvc.cli.console import EXIT_INTERRUPTED, Config, app, failure, read_settings, run
 from claimsvc.cli.report import JsonReport, Report, ScreenReport
 from claimsvc.sealing import KeyFileError, Sealing, load_key
 from claimsvc.settings import CredentialStore, Settings
 
-_EXIT_FAILED, _EXIT_INTERRUPTED = 1, 130
+_EXIT_FAILED = 1
 
 
 @app.command("check")
@@ -51,17 +51,24 @@ def check_command(
         raise failure(error) from None
     report: Report = JsonReport() if as_json else ScreenReport()
     with report.examining(settings):
-        for finding in _at_rest(settings, conf):
-            report.tell(finding)
-        try:
-            run(_live(settings, timeout, report.tell))
-            code = _EXIT_FAILED if report.has_failed else 0
-        except typer.Exit as ended:
-            code = ended.exit_code
+        code = _examine(settings, conf, timeout, report)
     report.end(code)
-    if code == _EXIT_INTERRUPTED:
+    if code == EXIT_INTERRUPTED:
         raise failure(InterruptedError("interrupted; the throw-away accounts are deleted"), code)
     raise typer.Exit(code)
+
+
+def _examine(settings: Settings, conf: Conf | None, timeout_s: float, report: Report) -> int:
+    """Tell every finding, and return the exit code."""
+    try:
+        for finding in _at_rest(settings, conf):
+            report.tell(finding)
+        run(_live(settings, timeout_s, report.tell))
+    except typer.Exit as ended:
+        return ended.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return _EXIT_FAILED if report.has_failed else 0
 
 
 def _at_rest(settings: Settings, conf: Conf | None) -> Iterator[Finding]:

@@ -34,7 +34,7 @@ EXPECTED_ERRORS = (
     CallerError,
     OSError,  # a directory nobody may write to, and the like: the text names it
 )
-EXIT_UNUSABLE = 2
+EXIT_UNUSABLE, EXIT_INTERRUPTED = 2, 130
 _DEFAULT_CONFIG = Path("config/claimsvc.toml")
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ def run(work: Coroutine[Any, Any, T], code: int = EXIT_UNUSABLE) -> T:
     except EXPECTED_ERRORS as error:
         raise failure(error, code) from None
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 def failure(error: Exception, code: int = EXIT_UNUSABLE) -> typer.Exit:

@@ -16,7 +16,7 @@ import uvloop
 from rich.console import Console
 
 from claimsvc.broker.caller import REFUSED, CallerOptions, NotAllowedError, open_caller
-from claimsvc.cli.console import app, failure
+from claimsvc.cli.console import EXIT_INTERRUPTED, app, failure
 from claimsvc.cli.operators.connecting import (
     Authority,
     Certificate,
@@ -116,7 +116,7 @@ def tail_command(  # noqa: PLR0913 - each is an option
     except (TailError, OSError) as error:
         raise failure(error) from None
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
 @contextmanager

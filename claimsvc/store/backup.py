@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from claimsvc.store.database import StoreError, quoted, store_errors
+from claimsvc.store.database import StoreError, interruptible, quoted, store_errors
 
 _PAGES_A_STEP = 1_024
 
@@ -61,7 +61,7 @@ def _schema(sql: sqlite3.Connection) -> int:
 
 def _examine(target: Path) -> None:
     """Make the copy a file without companions, and have SQLite look at every page of it."""
-    with closing(sqlite3.connect(target, isolation_level=None)) as sql:
+    with closing(sqlite3.connect(target, isolation_level=None)) as sql, interruptible(sql):
         sql.execute("PRAGMA journal_mode = DELETE")
         (first,) = sql.execute("PRAGMA integrity_check(1)").fetchone()
     if first != "ok":

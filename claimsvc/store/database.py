@@ -23,6 +23,8 @@ DIRECTORY_MODE = 0o2770
 FILE_MODE = 0o660
 """The broker's plugin reads the file under another uid of the same group."""
 
+_INSTRUCTIONS_A_LOOK = 100_000
+"""Of SQLite's virtual machine: some milliseconds."""
 _NAMED = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 
@@ -158,6 +160,20 @@ def store_errors() -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise StoreError(str(error)) from error
+
+
+@contextmanager
+def interruptible(sql: sqlite3.Connection) -> Iterator[None]:
+    """Let Ctrl-C end a statement that takes long; it would otherwise be heard when the statement is done."""
+    sql.set_progress_handler(lambda: 0, _INSTRUCTIONS_A_LOOK)  # whatever is raised in there ends the statement
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        sql.set_progress_handler(None, 0)
 
 
 async def run(connection: Sql, work: Callable[[sqlite3.Connection], T]) -> T:

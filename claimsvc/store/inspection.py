@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from claimsvc.store.database import StoreError, load_migrations, load_queries, quoted, store_errors
+from claimsvc.store.database import StoreError, interruptible, load_migrations, load_queries, quoted, store_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ def inspect(path: Path, *names: str) -> Inspection:
         schema = int(sql.execute("PRAGMA user_version").fetchone()[0])
         if not schema:
             raise StoreError("this is no database of claimsvc's")
-        (said,) = sql.execute("PRAGMA quick_check(1)").fetchone()
+        with interruptible(sql):
+            (said,) = sql.execute("PRAGMA quick_check(1)").fetchone()
         query = load_queries()["service_value"]
         found = {name: sql.execute(query, {"name": name}).fetchone() for name in names}
         values = {name: str(row[0]) for name, row in found.items() if row}
