@@ -83,6 +83,8 @@ class CallerOptions:
     clean_start: bool = True
     session_expiry_s: int = 0
     """How long the broker keeps the session, with what it is subscribed to, after the connection."""
+    will: Outbound | None = None
+    """What the broker publishes when the connection ends without a goodbye."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,11 @@ class Caller:
         finally:
             self._line.listeners.pop(topic, None)
 
+    def vanish(self) -> None:
+        """End the connection without a goodbye."""
+        self._line.lose("we ended it without a goodbye")
+        self._line.drop()
+
     async def receive(self, timeout_s: float | None = None) -> Heard:
         """Return the next message; waits as long as it takes without `timeout_s`.
 
@@ -223,6 +230,7 @@ class _Line(Connection):
     def __init__(self, options: CallerOptions) -> None:
         properties = properties_for(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = options.session_expiry_s
+        will = options.will
         super().__init__(
             options.host,
             options.port,
@@ -231,6 +239,7 @@ class _Line(Connection):
             password=options.password,
             protocol=aiomqtt.ProtocolVersion.V5,
             clean_start=options.clean_start,
+            will=will and aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
             properties=properties,
             keepalive=30,
             timeout=options.timeout_s,
@@ -265,6 +274,9 @@ class _Line(Connection):
             return await acknowledged
         finally:
             self._acknowledgements.pop(sent.mid, None)
+
+    def drop(self) -> None:
+        self._drop_socket()
 
     def _on_connect(
         self,

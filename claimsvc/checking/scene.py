@@ -75,15 +75,17 @@ class Scene:
         """Return a topic in the lane of the client id."""
         return f"{self.site.root}/c/{self.client_id}/{tail}"
 
-    def options(self, account: Account, client_id: str = "") -> CallerOptions:
+    def options(self, account: Account, client_id: str = "", will: Outbound | None = None) -> CallerOptions:
         """Return how an account connects."""
         username, password = account.username, account.password
-        return replace(self.site.service, username=username, password=password, client_id=client_id)
+        return replace(self.site.service, username=username, password=password, client_id=client_id, will=will)
 
     @asynccontextmanager
-    async def entered(self, account: Account, client_id: str = "") -> AsyncIterator[Calls]:
+    async def entered(
+        self, account: Account, client_id: str = "", will: Outbound | None = None
+    ) -> AsyncIterator[Calls]:
         """Connect as an account. Raises CallerError."""
-        async with open_caller(self.options(account, client_id)) as caller:
+        async with open_caller(self.options(account, client_id, will)) as caller:
             yield Calls(caller, self.site.root, account.username)
 
     async def settled(self, judge: Caller) -> None:

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 
-from claimsvc.broker.caller import CallerError, ConnectionLostError, Heard, open_caller
+from claimsvc.broker.caller import (
+    CallerError,
+    CannotConnectError,
+    ConnectionLostError,
+    Heard,
+    LoginRefusedError,
+    open_caller,
+)
 from claimsvc.checking.finding import Seen
 from claimsvc.checking.scene import Scene, nonce, word
 from claimsvc.wire import Outbound
@@ -107,22 +114,38 @@ async def _through(scene: Scene, targets: Mapping[str, str], client_id: str = ""
             listening.enter_context(judge.listening(topic, hear))
             await judge.subscribe(topic)
         await scene.settled(judge)  # what is retained came before
-        attacks = {topic: _marked(kept.get(topic, b""), nonce()) for topic in targets.values()}
-        controls = {topic: _marked(kept.get(topic, b""), nonce()) for topic in targets.values()}
-        for topic, payload in attacks.items():
-            with suppress(ConnectionLostError):  # that, too, is a way to deny it
-                async with scene.entered(scene.attacker, client_id) as attacker:
-                    await attacker.caller.publish(Outbound(topic, payload))
-        for topic, payload in controls.items():
-            await judge.publish(Outbound(topic, payload))
+        attacks, wills, controls = (
+            {name: Outbound(topic, _marked(kept.get(topic, b""), number)) for name, topic in targets.items()}
+            for number in range(3)
+        )
+        for name in targets:
+            await _attack(scene, attacks[name], wills[name], client_id)
+        for control in controls.values():
+            await judge.publish(control)
         await scene.settled(judge)
-    through = [name for name, topic in targets.items() if (topic, attacks[topic]) in heard]
-    blind = [name for name, topic in targets.items() if (topic, controls[topic]) not in heard]
+    arrived = {name for name in targets if _key(attacks[name]) in heard}
+    willed = [name for name in targets if _key(wills[name]) in heard and name not in arrived]
+    blind = [name for name in targets if _key(controls[name]) not in heard]
+    through = [*(name for name in targets if name in arrived), *(f"{name}, by a will" for name in willed)]
     if blind and not through:
         raise BlindError(f"the service's own login does not hear what it publishes: {', '.join(blind)}")
     return through
 
 
-def _marked(kept: bytes, mark: str) -> bytes:
+async def _attack(scene: Scene, attack: Outbound, will: Outbound, client_id: str) -> None:
+    """Publish, and again by a will. That the broker ends or refuses the connection, too, is a way to deny it."""
+    with suppress(ConnectionLostError):
+        async with scene.entered(scene.attacker, client_id) as attacker:
+            await attacker.caller.publish(attack)
+    with suppress(ConnectionLostError, LoginRefusedError, CannotConnectError):
+        async with scene.entered(scene.attacker, client_id, will) as attacker:
+            attacker.caller.vanish()
+
+
+def _key(outbound: Outbound) -> tuple[str, bytes]:
+    return outbound.topic, outbound.payload
+
+
+def _marked(kept: bytes, number: int) -> bytes:
     """Return a payload that is known again. What is retained there stays in force: spaces more or less are none."""
-    return kept + b" " * (1 + int(mark, 16) % 997) if kept else word(mark)
+    return kept + b" " * (1 + number) if kept else word(nonce())

@@ -174,7 +174,7 @@ def test_a_wrong_broker_fails(how: dict[str, Any], failing: set[str], build: Bui
     """Each in what is wrong about it and in nothing else, with what to change; exit code 1."""
     world = build(**how)
     report = check(world, "--timeout", "3")
-    assert report.named("fail") == failing
+    assert report.named("fail") == failing, report.findings
     assert report.named("unseen") == UNSEEN_FROM_OUTSIDE
     assert report.code == 1
     assert all(report.findings[name]["seen"] and report.findings[name]["change"] for name in failing)

@@ -148,6 +148,24 @@ async def test_what_the_broker_grants_can_be_looked_at(shared_world: World) -> N
         assert caller.granted == Granted()
 
 
+async def test_a_will_is_for_who_vanishes(shared_world: World) -> None:
+    """Who says goodbye leaves none behind."""
+    topic = "claimsvc/u/admin/request/will/GET/claimsvc/users"
+    async with open_caller(options(shared_world)) as caller:
+        await caller.subscribe("claimsvc/u/admin/response/#")
+        leaving = options(shared_world, will=Outbound(topic, b""))
+        async with open_caller(leaving):
+            pass
+        assert (await ask(caller, "behind-the-goodbye"))["status"] == 200
+        async with open_caller(leaving) as other:
+            other.vanish()
+            with pytest.raises(ConnectionLostError):
+                await other.receive()
+        assert (await caller.receive(timeout_s=20)).topic.endswith("/will")
+        with pytest.raises(CallTimeoutError):
+            await caller.receive(timeout_s=0.2)
+
+
 async def test_a_response_topic_is_sent(shared_world: World) -> None:
     """The service answers there, in the own lane."""
     async with open_caller(options(shared_world)) as caller:
