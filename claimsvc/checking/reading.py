@@ -6,7 +6,7 @@ The victim hears it all the while, or nothing could be told from the spies' sile
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from claimsvc.broker.caller import CallTimeoutError, ConnectionLostError, open_caller
@@ -91,7 +91,10 @@ def _heard_by(names: list[str]) -> list[str]:
 
 
 async def _overheard(scene: Scene, filters: Mapping[str, str], client_id: str = "") -> list[str]:
-    """Return the names of the filters by which the attacker hears what is not its own. Raises CallerError."""
+    """Return the names of the filters by which the attacker hears what is not its own.
+
+    With a client id there is one filter: it is one connection's. Raises CallerError.
+    """
     async with AsyncExitStack() as stack:
         victim = await stack.enter_async_context(scene.entered(scene.victim))
         spies: list[_Spy] = []
@@ -99,8 +102,6 @@ async def _overheard(scene: Scene, filters: Mapping[str, str], client_id: str = 
             calls = await stack.enter_async_context(scene.entered(scene.attacker, client_id))
             await calls.caller.subscribe(topic_filter)
             spies.append(_Spy(name, calls))
-            if client_id:
-                break  # one connection per client id
         secret = await _say_secrets(scene, victim)
         return [spy.name for spy in spies if await _heard_secrets(scene, spy.calls, secret)]
 
@@ -122,16 +123,25 @@ async def _say_secrets(scene: Scene, victim: Calls) -> bytes:
 async def _heard_secrets(scene: Scene, spy: Calls, secret: bytes) -> bool:
     """Return whether a spy heard anything that is not its own, once it has heard all that came before its last word.
 
-    A connection that the broker ended for the subscription hears nothing either.
+    A connection that the broker ended for the subscription hears nothing either. Raises CallerError where the last
+    word does not come back, and so nothing can be told from its silence.
     """
-    with suppress(ConnectionLostError):
+    unheard: CallTimeoutError | None = None
+    try:
         await spy.ask("GET", "/claimsvc/users")
+    except ConnectionLostError:
+        pass
+    except CallTimeoutError as error:
+        unheard = error
     own = (scene.lane(scene.attacker, ""), f"{scene.site.root}/status")
     while True:
         try:
             heard = await spy.caller.receive(timeout_s=0.01)
         except (CallTimeoutError, ConnectionLostError):
-            return False
+            break
         foreign = heard.topic.startswith(f"{scene.site.root}/") and not heard.topic.startswith(own)
         if foreign or secret in heard.payload:
             return True
+    if unheard is not None:
+        raise unheard
+    return False
