@@ -24,6 +24,7 @@ from claimsvc.broker.caller import (
     CallerError,
     CallerOptions,
     CallTimeoutError,
+    CannotConnectError,
     ConnectionLostError,
     Heard,
     NotAllowedError,
@@ -128,6 +129,7 @@ class Lane:
         """
         payload = b"" if body is None else body if isinstance(body, bytes) else to_json(body)
         request_id = secrets.token_hex(16)
+        await self._connected()  # where there is no broker from the first it is not asked again
         for left in reversed(range(TRIES)):
             try:
                 return await self._once(request_id, f"{method}{path}", payload, progress)
@@ -136,7 +138,7 @@ class Lane:
                     raise CallTimeoutError(_OFFLINE) from None
                 if not left:
                     raise CallTimeoutError(_SILENT) from None
-            except ConnectionLostError:
+            except (ConnectionLostError, CannotConnectError):
                 await self._drop()
                 if not left:
                     raise
