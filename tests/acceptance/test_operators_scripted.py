@@ -220,6 +220,33 @@ def test_no_keys_no_file(root: Commands, play: Play, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".csv") == ["names.csv"]
 
 
+def test_an_interrupted_import_may_be_done_all_the_same(root: Commands, play: Play, tmp_path: Path) -> None:
+    """The service has the file: Ctrl-C ends the waiting, and the command says so."""
+    asked = threading.Event()
+
+    def silently(_: Call) -> Iterable[Told]:
+        asked.set()
+        return []
+
+    play(silently)
+    file = tmp_path / "devices.csv"
+    file.write_text(ROWS)
+    command = Commands(root.port, root.account, tmp_path, "--timeout", "60").start("import", str(file))
+    assert asked.wait(20)
+    code, err = command.interrupt()
+    assert (code, err) == (130, "claimsvc: interrupted; what was asked may be done all the same\n")
+
+
+def test_groups_of_devices_are_listed(root: Commands, play: Play) -> None:
+    """Page by page, by their paths."""
+    pages = [{"deviceGroups": [{"id": "1", "path": "Plant/Hall"}], "next": "/claimsvc/deviceGroups?after=1"}]
+    pages.append({"deviceGroups": [{"id": "2", "path": "Plant/Roof"}]})
+    service = play(lambda _: [answer(200, pages[len(service.calls) - 1])])
+    out = root.quick("device", "groups").out
+    assert [line.split() for line in out.splitlines()[2:]] == [["Plant/Hall", "1"], ["Plant/Roof", "2"]]
+    assert service.calls[1].path == "/claimsvc/deviceGroups?after=1"
+
+
 # --- credentials
 
 ROTATED: dict[str, Any] = {

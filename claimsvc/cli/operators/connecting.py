@@ -43,6 +43,8 @@ EXIT_FORBIDDEN = 5
 EXIT_SILENT = 6
 EXIT_INTERRUPTED = 130
 
+_INTERRUPTED = "interrupted"
+_IN_THE_MIDDLE = "interrupted; what was asked may be done all the same"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -182,8 +184,11 @@ def _conduct(
     with ending(screen):
         lane = Lane(caller_options(), root)
         waiting = work(Operator(lane, screen))
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_within(lane, waiting))
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_within(lane, waiting))
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(_IN_THE_MIDDLE if lane.is_changing else _INTERRUPTED) from None
 
 
 @contextmanager
@@ -191,8 +196,8 @@ def ending(screen: Screen) -> Iterator[None]:
     """Turn whatever ends a command before its time into one line and an exit code."""
     try:
         yield
-    except (KeyboardInterrupt, typer.Abort):
-        raise _ended(screen, "interrupted", EXIT_INTERRUPTED) from None
+    except (KeyboardInterrupt, typer.Abort) as error:
+        raise _ended(screen, str(error) or _INTERRUPTED, EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         raise  # who read our output has seen enough; typer ends quietly
     except tuple(kind for kind, _ in _EXITS) as error:

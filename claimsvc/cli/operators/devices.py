@@ -37,6 +37,11 @@ COLUMNS = (
     Column("Login", lambda item: "its name" if item["principal"] == item["name"] else item["principal"]),
 )
 
+GROUP_COLUMNS = (
+    Column("Path", lambda item: item["path"], whole=True),
+    Column("Id", lambda item: item["id"], whole=True),
+)
+
 Expires = Annotated[str, typer.Option("--expires", help="How long it is good for: 90s, 15min, 12h, 30d, 2w.")]
 
 
@@ -101,6 +106,13 @@ async def list_devices(
     """List devices in order of their names."""
     path = f"/claimsvc/devices?prefix={segment(prefix)}" + (f"&after={segment(after)}" if after else "")
     await show_listing(operator, path, "devices", COLUMNS, None if everything else limit)
+
+
+@command(group, "groups")
+async def list_device_groups(operator: Operator, *, limit: Limit = 100, everything: All = False) -> None:
+    """List groups of devices, which an import makes."""
+    path = "/claimsvc/deviceGroups"
+    await show_listing(operator, path, "deviceGroups", GROUP_COLUMNS, None if everything else limit)
 
 
 @command(group, "show")
