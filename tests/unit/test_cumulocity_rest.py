@@ -32,7 +32,7 @@ from claimsvc.core.outcomes import (
     RequestRefused,
 )
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.cumulocity_rest import INFO
+from claimsvc.dialects.cumulocity.errors import INFO
 from claimsvc.dialects.exchange import Request
 from claimsvc.settings import Settings
 from claimsvc.wire import Inbound, Receipt
@@ -196,7 +196,8 @@ def test_n17_a_client_without_a_login_may_ask_for_credentials_only(path: str) ->
         found = ask(method, path, {"id": "1"}, lane="c/1234")
         assert (found.command is not None) == (method == "POST" and path == CREDENTIALS)
     listened = {each for each in DIALECTS.filters if each.startswith("claimsvc/c/")}
-    assert listened == {"claimsvc/c/+/s/ucr", f"claimsvc/c/+/request/+/POST/{CREDENTIALS}"}
+    ours = {"claimsvc/c/+/s/ucr", f"claimsvc/c/+/request/+/POST/{CREDENTIALS}"}
+    assert listened == {*ours, "claimsvc/c/+//provision/request"}
 
 
 # --- from outcomes to bytes: exact texts (C8Y 1.6)

@@ -29,12 +29,12 @@ from claimsvc.core.outcomes import (
     Done,
     Found,
     Outcome,
-    Refused,
     RequestPage,
     RequestRefused,
 )
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.dialects.cumulocity.errors import error_of, refuse
 from claimsvc.dialects.exchange import Rejected, malformed
 from claimsvc.dialects.rest import Answer, Call, EncodeAnswer, Route, Section, number, parse
 
@@ -43,86 +43,6 @@ CREDENTIALS = "/devicecontrol/deviceCredentials"
 _ACCEPT_ALL, _LIMIT = "acceptAll", "limit"
 PAGE, LARGEST_PAGE = 5, 2_000
 LONGEST_ENROLLMENT_TOKEN = 32
-INFO = "https://www.cumulocity.com/guides/reference-guide/#error_reporting"
-
-_NO_MATCH = "Provided security key does not match key stored for device {id}."
-# Cumulocity puts this behind the sentence before without a blank.
-_NOW_BLOCKED = (
-    "Reached maximum number of failed attempts while trying to register this device. "
-    "Request will now be blocked and has to be removed manually to restart the process."
-)
-_NOT_AVAILABLE = "Credentials for device id {id} are not available."
-_FORBIDDEN = (403, "security/Forbidden", "Access is denied")
-
-ERRORS: dict[Reason, tuple[int, str, str]] = {
-    # reason: status, Cumulocity's type of error, its text; ours where there is none (C8Y 1.6)
-    **dict.fromkeys(Reason, (422, "devicecontrol/Unprocessable Entity", "")),
-    **dict.fromkeys(
-        (
-            Reason.NOT_PERMITTED,
-            Reason.NOT_A_CUSTOMER,
-            Reason.NOT_A_DEVICE,
-            Reason.NOT_A_GATEWAY,
-            Reason.NOT_THE_OWNER,
-        ),
-        _FORBIDDEN,
-    ),
-    Reason.ALREADY_REQUESTED: (
-        422,
-        "devicecontrol/Non Unique Result",
-        "NewDeviceRequest for id = {id} already exists.",
-    ),
-    Reason.NO_REQUEST: (404, "devicecontrol/Not Found", "There is no newDeviceRequest for device id {id}."),
-    # Its parentheses are Cumulocity's.
-    Reason.NOT_ACCEPTED: (
-        404,
-        "devicecontrol/Not Found",
-        f"{_NOT_AVAILABLE} Device is in state {{status}}, (not ACCEPTED)).",
-    ),
-    Reason.CREDENTIALS_GIVEN: (
-        404,
-        "devicecontrol/Not Found",
-        f"{_NOT_AVAILABLE} The time to fetch them is over: register the device again.",
-    ),
-    Reason.NOT_PENDING: (
-        422,
-        "devicecontrol/Invalid State",
-        "NewDeviceRequest for device id {id} is in state {status}, not PENDING_ACCEPTANCE.",
-    ),
-    Reason.CONTESTED: (
-        422,
-        "devicecontrol/Contested",
-        "Another client asked for device id {id} too. Accept it with its security token, or delete it.",
-    ),
-    Reason.WRONG_TOKEN: (422, "devicecontrol/Invalid Security Token", _NO_MATCH),
-    Reason.BLOCKED: (422, "devicecontrol/Invalid Security Token", _NO_MATCH + _NOW_BLOCKED),
-    Reason.INVALID_DEVICE_ID: (
-        422,
-        "devicecontrol/Invalid Device Id",
-        "Device id '{id}' contains '{detail}' character which is not permitted.",
-    ),
-    Reason.DEVICE_LIMIT: (
-        422,
-        "devicecontrol/Limit Reached",
-        "You have reached devices limit. No more devices can be registered.",
-    ),
-    Reason.NAME_TAKEN: (
-        422,
-        "devicecontrol/Non Unique Result",
-        "The name of device {id} belongs to another login or device.",
-    ),
-    Reason.MALFORMED: (400, "devicecontrol/Bad Request", ""),
-    Reason.NOT_FOUND: (404, "devicecontrol/Not Found", ""),
-    Reason.NO_SUCH_CALL: (404, "devicecontrol/Not Found", ""),
-    Reason.METHOD_NOT_ALLOWED: (405, "devicecontrol/Method Not Allowed", ""),
-    Reason.TOO_LARGE: (413, "devicecontrol/Payload Too Large", ""),
-    Reason.REQUEST_ID_REUSED: (409, "devicecontrol/Request Id Reused", ""),
-    Reason.RATE_LIMITED: (429, "devicecontrol/Too Many Requests", ""),
-    Reason.INTERNAL: (500, "devicecontrol/Internal", ""),
-}
-_BAD_LENGTH = "A device id has 1 to 1000 characters."
-
-
 # --- wire models; members nobody knows mean nothing
 
 
@@ -210,29 +130,6 @@ def _on_request(command: Callable[[str, str], Command]) -> Callable[[Call], Comm
 # --- encoding
 
 
-def refuse(outcome: Outcome, _now_ms: int) -> Answer:
-    """Return Cumulocity's error object, with our code beside it."""
-    if not isinstance(outcome, Refused):
-        raise TypeError(f"no Cumulocity answer for {type(outcome).__name__}")
-    status, kind, text = _error(outcome)
-    body: dict[str, object] = {"error": kind, "message": text, "info": INFO, "code": outcome.reason.value}
-    if outcome.retry_after_ms is not None:
-        body["retryAfterMs"] = outcome.retry_after_ms
-    return Answer(status, body)
-
-
-def _error(outcome: Refused) -> tuple[int, str, str]:
-    status, kind, text = ERRORS[outcome.reason]
-    if not text:
-        return status, kind, outcome.message
-    if outcome.reason is Reason.INVALID_DEVICE_ID and not outcome.detail:
-        return status, kind, _BAD_LENGTH
-    device_id, state = "", None
-    if isinstance(outcome, RequestRefused):
-        device_id, state = outcome.device_id, outcome.status
-    return status, kind, text.format(id=device_id, status=state, detail=outcome.detail)
-
-
 def encode(outcome: Outcome, now_ms: int) -> Answer:
     """Return the answer to a call about one request."""
     if isinstance(outcome, Found) and isinstance(outcome.item, DeviceRequest):
@@ -316,7 +213,7 @@ def request_json(request: DeviceRequest) -> dict[str, object]:
 def _accepted(device_id: str, refused: RequestRefused | None) -> dict[str, object]:
     if refused is None:
         return {"id": device_id, "successful": True}
-    return {"id": device_id, "successful": False, "error": _error(refused)[2]}
+    return {"id": device_id, "successful": False, "error": error_of(refused)[2]}
 
 
 def _iso(at_ms: int) -> str:
