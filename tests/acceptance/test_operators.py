@@ -16,7 +16,7 @@ import pytest
 from claimsvc.founding import Account
 from tests.conftest import Connect
 from tests.support.clients import Admin, fresh
-from tests.support.commands import Commands, one_line
+from tests.support.commands import Commands, local, one_line
 from tests.support.processes import World, free_port
 
 As = Callable[..., Commands]
@@ -248,6 +248,41 @@ def test_acceptance_of_all_tells_of_each(world: World, tmp_path: Path) -> None:
         device.publish("claimsvc/c/a1/s/ucr")
         assert operator.run("request", "accept", "a1").out == "a1 is accepted; it gets its login where it asks.\n"
         assert device.receive().payload.startswith(b"70,")
+
+
+# --- many devices
+
+
+def test_devices_are_imported_and_mended(root: Commands, tmp_path: Path) -> None:
+    """A dry run changes nothing; then one is in, and the failed one is mended in its file and sent again."""
+    good, bad = fresh("good"), fresh("bad")
+    file = tmp_path / "devices.csv"
+    file.write_text(f"ID;CREDENTIALS\n{good};secret-12345\n{bad};short\n")
+    assert root.quick("import", str(file), "--dry-run").code == 1
+    one_line(root.quick("device", "show", good), 1, "not_found")
+    failed = root.run("import", str(file), "--json")
+    assert (failed.code, failed.json["numberOfCreated"]) == (1, 1)
+    assert "secret-12345" not in failed.out + failed.err
+    (row,) = failed.json["failedCreationList"]
+    assert (row["deviceId"], row["lineNumber"], row["column"]) == (bad, 3, "CREDENTIALS")
+    to_mend = Path(failed.json["failedFile"])
+    to_mend.write_text(to_mend.read_text().replace("short", "longer-12345"))
+    assert root.ask("import", str(to_mend))["numberOfCreated"] == 1
+    assert root.ask("device", "show", bad)["name"] == bad
+
+
+def test_keys_for_a_list_of_devices_claim_them(root: Commands, as_: As, tmp_path: Path) -> None:
+    """The file of keys is told once, and makes labels; each key claims its device."""
+    name = fresh("boxed")
+    file = tmp_path / "names.csv"
+    file.write_text(f"name\n{name}\n")
+    made = root.ask("device", "secrets", str(file))
+    header, row = Path(made["file"]).read_text().splitlines()
+    assert header == "name;secretKey;expirationTime"
+    assert row.startswith(f"{name};")
+    assert local("labels", made["file"], str(tmp_path / "sheet.html")).code == 0
+    claim = as_("customer").quick("claim", name, "--key-file", "-", typed=row.split(";")[1] + "\n")
+    assert claim.out == f"{name} is claimed.\n"
 
 
 # --- events

@@ -134,7 +134,7 @@ def test_a_file_is_imported(root: Commands, play: Play, tmp_path: Path) -> None:
     done = root.run("import", str(file))
     assert (service.calls[0].path, service.calls[0].body) == ("/devicecontrol/bulkNewDeviceRequests", ROWS.encode())
     assert done.code == 1
-    assert done.out.startswith("3 rows: 1 done (1 devices are new), 2 failed.\n")
+    assert done.out.startswith("3 rows: 1 done (1 new), 2 failed.\n")
     assert [line.split()[:2] for line in done.out.splitlines()[-2:]] == [["2", "1"], ["5", "3"]]
     assert "secret" not in done.out + done.err
     to_mend = tmp_path / "devices.failed.csv"
@@ -173,13 +173,14 @@ def test_as_long_as_it_is_told_of_progress_a_command_waits(root: Commands, play:
     assert len(service.calls) == 1
 
 
-def test_no_text_is_no_file_to_import(root: Commands, play: Play, tmp_path: Path) -> None:
-    """The line is named, and nothing is sent."""
-    service = play(lambda _: [])
+def test_rows_the_service_does_not_name(root: Commands, play: Play, tmp_path: Path) -> None:
+    """An answer lists so many; that there are more is said, and the numbers are of all."""
+    play(lambda _: [answer(201, {**IMPORTED, "numberOfFailed": 7, "numberOfAll": 9})])
     file = tmp_path / "devices.csv"
-    file.write_bytes(b"ID;NAME\n1;\xe4\n")
-    one_line(root.quick("import", str(file)), 2, "line 2 is not UTF-8")
-    assert service.calls == []
+    file.write_text(ROWS)
+    done = root.quick("import", str(file))
+    assert "did not name 5 more" in done.err
+    assert done.err.endswith("claimsvc: 7 of 9 rows failed\n")
 
 
 KEYS = {

@@ -16,7 +16,7 @@ from claimsvc.cli.operators.connecting import UnusableError
 from claimsvc.cli.operators.lane import CallRefusedError, level_of
 from claimsvc.cli.operators.options import duration_ms
 from claimsvc.cli.operators.screen import Column, Screen, lasting, table, when
-from claimsvc.cli.operators.tables import failed_records, new_file_beside, records, rows_of
+from claimsvc.cli.operators.tables import cells_of, failed_records, new_file_beside, records, rows_of
 from claimsvc.core.names import principal_name
 from claimsvc.core.reasons import Reason
 from tests.support.commands import local
@@ -396,7 +396,6 @@ def test_records_know_their_lines() -> None:
         (1, 1, ("name", "key")),
         (2, 2, ("A", "1")),
         (3, 4, ("B\nb", "2")),
-        (5, 5, ()),
         (6, 6, ("C", "3")),
     ]
 
@@ -413,25 +412,38 @@ def test_records_know_their_lines() -> None:
 )
 def test_failed_rows_as_a_file(lines: list[int], expected: str) -> None:
     """With the header, and each row as it was written."""
-    assert failed_records(TEXT, lines) == expected
+    assert failed_records(TEXT.encode(), lines) == expected.encode()
 
 
 def test_failed_rows_keep_the_ends_of_lines() -> None:
     """What came from a spreadsheet goes back to it."""
-    assert failed_records("a,b\r\n1,2\r\n3,4", [3]) == "a,b\r\n3,4\r\n"
+    assert failed_records(b"a,b\r\n1,2\r\n3,4", [3]) == b"a,b\r\n3,4\r\n"
+
+
+def test_the_names_of_failed_rows() -> None:
+    """By the line a record begins on; a file without that column has none."""
+    assert cells_of(b"\xef\xbb\xbfNAME,key\nA,1\n\n,2\n", "name") == {2: "A", 4: ""}
+    assert cells_of(b"ID;KEY\nA;1\n", "name") == {}
+    assert cells_of(b"", "name") == {}
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbfa;b\n1;\xc3\xbc\n", b"a;b\n1;\x85\xfc\n"])
+def test_failed_rows_keep_their_bytes(content: bytes) -> None:
+    """Whatever the file's encoding is, and with its mark."""
+    assert failed_records(content, [2]) == content
 
 
 @pytest.mark.parametrize("text", ["name;secretKey\nA;k\n", "NAME,SecretKey\nA,k\n", " name \tsecretkey\nA\tk"])
 def test_rows_by_their_header(text: str) -> None:
     """Whatever separates them, and however the header is written."""
-    assert rows_of(text, ["name"]) == [{"name": "A", "secretkey": "k"}]
+    assert rows_of(text, "name") == [{"name": "A", "secretkey": "k"}]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "title\nA\n"])
 def test_rows_without_a_name(text: str) -> None:
     """The missing column is named."""
     with pytest.raises(UnusableError, match="'name'"):
-        rows_of(text, ["name"])
+        rows_of(text, "name")
 
 
 def test_a_file_beside_is_a_new_one(tmp_path: Path) -> None:
@@ -445,7 +457,7 @@ def test_a_file_beside_is_a_new_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dry_run", "words"),
-    [(False, "3 rows: 2 done (1 devices are new), 1 failed."), (True, "2 could be done, 1 would fail")],
+    [(False, "3 rows: 2 done (1 new), 1 failed."), (True, "2 could be done, 1 would fail")],
 )
 def test_a_summary(words: str, *, dry_run: bool) -> None:
     """A dry run says that nothing was changed."""

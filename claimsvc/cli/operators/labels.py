@@ -147,7 +147,7 @@ def make_labels(
     """
     screen = Screen(as_json=False)
     with ending(screen):
-        rows = rows_of(read_text(file, "FILE"), ("name",))
+        rows = rows_of(read_text(file, "FILE"), "name")
         if not rows:
             raise UnusableError(f"{file}: there is no device in it")
         text = sheet(rows, claim_url, columns, size_mm)
