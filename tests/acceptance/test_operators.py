@@ -386,31 +386,72 @@ def test_the_environment_says_where(root: Commands) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done
 
 
+# --- at a terminal
+
+
 def test_a_password_is_asked_for_without_showing_it(root: Commands) -> None:
     """On a terminal; Ctrl-C there ends the command with one line."""
-    line = root.line("device", "list")[:-2]
-    assert _on_terminal(line, f"{root.account.password}\n") == (0, True)
-    code, said = _interrupted_on_terminal(line)
+    line = [*root.line("device", "list")[:-2], "--limit", "1"]
+    code, said = at_terminal(line, ("Password of admin: ", f"{root.account.password}\n"))
+    assert (code, str(root.account.password) in said) == (0, False)
+    code, said = at_terminal(line, ("Password of admin: ", signal.SIGINT))
     assert (code, "claimsvc: interrupted" in said, "Traceback" in said) == (130, True, False)
 
 
-def _on_terminal(line: list[str], typed: str) -> tuple[int, bool]:
-    """Run a command at a terminal, type at its question, and return its code and whether that was kept unseen."""
+def test_a_users_password_is_asked_for_twice(root: Commands, shared_world: World) -> None:
+    """It is shown nowhere, and must be the same both times."""
+    name, line = fresh("chooser"), root.line("user", "add", "NAME", "--ask-password", "--json")
+    line = [name if part == "NAME" else part for part in line]
+    asked = f"New password of {name}: "
+    code, said = at_terminal(line, (asked, "chosen-by-me\n"), ("Once more: ", "something-else\n"))
+    assert (code, "the two passwords differ" in said) == (2, True)
+    code, said = at_terminal(line, (asked, "chosen-by-me\n"), ("Once more: ", "chosen-by-me\n"))
+    assert (code, "chosen-by-me" in said) == (0, False)
+    with Admin(shared_world.port, Account(name, "chosen-by-me")):
+        pass
+
+
+@pytest.mark.parametrize(("typed", "code", "is_left"), [("n\n", 1, True), ("y\n", 0, False)])
+def test_a_terminal_is_asked_before_something_is_removed(
+    root: Commands, typed: str, code: int, *, is_left: bool
+) -> None:
+    """And a no is a no."""
+    name = fresh("asked")
+    root.ask("device", "add", name)
+    assert at_terminal(root.line("device", "delete", name), ("[y/N]: ", typed))[0] == code
+    assert bool(root.ask("device", "list", "--prefix", name)["devices"]) == is_left
+
+
+def test_a_security_token_is_asked_for(root: Commands, shared_world: World) -> None:
+    """What the device shows is typed where nobody sees it, and must be the device's."""
+    name = fresh("token")
+    root.ask("request", "add", name)
+    with Admin(shared_world.port, shared_world.accounts["bootstrap"], client_id=name) as device:
+        device.subscribe(f"claimsvc/c/{name}/response/1")
+        path = f"claimsvc/c/{name}/request/1/POST/devicecontrol/deviceCredentials"
+        device.publish(path, json.dumps({"id": name, "securityToken": "shown-token"}))
+        device.receive()
+    line, asked = root.line("request", "accept", name, "--token"), f"Security token that {name} shows: "
+    code, said = at_terminal(line, (asked, "other-token\n"))
+    assert (code, "wrong_token" in said, "other-token" in said) == (1, True, False)
+    assert at_terminal(line, (asked, "shown-token\n"))[0] == 0
+
+
+def at_terminal(line: list[str], *dialogue: tuple[str, str | signal.Signals]) -> tuple[int, str]:
+    """Run a command at a terminal, answer each of its questions, and return its code and all it said.
+
+    A question is there when its last blank is: what is typed before that, the terminal throws away.
+    """
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(line[0], line)
-    said = _until(terminal, b"Password of admin: ")
-    os.write(terminal, typed.encode())
-    said += _rest(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), typed.strip().encode() not in said
-
-
-def _interrupted_on_terminal(line: list[str]) -> tuple[int, str]:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(line[0], line)
-    said = _until(terminal, b"Password of admin: ")
-    os.kill(pid, signal.SIGINT)
+    said = b""
+    for question, answer in dialogue:
+        said += _until(terminal, question.encode())
+        if isinstance(answer, signal.Signals):
+            os.kill(pid, answer)
+        else:
+            os.write(terminal, answer.encode())
     said += _rest(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
 
