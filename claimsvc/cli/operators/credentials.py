@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from claimsvc.cli.operators.connecting import Operator, Yes, command, confirm
+from claimsvc.cli.operators.asking import confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
 from claimsvc.cli.operators.devices import login_lines
 from claimsvc.cli.operators.options import Name, duration_ms
 from claimsvc.cli.operators.screen import when
@@ -40,7 +41,7 @@ def rotated_lines(made: dict[str, Any]) -> list[tuple[str, object]]:
 @command(group, "revoke")
 def revoke_credentials(operator: Operator, name: Name, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
     """End every login of a device at once."""
-    confirm(operator.screen, f"End every login of {name} now?", yes=yes)
+    confirm(f"End every login of {name} now?", yes=yes)
 
     async def revoke() -> None:
         await operator.lane.call("DELETE", await _path(operator, name))

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import from_json
 
-from claimsvc.cli.operators.connecting import Operator, UnusableError, Yes, command, confirm
+from claimsvc.cli.operators.asking import confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
+from claimsvc.cli.operators.failing import UnusableError
 from claimsvc.cli.operators.lane import segment
 from claimsvc.cli.operators.listing import All, Limit, show_listing
 from claimsvc.cli.operators.options import Name, duration_ms
@@ -148,7 +150,7 @@ def _attribute_lines(attributes: list[dict[str, Any]]) -> list[tuple[str, object
 @command(group, "delete")
 def delete_device(operator: Operator, name: Name, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
     """Remove a device, its windows, attributes and logins."""
-    confirm(operator.screen, f"Remove device {name} and end its logins?", yes=yes)
+    confirm(f"Remove device {name} and end its logins?", yes=yes)
 
     async def delete() -> None:
         await operator.lane.call("DELETE", f"/api/device/{await operator.lane.device_id(name)}")

@@ -10,7 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from claimsvc.cli.console import app
 from claimsvc.cli.operators import devices
-from claimsvc.cli.operators.connecting import FailedError, Operator, command
+from claimsvc.cli.operators.connecting import Operator, command
+from claimsvc.cli.operators.failing import FailedError
 from claimsvc.cli.operators.options import read_bytes
 from claimsvc.cli.operators.screen import Column, Screen
 from claimsvc.cli.operators.tables import cells_of, failed_records, new_file, new_file_beside, write, write_bytes

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from claimsvc.cli.operators.connecting import UnusableError, ask_secret
+from claimsvc.cli.operators.asking import ask_secret
+from claimsvc.cli.operators.failing import UnusableError
 
 _DURATION = re.compile(r"(\d{1,9})\s*(ms|s|min|m|h|d|w)")
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from claimsvc.cli.operators.connecting import UnusableError
+from claimsvc.cli.operators.failing import UnusableError
 
 _SEPARATORS = ";\t,"
 """As the service has them; the first is taken where a header has none."""
