@@ -263,7 +263,12 @@ ROTATED: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     ("options", "body"),
-    [([], {}), (["--overlap", "1h"], {"overlapMs": 3_600_000}), (["--overlap", "0s"], {"overlapMs": 0})],
+    [
+        ([], {}),
+        (["--overlap", "1h"], {"overlapMs": 3_600_000}),
+        (["--overlap", "0s"], {"overlapMs": 0}),
+        (["--access-token"], {"credentialsType": "ACCESS_TOKEN"}),
+    ],
 )
 def test_credentials_are_rotated(root: Commands, play: Play, options: list[str], body: object) -> None:
     """The new login is told once, with the times of both."""

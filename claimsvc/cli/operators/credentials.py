@@ -25,9 +25,14 @@ async def rotate_credentials(
         str | None,
         typer.Option("--overlap", help="How long the old one stays good: 15min, 12h, 30d. Else as it is set."),
     ] = None,
+    access_token: Annotated[
+        bool, typer.Option("--access-token", help="An access token, where the device has no login any more.")
+    ] = False,
 ) -> None:
-    """Make a new login for a device and show it once."""
-    body = {} if overlap is None else {"overlapMs": duration_ms(overlap, "--overlap")}
+    """Make a new login for a device, of the kind it has, and show it once."""
+    body: dict[str, object] = {} if overlap is None else {"overlapMs": duration_ms(overlap, "--overlap")}
+    if access_token:
+        body["credentialsType"] = "ACCESS_TOKEN"
     made = await operator.lane.call("POST", await _path(operator, name), body)
     operator.screen.result(made, rotated_lines(made))
 
