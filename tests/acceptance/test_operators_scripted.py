@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -209,6 +210,17 @@ def test_keys_go_to_a_file(root: Commands, play: Play, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.html"
     assert local("labels", str(out), str(sheet)).out.startswith("1 labels are in")
     assert sheet.stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_that_cannot_be_written_are_lost(root: Commands, play: Play, tmp_path: Path) -> None:
+    """A full disk is told as what it means: they are told once."""
+    play(lambda _: [answer(201, {**KEYS, "csv": "x" * 200_000})])
+    file, out = tmp_path / "names.csv", tmp_path / "keys.csv"
+    file.write_text("name\nLamp\n")
+    full = ["prlimit", "--fsize=100000", *root.line("device", "secrets", str(file), "--out", str(out))]
+    done = subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "the keys are lost, make new ones" in done.stderr) == (1, True), done
+    assert "Traceback" not in done.stderr
 
 
 def test_no_keys_no_file(root: Commands, play: Play, tmp_path: Path) -> None:
