@@ -19,12 +19,19 @@ from claimsvc.broker import ConnectOptions, Session, SessionOptions
 from claimsvc.broker.caller import CallerOptions
 from claimsvc.core.commands.accounts import Establish
 from claimsvc.core.outcomes import ClaimNotice, CredentialsNotice, Refused
-from claimsvc.core.policy import LANELESS, Policy, SecurityTokenPolicy
+from claimsvc.core.policy import BOOTSTRAP_ALIAS, LANELESS, Policy, SecurityTokenPolicy
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.credentials import plugin
 from claimsvc.credentials.logins import FileLogins
 from claimsvc.credentials.password_file import EXCLUDED_FROM_LOGINS, MARKERS, BrokerReloadError, PasswordFile
-from claimsvc.dialects import admin, cumulocity, thingsboard, thingsboard_rest
+from claimsvc.dialects import (
+    admin,
+    cumulocity,
+    thingsboard,
+    thingsboard_profiles,
+    thingsboard_provisioning,
+    thingsboard_rest,
+)
 from claimsvc.dialects.exchange import Dialects, Limits
 from claimsvc.dialects.rest import Router
 from claimsvc.files import write_private
@@ -48,16 +55,18 @@ def policy_of(settings: Settings) -> Policy:
         allow_by_default=settings.claim.allow_by_default,
         default_duration_ms=settings.claim.default_duration_ms,
         max_duration_ms=settings.claim.max_duration_ms,
+        server_duration_ms=settings.claim.server_duration_ms,
         max_attempts=settings.claim.max_attempts,
         lockout_ms=settings.claim.lockout_ms,
         max_failures_per_hour=settings.claim.max_failures_per_hour,
         auto_create=settings.devices.auto_create,
         default_tenant=settings.tenants.default,
-        reserved_names=LANELESS | MARKERS | {settings.mqtt.username},
+        reserved_names=LANELESS | MARKERS | {settings.mqtt.username, BOOTSTRAP_ALIAS},
         issue_logins=keeps_logins,
         login_excludes=EXCLUDED_FROM_LOGINS if settings.credentials.store is CredentialStore.PASSWORD_FILE else "",
         reissue_window_ms=settings.credentials.reissue_window_ms,
         several_logins=settings.credentials.store is CredentialStore.PLUGIN,
+        access_tokens=settings.credentials.store is CredentialStore.PLUGIN,
         security_token_policy=SecurityTokenPolicy(settings.registration.security_token_policy.value),
         max_token_failures=settings.registration.max_token_failures,
         enrollment_ms=settings.registration.enrollment_ms,
@@ -71,13 +80,16 @@ def dialects_of(settings: Settings) -> Dialects:
         payload_bytes=settings.limits.payload_bytes,
         gateway_bytes=settings.limits.gateway_bytes,
         gateway_devices=settings.limits.gateway_devices,
+        bulk_bytes=settings.limits.bulk_bytes,
+        bulk_rows=settings.limits.bulk_rows,
     )
-    router = Router([thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS])
+    router = Router([thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS])
     endpoints = [
         *thingsboard.endpoints(limits),
+        *thingsboard_provisioning.endpoints(limits.payload_bytes),
         *cumulocity.endpoints(),
-        router.endpoint(limits.payload_bytes),
-        *router.client_endpoints(limits.payload_bytes),
+        router.endpoint(limits),
+        *router.client_endpoints(limits),
     ]
     return Dialects(
         settings.mqtt.root,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimsvc.app import open_pipeline
-from claimsvc.core.commands.accounts import AdmitBootstrap, CreateCustomer, CreateUser, ReadUser
+from claimsvc.core.commands.accounts import AdmitShared, CreateCustomer, CreateUser, ReadUser
 from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.devices import CreateDevice, CreateGateway, FindDevice
 from claimsvc.core.model import Customer, User
 from claimsvc.core.outcomes import Found, Refused
-from claimsvc.core.policy import BOOTSTRAP, MANAGEMENT_TENANT
+from claimsvc.core.policy import BOOTSTRAP, MANAGEMENT_TENANT, PROVISION
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.files import write_private
@@ -33,6 +33,7 @@ DEMO_ACCOUNTS = {
     "device": "device",
     "gateway": "gateway",
     "bootstrap": BOOTSTRAP,
+    "provision": PROVISION,
 }
 
 
@@ -61,12 +62,12 @@ async def found(settings: Settings, username: str, tenant: str) -> Account | Non
     return Account(outcome.item.principal, outcome.secret.text if outcome.secret else None)
 
 
-async def found_bootstrap(settings: Settings) -> Account:
-    """Make the login that new devices share, with a new password. Raises as `open_pipeline`."""
+async def found_shared(settings: Settings, name: str) -> Account:
+    """Make a login that new devices share, with a new password. Raises as `open_pipeline`."""
     password = random_password()
     async with open_pipeline(settings, open_log("error", "text", sys.stderr)) as pipeline:
-        await pipeline.execute([AdmitBootstrap(settings.mqtt.username, Secret(SecretKind.PASSWORD, password))])
-    return Account(BOOTSTRAP, password if settings.credentials.store is not CredentialStore.NONE else None)
+        await pipeline.execute([AdmitShared(settings.mqtt.username, name, Secret(SecretKind.PASSWORD, password))])
+    return Account(name, password if settings.credentials.store is not CredentialStore.NONE else None)
 
 
 async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Account]:
@@ -93,7 +94,8 @@ async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Accou
             user("operator", "operator"),
             CreateDevice(service, "device", type="default", label=None, is_gateway=False, secret=password("device")),
             CreateDevice(service, SEED_DEVICE, type="default", label=None, is_gateway=False, secret=token),
-            AdmitBootstrap(service, password("bootstrap")),
+            AdmitShared(service, BOOTSTRAP, password("bootstrap")),
+            AdmitShared(service, PROVISION, password("provision")),
         )
         if await _missing(pipeline, FindDevice(service, "gateway")):
             await _make(pipeline, CreateGateway(service, "gateway", password("gateway")))

@@ -48,6 +48,7 @@ class Sealing:
         self.token_key = _derive(key, "access token")
         """For the broker's plugin too, which looks access tokens up."""
         self._security_token_key = _derive(key, "security token")
+        self._provision_key = _derive(key, "provision secret")
         self._digest_key = _derive(key, "request digest")
         self._cipher = AESGCM(_derive(key, "seal"))
         self._password_iterations = password_iterations
@@ -64,6 +65,10 @@ class Sealing:
     def security_token_hash(self, text: str) -> str:
         """Return the keyed hash of a new device's security token or one-time password."""
         return _keyed(self._security_token_key, text)
+
+    def provision_secret_hash(self, text: str) -> str:
+        """Return the keyed hash of a device profile's secret."""
+        return _keyed(self._provision_key, text)
 
     def password_hash(self, text: str, *, generated: bool) -> str:
         """Return the $7$ hash of a password. Milliseconds for a person's: call it outside the event loop."""
@@ -119,7 +124,7 @@ def random_password() -> str:
 
 
 def random_token() -> str:
-    """Return an access token of ThingsBoard's length and alphabet."""
+    """Return 20 letters and digits, as ThingsBoard makes up access tokens, keys and names."""
     return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_TOKEN_LENGTH))
 
 

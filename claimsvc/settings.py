@@ -118,6 +118,8 @@ class Claim(_Section):
     allow_by_default: bool = True
     default_duration_ms: Milliseconds = DAY_MS
     max_duration_ms: Milliseconds = DAY_MS
+    server_duration_ms: Milliseconds = 365 * DAY_MS
+    """How long a key from a list of claim keys is good where its row names no end."""
     max_attempts: Annotated[int, Field(gt=0)] = 5
     lockout_ms: Milliseconds = 900_000
     max_failures_per_hour: Annotated[int, Field(gt=0)] = 20
@@ -175,6 +177,10 @@ class Limits(_Section):
     gateway_bytes: Bytes = 1_048_576
     gateway_devices: Annotated[int, Field(gt=0)] = 10_000
     """Devices in one gateway message."""
+    bulk_bytes: Bytes = 16_777_216
+    """Files of devices and of claim keys."""
+    bulk_rows: Annotated[int, Field(gt=0)] = 100_000
+    """Rows of such a file."""
     requests_per_minute: Annotated[int, Field(ge=0, le=6_000_000)] = 6_000
     """Requests of one principal, a sixth of them at once; 0 is no limit."""
 

@@ -191,7 +191,7 @@ def broker_conf(directory: Path, port: int, plugin: Path | None) -> str:
     if plugin is not None:
         # The shipped file has the two ways of keeping logins one below the other, and the plugin's commented out.
         text = re.sub(r"(?m)^password_file ", "#password_file ", text)
-        text = re.sub(r"(?m)^#(plugin|plugin_opt_store) ", r"\1 ", text)
+        text = re.sub(r"(?m)^#(plugin|plugin_opt_store|plugin_opt_open_logins) ", r"\1 ", text)
         logins = {"plugin": str(plugin), "plugin_opt_store": str(directory / "claimsvc.db")}
     else:
         logins = {"password_file": str(directory / "mosquitto.passwd")}

@@ -108,6 +108,12 @@ class Session:
             client.acknowledge(inbound.receipt.packet_id)
         return True
 
+    def tell(self, outbounds: Sequence[Outbound]) -> None:
+        """Publish what nobody waits for, where a connection stands; what the broker does not take is dropped."""
+        for outbound in outbounds:
+            if self._client is not None and self._client.fits(outbound) and not self._client.send(outbound):
+                self._client = None
+
     def _tell_of_losses(self) -> None:
         if self._discarded:
             self._report("warning", "qos0_discarded", messages=self._discarded)

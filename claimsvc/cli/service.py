@@ -13,6 +13,7 @@ from rich.console import Console
 from claimsvc import founding, supervisor
 from claimsvc.app import serve
 from claimsvc.cli.console import Config, app, read_settings, run
+from claimsvc.core.policy import BOOTSTRAP, PROVISION
 from claimsvc.log import open_log
 
 
@@ -37,6 +38,10 @@ def init_command(
     bootstrap: Annotated[  # noqa: FBT002 - a flag
         bool, typer.Option("--bootstrap", help="Make the login that new devices share, or change its password.")
     ] = False,
+    provision: Annotated[  # noqa: FBT002 - a flag
+        bool,
+        typer.Option("--provision", help="Make the login for provisioning by key, or change its password."),
+    ] = False,
 ) -> None:
     """Make database, key file and first admin, whatever of them is missing. The service must not run."""
     settings = read_settings(config)
@@ -51,8 +56,8 @@ def init_command(
         console.print(f"admin     {made.username}; its login must exist at the broker")
     else:
         console.print(f"admin     {made.username}\npassword  {made.password}   (shown this once)")
-    if bootstrap:
-        login = run(founding.found_bootstrap(settings))
+    for name in [name for name, is_wanted in ((BOOTSTRAP, bootstrap), (PROVISION, provision)) if is_wanted]:
+        login = run(founding.found_shared(settings, name))
         shown = f"{login.password}   (shown this once)" if login.password else "must exist at the broker"
         console.print(f"devices   {login.username}\npassword  {shown}")
 

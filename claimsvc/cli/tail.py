@@ -17,15 +17,15 @@ from rich.console import Console
 
 from claimsvc.broker.caller import REFUSED, CallerOptions, NotAllowedError, open_caller
 from claimsvc.cli.console import EXIT_INTERRUPTED, app, failure
+from claimsvc.cli.operators.address import caller_options
 from claimsvc.cli.operators.connecting import (
     Authority,
     Certificate,
     Key,
     PasswordFile,
     Root,
-    ending,
-    options_for,
 )
+from claimsvc.cli.operators.failing import ending
 from claimsvc.cli.operators.screen import Screen
 from claimsvc.tailing.entry import Entry, Level, Wanted, parse
 from claimsvc.tailing.lines import follow, text, whole
@@ -104,7 +104,7 @@ def tail_command(  # noqa: PLR0913 - each is an option
         if file is not None or keep_on:
             raise failure(TailError("give a file or --url, not both"))
         with ending(Screen(as_json=as_json)), _unread():
-            options = options_for(url, password_file, ca, cert, key, timeout=_CONNECT_S)
+            options = caller_options(url, password_file, ca, cert, key, timeout=_CONNECT_S)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(_listen(options, root, tail))
         return

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from claimsvc.core import access
 from claimsvc.core.commands.accounts import (
-    AdmitBootstrap,
+    AdmitShared,
     CreateCustomer,
     CreateGroup,
     CreateRole,
@@ -37,7 +37,7 @@ from claimsvc.core.outcomes import (
     Remove,
     refuse,
 )
-from claimsvc.core.policy import BOOTSTRAP, BOOTSTRAP_ALIAS, MANAGEMENT_TENANT, Given
+from claimsvc.core.policy import LANELESS, MANAGEMENT_TENANT, Given
 from claimsvc.core.reasons import Reason
 
 
@@ -66,15 +66,18 @@ def establish(command: Establish, facts: Facts, given: Given) -> Decision:
     return Decision(Done(), tuple(changes))
 
 
-def admit_bootstrap(command: AdmitBootstrap, facts: Facts, given: Given) -> Decision:
-    """Make the login that devices without credentials share: it is nobody, and has no lane but its client's."""
+def admit_shared(command: AdmitShared, facts: Facts, given: Given) -> Decision:
+    """Make a login that devices without credentials share: it is nobody, and has no lane but its client's."""
+    if command.name not in LANELESS:
+        raise ValueError(f"{command.name!r} would have a lane")
     if not given.policy.issue_logins:
         return Decision(Done())
-    logins = (BOOTSTRAP, BOOTSTRAP_ALIAS) if given.policy.several_logins else (BOOTSTRAP,)
-    changes: list[Change] = [Put(credential(login, BOOTSTRAP, command.secret, given)) for login in logins]
-    if facts.get(Principal, BOOTSTRAP) is None:
-        changes.insert(0, Put(Principal(BOOTSTRAP, PrincipalKind.USER, given.policy.default_tenant)))
-    return Decision(Done(), tuple(changes), ended=(BOOTSTRAP,))
+    name = command.name
+    logins = command.logins if given.policy.several_logins else (name,)
+    changes: list[Change] = [Put(credential(login, name, command.secret, given)) for login in logins]
+    if facts.get(Principal, name) is None:
+        changes.insert(0, Put(Principal(name, PrincipalKind.USER, given.policy.default_tenant)))
+    return Decision(Done(), tuple(changes), ended=(name,))
 
 
 def create_tenant(command: CreateTenant, facts: Facts, given: Given) -> Decision:

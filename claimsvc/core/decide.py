@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from claimsvc.core import accounts, claims, devices, inventory, windows
+from claimsvc.core import accounts, claims, devices, imports, inventory, profiles, provisioning, windows
 from claimsvc.core import registration as requests
 from claimsvc.core.access import (
     CLAIM_DEVICES,
@@ -19,7 +19,9 @@ from claimsvc.core.access import (
 from claimsvc.core.commands import accounts as account
 from claimsvc.core.commands import claiming, registration
 from claimsvc.core.commands import devices as device
+from claimsvc.core.commands import imports as file
 from claimsvc.core.commands import inventory as look
+from claimsvc.core.commands import provisioning as provision
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
 from claimsvc.core.outcomes import Decision, refuse
@@ -63,7 +65,7 @@ RULES: dict[type[Command], Rule] = {
     look.ListDevices: _admin(inventory.list_devices),
     look.ExamineClaiming: _admin(inventory.examine),
     account.Establish: Rule(accounts.establish),
-    account.AdmitBootstrap: _admin(accounts.admit_bootstrap),
+    account.AdmitShared: _admin(accounts.admit_shared),
     account.CreateCustomer: _admin(accounts.create_customer),
     account.ReadCustomer: _admin(accounts.read_customer),
     account.DeleteCustomer: _admin(accounts.delete_customer),
@@ -74,6 +76,11 @@ RULES: dict[type[Command], Rule] = {
     account.CreateRole: _admin(accounts.create_role),
     account.CreateGroup: _admin(accounts.create_group),
     account.ListItems: _admin(accounts.list_items),
+    provision.SaveProfile: _admin(profiles.save),
+    provision.ReadProfile: _admin(profiles.read),
+    provision.DeleteProfile: _admin(profiles.delete),
+    provision.ListProfiles: _admin(profiles.list_profiles),
+    provision.ProvisionDevice: Rule(provisioning.provision),
     registration.CreateRequest: _control(requests.create),
     registration.ReadRequest: _control(requests.read, DEVICE_CONTROL_READ),
     registration.ListRequests: _control(requests.list_requests, DEVICE_CONTROL_READ),
@@ -82,6 +89,10 @@ RULES: dict[type[Command], Rule] = {
     registration.AcceptAll: _control(requests.accept_all),
     registration.DeleteRequest: _control(requests.delete),
     registration.PollCredentials: Rule(requests.poll),
+    file.ImportDevices: _control(imports.begin_devices),
+    file.RegisterDevices: _control(imports.register),
+    file.ImportClaimKeys: _admin(imports.begin_claim_keys),
+    file.SetClaimKeys: _admin(imports.set_claim_keys),
     account.CreateTenant: Rule(accounts.create_tenant, frozenset({MANAGE_TENANTS})),
 }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.logins import credential
-from claimsvc.core.model import Credential, Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
+from claimsvc.core.logins import credential, is_anothers
+from claimsvc.core.model import Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
 from claimsvc.core.names import principal_name, request_username
 from claimsvc.core.outcomes import Append, Change, Put, Refused
 from claimsvc.core.policy import Given, Policy
@@ -15,13 +15,23 @@ from claimsvc.core.secrets import Secret
 
 
 @dataclass(frozen=True, slots=True)
-class Issued:
-    """What lets a device in. `secret` is None where somebody else keeps the broker's logins."""
+class Newcomer:
+    """A device on its way in: whose it is, its own id, and what is known of it; None where nothing is."""
 
+    tenant: str
+    device_id: str
+    type: str | None
+    label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A device that is in, with the changes that make it so."""
+
+    device: Device
     principal: str
     changes: tuple[Change, ...]
-    secret: Secret | None
-    is_new_device: bool
+    is_new: bool
 
 
 def needs_of(request: DeviceRequest, needs: Needs, policy: Policy) -> None:
@@ -31,6 +41,8 @@ def needs_of(request: DeviceRequest, needs: Needs, policy: Policy) -> None:
     )
     if is_accepting or request.status is RequestStatus.ACCEPTED:
         needs_names(request.tenant, request.id, needs, policy)
+    if is_accepting and request.group_id is not None:
+        needs.device_group_ids.add(request.group_id)
     if is_accepting and policy.device_limit:
         needs.device_counts.add(request.tenant)
 
@@ -48,29 +60,35 @@ def username_of(request: DeviceRequest, policy: Policy) -> str:
     return username if policy.several_logins else principal_name(request.tenant, username, policy)
 
 
-def issue_login(request: DeviceRequest, facts: Facts, given: Given) -> Issued | Refused:
-    """Make principal, device and login of a request; a name that is another's is never taken over (design 3)."""
-    policy = given.policy
-    principal = principal_name(request.tenant, request_username(request.id), policy)
+def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, given: Given) -> Admitted | Refused:
+    """Make principal, device and login of a newcomer; a name that is another's is never taken over (design 3).
+
+    Without a `secret` its logins are somebody else's to keep. A device without a login of its own, as a list makes
+    them, gets one.
+    """
+    tenant, device_id, policy = newcomer.tenant, newcomer.device_id, given.policy
+    principal = principal_name(tenant, request_username(device_id), policy)
     known = facts.get(Principal, principal)
-    device = facts.device_named(request.tenant, request.id)
+    device = facts.device_named(tenant, device_id)
     is_again = known is not None and device is not None and device.principal == principal
-    if not is_again and (known or device):
+    if not is_again and (known or (device and not device.is_loginless)):
         return Refused(Reason.NAME_TAKEN)
-    logins = _logins(request.tenant, request.id, policy)
-    if any(_is_anothers(login, principal, facts, given) for login in logins):
+    logins = _logins(tenant, device_id, policy)
+    if any(is_anothers(login, principal, facts, given) for login in logins):
         return Refused(Reason.NAME_TAKEN)
-    changes: list[Change] = []
-    if not is_again:
-        device = Device(
-            given.new_id(), request.tenant, request.id, principal, given.now_ms, type=request.type or "default"
-        )
-        created = Event(request.tenant, given.now_ms, "device_created", principal, device.id, device.name)
-        changes += [Put(Principal(principal, PrincipalKind.DEVICE, request.tenant)), Put(device), Append(created)]
-    secret = given.new_login() if policy.issue_logins else None
+    changes: list[Change] = [] if is_again else [Put(Principal(principal, PrincipalKind.DEVICE, tenant))]
+    is_new = device is None
+    if device is None:
+        device = Device(given.new_id(), tenant, device_id, principal, given.now_ms)
+        changes.append(Append(Event(tenant, given.now_ms, "device_created", by, device.id, device.name)))
+    described = replace(
+        device, principal=principal, type=newcomer.type or device.type, label=newcomer.label or device.label
+    )
+    if is_new or described != device:
+        changes.insert(len(changes) - is_new, Put(described))
     if secret is not None:
         changes += [Put(credential(login, principal, secret, given)) for login in logins]
-    return Issued(principal, tuple(changes), secret, is_new_device=not is_again)
+    return Admitted(described, principal, tuple(changes), is_new)
 
 
 def _logins(tenant: str, device_id: str, policy: Policy) -> list[str]:
@@ -81,8 +99,3 @@ def _logins(tenant: str, device_id: str, policy: Policy) -> list[str]:
         return [principal]
     plain = [username] if tenant == policy.default_tenant else []
     return list(dict.fromkeys([principal, *plain, f"{tenant}/{username}"]))
-
-
-def _is_anothers(login: str, principal: str, facts: Facts, given: Given) -> bool:
-    known = facts.get(Credential, login)
-    return login in given.foreign_logins or (known is not None and known.principal != principal)

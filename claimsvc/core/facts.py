@@ -6,6 +6,7 @@ Deciding applies each change here at once, so a later command of the same batch 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,6 +15,8 @@ from claimsvc.core.model import (
     ClaimWindow,
     Credential,
     Device,
+    DeviceGroup,
+    DeviceProfile,
     DeviceRequest,
     Group,
     Principal,
@@ -26,7 +29,7 @@ from claimsvc.core.model import (
 from claimsvc.core.outcomes import Append, Change, Put
 
 R = TypeVar("R", bound=Row)
-Key = str | tuple[str, str]
+Key = str | tuple[str, str] | tuple[str, str, int]
 
 
 @dataclass(slots=True)
@@ -58,8 +61,19 @@ class Needs:
     """Tenants whose pending requests are wanted."""
     device_counts: set[str] = field(default_factory=set)
     """Tenants whose devices are to be counted."""
+    device_groups: set[tuple[str, str]] = field(default_factory=set)
+    """(tenant, path)"""
+    device_group_ids: set[str] = field(default_factory=set)
     services: bool = False
     """Whether every principal of the service's own is wanted."""
+    provision_state: bool = False
+    """Whether this batch's devices are wanted with what tells that they were provisioned."""
+    profile_ids: set[str] = field(default_factory=set)
+    profile_names: set[tuple[str, str]] = field(default_factory=set)
+    """(tenant, name)"""
+    profile_keys: set[str] = field(default_factory=set)
+    once_profiles_are_known: list[Callable[[], None]] = field(default_factory=list)
+    """What adds the needs that depend on a profile."""
 
 
 class Facts:
@@ -70,7 +84,9 @@ class Facts:
         "_by_principal",
         "_default_tenant",
         "_device_counts",
+        "_group_ids",
         "_of_device",
+        "_profile_ids",
         "_rows",
         "_used_customers",
     )
@@ -81,8 +97,11 @@ class Facts:
         self._by_name: dict[tuple[str, str], str] = {}
         self._by_principal: dict[str, str] = {}
         self._of_device: dict[str, dict[tuple[type[Any], Key], None]] = defaultdict(dict)
+        self._profile_ids: dict[Key, str] = {}
+        """By provision key, and by (tenant, name); what they lead to may have changed since."""
         self._used_customers: set[str] = set()
         self._device_counts: dict[str, int] = {}
+        self._group_ids: dict[tuple[str, str], str] = {}
 
     # --- reading
 
@@ -105,6 +124,20 @@ class Facts:
         """Return the device that logs in as `principal`, or None."""
         device_id = self._by_principal.get(principal)
         return self.get(Device, device_id) if device_id else None
+
+    def profile_of_key(self, provision_key: str) -> DeviceProfile | None:
+        """Return the profile of this provision key, or None."""
+        profile = self.get(DeviceProfile, self._profile_ids.get(provision_key, ""))
+        return profile if profile and profile.provision_key == provision_key else None
+
+    def profile_named(self, tenant: str, name: str) -> DeviceProfile | None:
+        """Return the tenant's profile of this name, or None."""
+        return self.get(DeviceProfile, self._profile_ids.get((tenant, name), ""))
+
+    def group_at(self, tenant: str, path: str) -> DeviceGroup | None:
+        """Return the tenant's group of devices of this path, or None."""
+        group_id = self._group_ids.get((tenant, path))
+        return self.get(DeviceGroup, group_id) if group_id else None
 
     def services(self) -> list[Principal]:
         """Return the loaded principals of the service's own."""
@@ -189,9 +222,13 @@ class Facts:
                 self._by_principal[row.principal] = row.id
             if row.owner is not None:
                 self._used_customers.add(row.owner)
+        elif isinstance(row, DeviceProfile):
+            self._profile_ids[row.provision_key] = self._profile_ids[row.tenant, row.name] = row.id
         elif isinstance(row, User):
             if row.customer_id is not None:
                 self._used_customers.add(row.customer_id)
+        elif isinstance(row, DeviceGroup):
+            self._group_ids[row.tenant, row.path] = row.id
         elif isinstance(row, ClaimWindow | Attribute):
             self._of_device[row.device_id][type(row), row.key] = None
 

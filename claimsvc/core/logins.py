@@ -37,6 +37,14 @@ def issue(tenant: str, name: str, kind: PrincipalKind, secret: Secret, facts: Fa
     return Login(principal, (row, Put(credential(login, principal, secret, given))), issued=True)
 
 
+def is_anothers(login: str, principal: str, facts: Facts, given: Given) -> bool:
+    """Return whether a login, or the name it would stand for, belongs to anybody but `principal`."""
+    known = facts.get(Credential, login)
+    if login in given.foreign_logins or (known is not None and known.principal != principal):
+        return True
+    return login != principal and facts.get(Principal, login) is not None
+
+
 def credential(login: str, principal: str, secret: Secret, given: Given) -> Credential:
     """Return the row that lets `principal` log in with `secret`."""
     return Credential(

@@ -14,6 +14,10 @@ TRUE = "true"
 """The JSON text of that value."""
 CLAIMING_DATA = "claimingData"
 """The SERVER_SCOPE attribute that opens a server window (seed)."""
+PROVISION_STATE = "provisionState"
+"""The SERVER_SCOPE attribute of a device that was provisioned; while it is there, that is over (TB 4.4)."""
+PROVISIONED = '"provisioned"'
+"""The JSON text of its value."""
 
 
 class PrincipalKind(StrEnum):
@@ -139,6 +143,39 @@ class Device:
     claimed_at_ms: int | None = None
     claimed_with: str | None = None
     """The hash of the key it was claimed with last."""
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+    @property
+    def is_loginless(self) -> bool:
+        """Whether nobody speaks for it yet, neither a login of its own nor a gateway: a list made it."""
+        return self.principal is None and self.gateway_id is None
+
+
+class Strategy(StrEnum):
+    """What a profile's key and secret let a device have (TB 4.4)."""
+
+    DISABLED = "disabled"
+    CREATE = "create"  # a device of a new name is made
+    CHECK = "check"  # a device that was made before gets its login, once
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProfile:
+    """What devices of one type show to be provisioned: the devices of its tenant whose type is its name.
+
+    The key is unique over all tenants: a device names none.
+    """
+
+    id: str
+    tenant: str
+    name: str
+    strategy: Strategy
+    provision_key: str
+    secret_hash: str
+    created_at_ms: int
 
     @property
     def key(self) -> str:
@@ -271,6 +308,64 @@ class DeviceRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class DeviceGroup:
+    """Devices that belong together. `path` is the names of the groups above it and its own, with slashes between."""
+
+    id: str
+    tenant: str
+    path: str
+    created_at_ms: int
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceGroupMember:
+    """A device in a group; it may be in several."""
+
+    group_id: str
+    device_id: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.group_id, self.device_id
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """How far a file of rows is worked through, so that a service that died goes on where it stood."""
+
+    lane: str
+    request_id: str
+    digest: str
+    done: int
+    created: int
+    updated: int
+    failed: int
+    touched_at_ms: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.lane, self.request_id
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPart:
+    """What a slice of a file came to, sealed until the whole is answered. `number` is its first row's."""
+
+    lane: str
+    request_id: str
+    number: int
+    sealed: str
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        return self.lane, self.request_id, self.number
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One line of the audit trail; append only."""
 
@@ -306,11 +401,16 @@ Row = (
     | Group
     | User
     | Device
+    | DeviceProfile
     | ClaimWindow
     | Attribute
     | ClaimAttempts
     | UserFailures
     | Credential
     | DeviceRequest
+    | DeviceGroup
+    | DeviceGroupMember
+    | Import
+    | ImportPart
     | Answered
 )

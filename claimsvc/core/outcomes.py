@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
 
 from claimsvc.core.model import (
     Attribute,
@@ -12,6 +13,8 @@ from claimsvc.core.model import (
     Credential,
     Customer,
     Device,
+    DeviceGroup,
+    DeviceProfile,
     DeviceRequest,
     Event,
     Group,
@@ -135,6 +138,16 @@ class CredentialsGiven:
 
 
 @dataclass(frozen=True, slots=True)
+class Provisioned:
+    """The login of a provisioned device: fresh with its `secret`, or one whose secret the pipeline opens."""
+
+    device: Device
+    credential: Credential
+    secret: Secret | None = None
+    is_name_made_up: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AcceptedAll:
     """What became of each request that waited: None, or why not."""
 
@@ -150,6 +163,76 @@ class DeviceLimit:
     is_reached: bool
 
 
+class RowStatus(StrEnum):
+    """What became of a row that was understood and allowed."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+
+
+class RowField(StrEnum):
+    """What of a row is to blame; its dialect has a column for it."""
+
+    DEVICE_ID = "device_id"
+    TENANT = "tenant"
+    SECRET = "secret"  # noqa: S105 - a name
+    EXPIRES_AT = "expires_at"
+
+
+@dataclass(frozen=True, slots=True)
+class RowDone:
+    """A row of a file that is done; a claim key's with the time until which it is good, epoch milliseconds."""
+
+    status: RowStatus
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowRefused:
+    """A row of a file that is not; where one can be blamed, the field, or the column its dialect read."""
+
+    refused: Refused
+    column: RowField | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowsDone:
+    """A slice of a file: what became of each row, in its order."""
+
+    results: tuple[RowDone | RowRefused, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportAllowed:
+    """The file may be worked through, slice by slice, for the caller's tenant."""
+
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImportCounts:
+    """How far a file is worked through: `rows` in all, and what became of those that were reached."""
+
+    rows: int
+    created: int = 0
+    updated: int = 0
+    failed: int = 0
+
+    @property
+    def done(self) -> int:
+        return self.created + self.updated + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFinished:
+    """A file was worked through. `parts` are what its dialect noted of each slice."""
+
+    counts: ImportCounts
+    parts: tuple[Any, ...]
+    is_rehearsal: bool
+    """Whether nothing was changed: the file was only tried."""
+
+
 @dataclass(frozen=True, slots=True)
 class Done:
     """There is nothing to show."""
@@ -159,7 +242,7 @@ class Done:
 class Listing:
     """A page the caller may read; the store fills it from its reader after the batch is committed."""
 
-    kind: type[Tenant | Customer | User | Group | Role | Device | Event]
+    kind: type[Tenant | Customer | User | Group | Role | Device | DeviceGroup | Event]
     tenant: str | None
     limit: int
     after: str | None
@@ -188,6 +271,24 @@ class RequestPage:
     items: tuple[DeviceRequest, ...]
     is_last: bool
     total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileListing:
+    """A numbered page of device profiles in order of their names; pages count from 0."""
+
+    tenant: str
+    page: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePage:
+    """A filled page of device profiles, with the number of all of them."""
+
+    listing: ProfileListing
+    items: tuple[DeviceProfile, ...]
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,13 +345,20 @@ Outcome = (
     | Found[Role]
     | Found[Tenant]
     | Found[DeviceRequest]
+    | Found[DeviceProfile]
     | FoundCredential
     | FoundAttributes
     | CredentialsGiven
+    | Provisioned
     | AcceptedAll
     | DeviceLimit
+    | RowsDone
+    | ImportAllowed
+    | ImportFinished
     | RequestListing
     | RequestPage
+    | ProfileListing
+    | ProfilePage
     | Bound
     | Done
     | Listing
@@ -273,7 +381,7 @@ class Remove:
     """Take a row away, with everything that hangs on it."""
 
     kind: type[Row]
-    key: str | tuple[str, str]
+    key: str | tuple[str, str] | tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True)

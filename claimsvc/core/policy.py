@@ -12,7 +12,9 @@ MANAGEMENT_TENANT = "management"
 BOOTSTRAP = "bootstrap"
 BOOTSTRAP_ALIAS = "management/devicebootstrap"
 """What Cumulocity's agents log in as before they have credentials."""
-LANELESS = frozenset({BOOTSTRAP, "provision"})
+PROVISION = "provision"
+"""What devices log in as that are to be provisioned by key (TB 4.1)."""
+LANELESS = frozenset({BOOTSTRAP, PROVISION})
 """Logins for devices without credentials of their own: shared, so they never are somebody (design 3)."""
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -33,6 +35,8 @@ class Policy:
     allow_by_default: bool
     default_duration_ms: int
     max_duration_ms: int
+    server_duration_ms: int
+    """How long a key of a list opens a device whose row names no end."""
     max_attempts: int
     lockout_ms: int
     max_failures_per_hour: int
@@ -46,6 +50,8 @@ class Policy:
     reissue_window_ms: int
     several_logins: bool
     """Whether a principal may have logins beside its name."""
+    access_tokens: bool
+    """Whether the broker can admit an access token, which has no password."""
     security_token_policy: SecurityTokenPolicy
     max_token_failures: int
     enrollment_ms: int
@@ -63,5 +69,9 @@ class Given:
     new_id: Callable[[], str]
     new_login: Callable[[], Secret]
     """Makes a password up, hashed and sealed."""
+    new_code: Callable[[], str]
+    """Makes up 20 letters and digits: a name or key that nobody else has."""
+    holds: Callable[[str, Secret], bool]
+    """Returns whether a sealed login holds this secret, without the costly hash of a password."""
     foreign_logins: frozenset[str] = frozenset()
     """Logins the broker admits that are not ours; known where a batch may issue logins."""

@@ -35,6 +35,11 @@ class Reason(StrEnum):
     BLOCKED = "blocked"
     INVALID_DEVICE_ID = "invalid_device_id"
     DEVICE_LIMIT = "device_limit"
+    # Provisioning.
+    UNKNOWN_KEY = "unknown_key"
+    NOT_OF_PROFILE = "not_of_profile"
+    ALREADY_PROVISIONED = "already_provisioned"
+    UNSUPPORTED_CREDENTIALS = "unsupported_credentials"
     # Who may do what.
     NOT_PERMITTED = "not_permitted"
     NOT_A_CUSTOMER = "not_a_customer"
@@ -70,6 +75,16 @@ OF_REGISTRATION = frozenset(
 )
 """Causes that only calls about device requests have."""
 
+OF_PROVISIONING = frozenset(
+    {
+        Reason.UNKNOWN_KEY,
+        Reason.NOT_OF_PROFILE,
+        Reason.ALREADY_PROVISIONED,
+        Reason.UNSUPPORTED_CREDENTIALS,
+    }
+)
+"""Causes that only a device has which asks to be provisioned."""
+
 MESSAGES: dict[Reason, str] = {
     Reason.MALFORMED: "The request could not be understood",
     Reason.TOO_LARGE: "The request is over the size limit",
@@ -92,6 +107,10 @@ MESSAGES: dict[Reason, str] = {
     Reason.BLOCKED: "Too many wrong security tokens: the request is blocked and has to be removed",
     Reason.INVALID_DEVICE_ID: "The device id cannot be used",
     Reason.DEVICE_LIMIT: "The tenant has as many devices as it may have",
+    Reason.UNKNOWN_KEY: "No profile provisions with this key and secret",
+    Reason.NOT_OF_PROFILE: "The profile has no device of this name",
+    Reason.ALREADY_PROVISIONED: "The device has been provisioned already",
+    Reason.UNSUPPORTED_CREDENTIALS: "These credentials cannot be given",
     Reason.NOT_PERMITTED: "The caller may not do this",
     Reason.NOT_A_CUSTOMER: "Only a user of a customer can claim a device",
     Reason.NOT_A_DEVICE: "This login does not belong to a device",

@@ -25,9 +25,10 @@ from claimsvc.core.commands.registration import (
     ReadLimit,
     ReadRequest,
 )
-from claimsvc.core.enrolment import Issued, issue_login, username_of
+from claimsvc.core.enrolment import Admitted, Newcomer, admit, username_of
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import Credential, DeviceRequest, Event, RequestStatus, Tenant
+from claimsvc.core.groups import join
+from claimsvc.core.model import Credential, DeviceGroup, DeviceRequest, Event, RequestStatus, Tenant
 from claimsvc.core.names import device_id_error, principal_name, request_username
 from claimsvc.core.outcomes import (
     AcceptedAll,
@@ -59,9 +60,6 @@ ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
 def create(command: CreateRequest, facts: Facts, given: Given) -> Decision:
     """Announce a device; with a one-time password it needs no acceptance."""
     device_id, tenant = command.device_id, command.tenant_meant(facts)
-    character = device_id_error(device_id)
-    if character is not None:
-        return _refused(Reason.INVALID_DEVICE_ID, device_id, detail=character)
     if tenant != facts.tenant_of(command.caller):
         if facts.tenant_of(command.caller) != MANAGEMENT_TENANT:
             return refuse(Reason.NOT_PERMITTED, "the management tenant alone registers for others")
@@ -69,25 +67,35 @@ def create(command: CreateRequest, facts: Facts, given: Given) -> Decision:
             return refuse(Reason.INVALID_VALUE, "give a tenant or a group, not both")
         if facts.get(Tenant, tenant) is None:
             return refuse(Reason.NOT_FOUND, f"tenant {tenant}")
-    if facts.get(DeviceRequest, device_id) is not None:
-        return _refused(Reason.ALREADY_REQUESTED, device_id)
-    if _is_full(tenant, facts, given):
-        return _refused(Reason.DEVICE_LIMIT, device_id)
-    enrollment = command.enrollment
+    refused = barred(device_id, tenant, facts, given)
+    if refused is not None:
+        return Decision(refused)
     request = DeviceRequest(
-        device_id,
-        tenant,
-        ACCEPTED if enrollment else WAITING,
-        command.caller,
-        given.now_ms,
-        command.group_id,
-        command.type,
-        command.properties,
-        enrollment_hash=enrollment.hardened if enrollment else None,
-        enrollment_until_ms=given.now_ms + given.policy.enrollment_ms if enrollment else None,
+        device_id, tenant, WAITING, command.caller, given.now_ms, command.group_id, command.type, command.properties
     )
-    event = _event("request_created", request, command.caller, given)
+    request = announced(request, command.enrollment, given)
+    event = request_event("request_created", request, command.caller, given)
     return Decision(Found(request, created=True), (Put(request), event))
+
+
+def barred(device_id: str, tenant: str, facts: Facts, given: Given) -> RequestRefused | None:
+    """Return why a device of this id cannot be announced, or None (C8Y 1.4 and 1.6)."""
+    character = device_id_error(device_id)
+    if character is not None:
+        return RequestRefused(Reason.INVALID_DEVICE_ID, character, device_id=device_id)
+    if facts.get(DeviceRequest, device_id) is not None:
+        return RequestRefused(Reason.ALREADY_REQUESTED, device_id=device_id)
+    if is_full(tenant, facts, given):
+        return RequestRefused(Reason.DEVICE_LIMIT, device_id=device_id)
+    return None
+
+
+def announced(request: DeviceRequest, enrollment: Secret | None, given: Given) -> DeviceRequest:
+    """Return a request that waits for its device, or for the one-time password that takes acceptance's place."""
+    if enrollment is None:
+        return request
+    until_ms = given.now_ms + given.policy.enrollment_ms
+    return replace(request, status=ACCEPTED, enrollment_hash=enrollment.hardened, enrollment_until_ms=until_ms)
 
 
 def read(command: ReadRequest, facts: Facts, given: Given) -> Decision:
@@ -101,7 +109,7 @@ def delete(command: DeleteRequest, facts: Facts, given: Given) -> Decision:
     request = _own(command, facts)
     if request is None:
         return _refused(Reason.NO_REQUEST, command.device_id)
-    event = _event("request_deleted", request, command.caller, given)
+    event = request_event("request_deleted", request, command.caller, given)
     return Decision(Done(), (Remove(DeviceRequest, request.id), event))
 
 
@@ -114,9 +122,7 @@ def list_requests(command: ListRequests, facts: Facts, given: Given) -> Decision
 def read_limit(command: ReadLimit, facts: Facts, given: Given) -> Decision:
     """Read whether the tenant may have more devices."""
     tenant = facts.tenant_of(command.caller)
-    return Decision(
-        DeviceLimit(given.policy.device_limit, facts.device_count(tenant), _is_full(tenant, facts, given))
-    )
+    return Decision(DeviceLimit(given.policy.device_limit, facts.device_count(tenant), is_full(tenant, facts, given)))
 
 
 def accept(command: AcceptRequest, facts: Facts, given: Given) -> Decision:
@@ -174,13 +180,15 @@ def poll(command: PollCredentials, facts: Facts, given: Given) -> Decision:
         return _enroll(request, command, facts, given)
     if request.status is WAITING:
         pending = replace(request, status=PENDING, lane=command.lane, token_hash=token.hardened if token else None)
-        event = _event("request_pending", pending, command.caller or command.lane, given)
+        event = request_event("request_pending", pending, command.caller or command.lane, given)
         return _not_yet(pending, Put(pending), event)
     if not _is_rightful(request, command.lane, token):
         if request.contested:
             return _not_yet(request)
         contested = replace(request, contested=True)
-        event = _event("request_contested", contested, command.caller or command.lane, given, detail=command.lane)
+        event = request_event(
+            "request_contested", contested, command.caller or command.lane, given, detail=command.lane
+        )
         return _not_yet(request, Put(contested), event)
     if request.status is not ACCEPTED:
         return _refused(Reason.NOT_ACCEPTED, request.id, request.status)
@@ -195,7 +203,7 @@ def _enroll(request: DeviceRequest, command: PollCredentials, facts: Facts, give
         return _not_yet(request)
     if not compare_digest(command.token.hardened, request.enrollment_hash):
         failed = _failed(request, given)
-        event = _event("enrollment_failed", failed, command.caller or command.lane, given, detail=command.lane)
+        event = request_event("enrollment_failed", failed, command.caller or command.lane, given, detail=command.lane)
         return _not_yet(request, Put(failed), event)
     used = replace(request, enrollment_hash=None, lane=command.lane, token_hash=command.token.hardened)
     entering = _let_in(used, command.caller or command.lane, facts, given)
@@ -235,15 +243,17 @@ def _is_rightful(request: DeviceRequest, lane: str, token: Secret | None) -> boo
 
 def _let_in(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> Decision:
     """Make the login, tell the device where it polled, and keep the request as accepted."""
-    made = issue_login(request, facts, given)
-    if not isinstance(made, Issued):
+    secret = given.new_login() if given.policy.issue_logins else None
+    made = admit(Newcomer(request.tenant, request.id, request.type), secret, caller, facts, given)
+    if not isinstance(made, Admitted):
         return Decision(RequestRefused(made.reason, made.detail, device_id=request.id, status=request.status))
-    if made.is_new_device and _is_full(request.tenant, facts, given):
+    if made.is_new and is_full(request.tenant, facts, given):
         return _refused(Reason.DEVICE_LIMIT, request.id, request.status)
     accepted = replace(request, status=ACCEPTED, issued_at_ms=given.now_ms)
-    changes = (*made.changes, Put(accepted), _event("request_accepted", accepted, caller, given))
-    notice = CredentialsNotice(request.lane or "", request.tenant, username_of(request, given.policy), made.secret)
-    return Decision(Found(accepted), changes, (notice,), ended=() if made.is_new_device else (made.principal,))
+    placed = join(made.device, facts.get(DeviceGroup, request.group_id or ""))
+    changes = (*made.changes, *placed, Put(accepted), request_event("request_accepted", accepted, caller, given))
+    notice = CredentialsNotice(request.lane or "", request.tenant, username_of(request, given.policy), secret)
+    return Decision(Found(accepted), changes, (notice,), ended=() if made.is_new else (made.principal,))
 
 
 def _wants_token(request: DeviceRequest, given: Given) -> bool:
@@ -257,7 +267,7 @@ def _wants_token(request: DeviceRequest, given: Given) -> bool:
 def _wrong_token(request: DeviceRequest, caller: str, given: Given) -> Decision:
     failed = _failed(request, given)
     reason = Reason.BLOCKED if failed.status is BLOCKED else Reason.WRONG_TOKEN
-    event = _event("request_blocked" if failed.status is BLOCKED else "token_refused", failed, caller, given)
+    event = request_event("request_blocked" if failed.status is BLOCKED else "token_refused", failed, caller, given)
     return Decision(RequestRefused(reason, device_id=request.id, status=failed.status), (Put(failed), event))
 
 
@@ -274,7 +284,8 @@ def _own(command: OnRequest, facts: Facts) -> DeviceRequest | None:
     return request if request and tenant in {request.tenant, MANAGEMENT_TENANT} else None
 
 
-def _is_full(tenant: str, facts: Facts, given: Given) -> bool:
+def is_full(tenant: str, facts: Facts, given: Given) -> bool:
+    """Return whether the tenant has as many devices as it may."""
     limit = given.policy.device_limit
     return bool(limit) and facts.device_count(tenant) >= limit
 
@@ -288,5 +299,8 @@ def _refused(reason: Reason, device_id: str, status: RequestStatus | None = None
     return Decision(RequestRefused(reason, detail, device_id=device_id, status=status))
 
 
-def _event(name: str, request: DeviceRequest, caller: str, given: Given, *, detail: str | None = None) -> Append:
+def request_event(
+    name: str, request: DeviceRequest, caller: str, given: Given, *, detail: str | None = None
+) -> Append:
+    """Return the audit event of what happened to a request."""
     return Append(Event(request.tenant, given.now_ms, name, caller, None, request.id, detail))

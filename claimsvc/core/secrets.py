@@ -13,9 +13,15 @@ class SecretKind(StrEnum):
     """What a secret is for decides how it is kept."""
 
     CLAIM_KEY = "claim_key"  # compared only: keyed hash, and the text is forgotten
+    ISSUED_CLAIM_KEY = "issued_claim_key"  # made up where none is given; compared as a claim key, and told once
     ACCESS_TOKEN = "access_token"  # noqa: S105 - looked up by keyed hash; sealed while it may be given again
     SECURITY_TOKEN = "security_token"  # noqa: S105 - compared only, as a claim key
     PASSWORD = "password"  # noqa: S105 - $7$ hash as the broker checks it; sealed likewise
+    PROVISION_SECRET = "provision_secret"  # noqa: S105 - compared only; one that was not given is made up
+
+
+LOGIN_KINDS = frozenset({SecretKind.ACCESS_TOKEN, SecretKind.PASSWORD})
+"""What somebody logs in with: costly to harden, so that is done only for those who may set one."""
 
 
 class Secret:
@@ -35,6 +41,11 @@ class Secret:
         if not self.digest:
             raise RuntimeError("a secret reached the rules in clear")
         return self.digest
+
+    @property
+    def is_hardened(self) -> bool:
+        """Return whether there is a hash yet."""
+        return bool(self.digest)
 
     def __repr__(self) -> str:
         return f"Secret({self.kind.value}, ***)"

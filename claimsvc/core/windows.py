@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from claimsvc.core.commands.claiming import OpenWindow, OpenWindows, ReadSessionLimits, WindowEntry
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
@@ -71,17 +73,19 @@ def _first_word(caller: str, facts: Facts, given: Given) -> tuple[Device, tuple[
     policy = given.policy
     if facts.get(Principal, caller) is not None:
         return Refused(Reason.NOT_A_DEVICE)
-    if facts.device_named(policy.default_tenant, caller) is not None:
+    principal = Put(Principal(caller, PrincipalKind.DEVICE, policy.default_tenant))
+    listed = facts.device_named(policy.default_tenant, caller)
+    if listed is not None and listed.is_loginless:
+        device = replace(listed, principal=caller)  # a list named it, and here it is
+        return device, (principal, Put(device))
+    if listed is not None:
         return Refused(Reason.NAME_TAKEN, "a device of this name is spoken for by a gateway")
     if not policy.auto_create:
         return Refused(Reason.UNKNOWN_DEVICE)
     if error := name_error(caller):
         return Refused(Reason.INVALID_NAME, error)
     device = Device(given.new_id(), policy.default_tenant, caller, caller, given.now_ms)
-    return device, (
-        Put(Principal(caller, PrincipalKind.DEVICE, device.tenant)),
-        *_created(device, caller, given),
-    )
+    return device, (principal, *_created(device, caller, given))
 
 
 def _open_for(

@@ -53,6 +53,8 @@ class PasswordFile:
         self._path = path
         self._pid_file = pid_file
         self._reload_command = tuple(reload_command)
+        self._seen: tuple[int, int, int] | None = None
+        self._foreign: frozenset[str] = frozenset()
 
     async def write(self, logins: Iterable[tuple[str, str]]) -> Written:
         """Bring our block to `logins` (login, $7$ hash). A login that stands outside of it stays somebody else's.
@@ -87,8 +89,23 @@ class PasswordFile:
         return (await self.write([])).changed
 
     async def foreign(self) -> frozenset[str]:
-        """Return the logins outside our block. Raises PasswordFileError."""
-        return _names(foreign_lines(await asyncio.to_thread(self._read)))
+        """Return the logins outside our block. Raises PasswordFileError.
+
+        Read again only when the file has changed: a file of devices asks for each slice of its rows.
+        """
+        state = self._state()
+        if state is None or state != self._seen:
+            self._foreign = _names(foreign_lines(await asyncio.to_thread(self._read)))
+            self._seen = state
+        return self._foreign
+
+    def _state(self) -> tuple[int, int, int] | None:
+        """Return what changes whenever the file does; None where there is none."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def hash_of(self, login: str) -> str | None:
         """Return the hash the file has for `login` now, or None. Raises PasswordFileError."""

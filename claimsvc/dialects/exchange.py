@@ -5,7 +5,7 @@ The lane in the topic is believed and nothing else: no payload or MQTT property 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import unquote
@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from claimsvc.core.commands.base import Command
 from claimsvc.core.model import Event
 from claimsvc.core.names import name_error
-from claimsvc.core.outcomes import Notice, Outcome, Refused
+from claimsvc.core.outcomes import ImportCounts, Notice, Outcome, Refused, RowsDone
 from claimsvc.core.reasons import Reason
 from claimsvc.wire import Inbound, Outbound
 
@@ -45,11 +45,13 @@ def malformed(detail: str) -> Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The largest requests, in bytes of payload, and devices in a gateway's message."""
+    """The largest requests: bytes of payload, devices in a gateway's message, rows of a file."""
 
     payload_bytes: int
     gateway_bytes: int
     gateway_devices: int
+    bulk_bytes: int
+    bulk_rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,26 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """Some rows of a file as one command. `note` keeps of its outcome what the file's answer will need, as JSON."""
+
+    rows: int
+    command: Command
+    note: Callable[[RowsDone], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A file of rows, read and found to make sense. `slices` yields what is left behind so many rows."""
+
+    rows: int
+    slices: Callable[[int], Iterator[Slice]]
+    encode_progress: Callable[[ImportCounts], bytes]
+    is_rehearsal: bool
+    """Whether it is only to be told what would become of the rows."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """An arrival understood, or refused without asking any rule."""
 
@@ -82,6 +104,8 @@ class Reading:
     """What a repeat of the request id must equal."""
     dialect: str | None = None
     """Whose call it is, where the endpoint's dialect is only the way it came."""
+    open_sheet: Callable[[], Sheet] | None = None
+    """Reads the file that a command allows to be worked through; slow, and raises Rejected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +150,18 @@ class Request:
         """Return the answer in the dialect's words; nothing where the dialect is silent."""
         payload = self.reading.encode(outcome, now_ms)
         return () if payload is None else (self.to_asker(payload),)
+
+    def progress(self, payload: bytes) -> Outbound:
+        """Return word of how far a long request is; it may be lost."""
+        return Outbound(f"{self.answer_topic}/progress", payload, qos=0, correlation=self.inbound.correlation)
+
+    def without_content(self) -> Request:
+        """Return this request without the bytes it came with, which may be many."""
+        return replace(
+            self,
+            inbound=replace(self.inbound, payload=b""),
+            reading=replace(self.reading, content=b"", open_sheet=None),
+        )
 
     def to_asker(self, payload: bytes) -> Outbound:
         """Return `payload` as the answer."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
 
@@ -17,7 +18,7 @@ from pydantic_core import to_json
 from claimsvc.core.commands.base import Command
 from claimsvc.core.outcomes import Outcome, Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.exchange import CLIENTS, Arrival, Endpoint, Reading, Rejected, malformed
+from claimsvc.dialects.exchange import CLIENTS, Arrival, Endpoint, Limits, Reading, Rejected, Sheet, malformed
 
 PREFIX = "request/"
 DEEPEST_PATH = 10
@@ -61,6 +62,8 @@ class Route:
     name: str
     for_clients: bool = False
     """Whether a client may call it that is known by its client id only."""
+    open_sheet: Callable[[Call, int], Sheet] | None = None
+    """Reads the body as a file of rows, at most so many, which may be large."""
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -99,22 +102,22 @@ class Router:
                 entry = (route.segments, route, section)
                 self._by_length.setdefault(len(route.segments), []).append(entry)
 
-    def endpoint(self, limit_bytes: int) -> Endpoint:
+    def endpoint(self, limits: Limits) -> Endpoint:
         """Return the topic filter under which all requests come."""
         return Endpoint(
             "rest",
             f"{PREFIX}+/+",
-            lambda arrival: self._read(arrival, limit_bytes),
+            lambda arrival: self._read(arrival, limits),
             depths=range(1, DEEPEST_PATH + 1),
         )
 
-    def client_endpoints(self, limit_bytes: int) -> list[Endpoint]:
+    def client_endpoints(self, limits: Limits) -> list[Endpoint]:
         """Return the topics of the calls that a client may make which is nobody yet: each whole, none guessed at."""
         return [
             Endpoint(
                 "rest",
                 f"{PREFIX}+/{route.method}{route.path}",
-                lambda arrival: self._read(arrival, limit_bytes),
+                lambda arrival: self._read(arrival, limits),
                 lanes=CLIENTS,
             )
             for section in self._sections
@@ -122,33 +125,35 @@ class Router:
             if route.for_clients
         ]
 
-    def _read(self, arrival: Arrival, limit_bytes: int) -> Reading:
+    def _read(self, arrival: Arrival, limits: Limits) -> Reading:
         request_id, _, rest = arrival.tail.removeprefix(PREFIX).partition("/")
         method, _, target = rest.partition("/")
         path, _, query = target.partition("?")
         found = self._find(method, path)
         if not arrival.caller and not isinstance(found, Refused) and not found[0].for_clients:
             found = Refused(Reason.NOT_PERMITTED, "this login may ask for its credentials and nothing else")
+        command: Command | Refused
+        open_sheet: Callable[[], Sheet] | None = None
         if isinstance(found, Refused):
             section = self._nearest(path)
-            dialect = section.dialect
-            command: Command | Refused = found
-            encode, name = section.refuse, "unknown"
+            command, encode, name, dialect = found, section.refuse, "unknown", section.dialect
         else:
             route, variables, dialect = found
             encode, name = route.encode, route.name
             try:
-                command = _decode(route, variables, query, arrival, request_id, limit_bytes)
+                call = _call(route, variables, query, arrival, request_id, limits)
+                command = route.decode(call)
+                open_sheet = partial(route.open_sheet, call, limits.bulk_rows) if route.open_sheet else None
             except Rejected as rejected:
                 command = rejected.refused
-        content = f"{method} {target}\n".encode() + arrival.payload
         return Reading(
             command,
             _wrapped(encode),
             f"response/{request_id}",
             name,
             request_id=request_id,
-            content=content,
+            content=f"{method} {target}\n".encode() + arrival.payload,
+            open_sheet=open_sheet,
             dialect=dialect,
         )
 
@@ -171,20 +176,21 @@ class Router:
         return next(matching, self._sections[-1])
 
 
-def _decode(
+def _call(
     route: Route,
     variables: Mapping[str, str],
     query: str,
     arrival: Arrival,
     request_id: str,
-    limit_bytes: int,
-) -> Command:
+    limits: Limits,
+) -> Call:
     if not _REQUEST_ID.fullmatch(request_id):
         raise malformed("a request id is 1 to 64 of A-Z a-z 0-9 . _ ~ -")
+    limit_bytes = limits.bulk_bytes if route.open_sheet else limits.payload_bytes
     if len(arrival.payload) > limit_bytes:
         raise Rejected(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
     decoded = {name: _unquoted(value) for name, value in variables.items()}
-    return route.decode(Call(arrival.caller, arrival.lane, decoded, _query(query), arrival.payload))
+    return Call(arrival.caller, arrival.lane, decoded, _query(query), arrival.payload)
 
 
 def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:

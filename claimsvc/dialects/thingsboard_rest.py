@@ -35,46 +35,17 @@ from claimsvc.core.outcomes import (
     Refused,
     Released,
 )
-from claimsvc.core.reasons import OF_REGISTRATION, Reason
+from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind, claim_key
 from claimsvc.dialects.claim_keys import KeyValue, key_of, number_texts
 from claimsvc.dialects.exchange import Rejected, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, parse
+from claimsvc.dialects.thingsboard_shapes import EntityId, entity_id, error
 
 NOBODY = "13814000-1dd2-11b2-8080-808080808080"
 """ThingsBoard's null id: the customer of a device nobody owns."""
 _LATEST = 2**53
 _TOKEN_MAX = 255
-
-# reason: (status, ThingsBoard's errorCode)
-STATUSES: dict[Reason, tuple[int, int]] = {
-    Reason.MALFORMED: (400, 31),
-    Reason.TOO_LARGE: (413, 31),
-    Reason.NO_SUCH_CALL: (404, 32),
-    Reason.METHOD_NOT_ALLOWED: (405, 31),
-    Reason.ALREADY_CLAIMED: (400, 31),
-    Reason.CLAIMING_NOT_ALLOWED: (400, 31),
-    Reason.NO_WINDOW: (400, 31),
-    Reason.WINDOW_EXPIRED: (400, 31),
-    Reason.WRONG_KEY: (400, 31),
-    Reason.LOCKED_OUT: (429, 33),
-    Reason.RATE_LIMITED: (429, 33),
-    Reason.NOT_PERMITTED: (403, 20),
-    Reason.NOT_A_CUSTOMER: (403, 20),
-    Reason.NOT_A_DEVICE: (403, 20),
-    Reason.NOT_A_GATEWAY: (403, 20),
-    Reason.NOT_THE_OWNER: (403, 20),
-    Reason.UNKNOWN_DEVICE: (404, 32),
-    Reason.NOT_FOUND: (404, 32),
-    Reason.ALREADY_EXISTS: (400, 31),
-    Reason.NAME_TAKEN: (400, 31),
-    Reason.INVALID_NAME: (400, 31),
-    Reason.INVALID_VALUE: (400, 31),
-    Reason.IN_USE: (400, 31),
-    Reason.REQUEST_ID_REUSED: (409, 35),
-    Reason.INTERNAL: (500, 2),
-    **dict.fromkeys(OF_REGISTRATION, (400, 31)),
-}
 
 TEXTS: dict[Reason, str] = {
     # ThingsBoard's own sentences; elsewhere its clients show ours.
@@ -109,12 +80,6 @@ class AdditionalInfo(BaseModel):
     """What ThingsBoard keeps beside a device; only the gateway mark means something here."""
 
     gateway: bool = False
-
-
-class EntityId(BaseModel):
-    """A ThingsBoard id."""
-
-    id: str
 
 
 class DeviceBody(BaseModel):
@@ -228,22 +193,8 @@ def _by_id(command: Callable[[str, str], Command]) -> Callable[[Call], Command]:
 
 
 def refuse(outcome: Outcome, now_ms: int) -> Answer:
-    """Return ThingsBoard's error object, with our code and, after a lockout, the time left beside it."""
-    if not isinstance(outcome, Refused):
-        raise TypeError(f"no ThingsBoard answer for {type(outcome).__name__}")
-    status, code = STATUSES[outcome.reason]
-    body: dict[str, object] = {
-        "status": status,
-        "message": TEXTS.get(outcome.reason, outcome.detail or outcome.message),
-        "errorCode": code,
-        "timestamp": now_ms,
-        "error": outcome.reason.value,
-    }
-    if outcome.retry_after_ms is not None:
-        seconds = -(-outcome.retry_after_ms // 1000)
-        body["message"] = f"{outcome.message}. Try again in {seconds} seconds"
-        body["retryAfterMs"] = outcome.retry_after_ms
-    return Answer(status, body)
+    """Return ThingsBoard's error object."""
+    return error(outcome, now_ms, TEXTS)
 
 
 def encode(outcome: Outcome, now_ms: int) -> Answer:
@@ -276,10 +227,10 @@ def device_json(device: Device) -> dict[str, object]:
     if device.claimed_at_ms is not None:
         info["claimedTime"] = device.claimed_at_ms
     return {
-        "id": _id("DEVICE", device.id),
+        "id": entity_id("DEVICE", device.id),
         "createdTime": device.created_at_ms,
-        "tenantId": _id("TENANT", device.tenant),
-        "customerId": _id("CUSTOMER", device.owner or NOBODY),
+        "tenantId": entity_id("TENANT", device.tenant),
+        "customerId": entity_id("CUSTOMER", device.owner or NOBODY),
         "name": device.name,
         "type": device.type,
         "label": device.label,
@@ -291,7 +242,7 @@ def _credentials_json(found: FoundCredential) -> dict[str, object]:
     """`credentialsId` and the password are null once the reissue window is over."""
     credential = found.credential
     text = found.secret.text if found.secret else None
-    shape: dict[str, object] = {"deviceId": _id("DEVICE", found.device.id)}
+    shape: dict[str, object] = {"deviceId": entity_id("DEVICE", found.device.id)}
     if credential is None:
         return {**shape, "credentialsType": None, "credentialsId": None, "credentialsValue": None}
     if credential.kind is CredentialKind.ACCESS_TOKEN:
@@ -319,10 +270,6 @@ def _attributes_json(found: FoundAttributes) -> list[dict[str, object]]:
 
 def _attribute(updated_at_ms: int, key: str, value: object) -> dict[str, object]:
     return {"lastUpdateTs": updated_at_ms, "key": key, "value": value}
-
-
-def _id(entity: str, value: str) -> dict[str, str]:
-    return {"entityType": entity, "id": value}
 
 
 _DEVICE = "/api/device/{deviceId}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,18 +11,28 @@ from claimsvc import metrics
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
-from claimsvc.core.outcomes import Change, ClaimingQuestion, Listing, Outcome, Refused, RequestListing
+from claimsvc.core.model import Answered
+from claimsvc.core.outcomes import (
+    Change,
+    ClaimingQuestion,
+    Decision,
+    Listing,
+    Outcome,
+    ProfileListing,
+    Refused,
+    RequestListing,
+)
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.dialects.exchange import Dialects, Request
+from claimsvc.core.secrets import LOGIN_KINDS, Secret, SecretKind
+from claimsvc.dialects.exchange import Dialects, Request, Slice
 from claimsvc.log import Logger
 from claimsvc.pipeline.hardening import harden
 from claimsvc.pipeline.journal import Reply, count_events, shown
 from claimsvc.pipeline.login_sync import LoginSync
-from claimsvc.pipeline.message import Replies
+from claimsvc.pipeline.message import LISTINGS, Replies
 from claimsvc.pipeline.rates import Rates
-from claimsvc.sealing import Sealing, new_id
+from claimsvc.sealing import Sealing, new_id, random_token
 from claimsvc.store.database import StoreError
 from claimsvc.store.repository import Repository
 from claimsvc.wire import Inbound, Outbound
@@ -49,6 +60,14 @@ class Decided:
         if self.error is not None:
             raise self.error
         return [change for reply in self.replies for change in reply.changes]
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """A slice of a file that is durable, and whom to tell of it."""
+
+    decision: Decision
+    outbounds: tuple[Outbound, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +112,8 @@ class Batches:
             request = dialects.decode(inbound)
             if request is not None and request.command is not None:
                 for secret in request.command.secrets:
-                    # Passwords take milliseconds: later, and only of those who may set one.
-                    if secret.kind is not SecretKind.PASSWORD:
+                    # Passwords take milliseconds: later, and only of those who may set one. Tokens likewise.
+                    if secret.kind not in LOGIN_KINDS:
                         harden(secret, self._tools.sealing)
         except Exception:
             self._tools.log.exception("internal_error", topic=shown(inbound.topic))
@@ -138,6 +157,34 @@ class Batches:
             return [*first, *await self.commit(await self.decide(read[middle:]))]
         return [await self._filled(reply) for reply in decided.replies]
 
+    async def work(self, part: Slice, *, is_rehearsal: bool, keep: Callable[[Outcome], Sequence[Change]]) -> Worked:
+        """Decide a slice of a file, its secrets hashed already, and commit it with what `keep` makes of its outcome.
+
+        A rehearsal commits nothing. Raises StoreError.
+        """
+        facts = await self._load([part.command], ())
+        given = await self._given([part.command], facts)
+        decision = decide(part.command, facts, given)
+        if not is_rehearsal:
+            changes = [*decision.changes, *keep(decision.outcome)]
+            with metrics.COMMIT_SECONDS.time():
+                await self._tools.store.apply(changes)
+        return Worked(decision, () if is_rehearsal else self._replies.told(decision))
+
+    async def answered_before(self, request: Request, digest: str) -> Reply | None:
+        """Return the first answer to a file's request id again, where there is one. Raises StoreError."""
+        facts = await self._load((), _request_ids([request]))
+        return self._replies.answered_before(request, digest, facts, self._tools.clock())
+
+    def remembered(self, request: Request, kept: list[object], digest: str, now_ms: int) -> Answered:
+        """Return the first answer to a request id as it is kept for a repeat."""
+        return self._replies.answered(request, kept, digest, now_ms)
+
+    async def finish(self, changes: Sequence[Change]) -> None:
+        """Commit what ends a file. The logins of all its slices go to the broker together. Raises StoreError."""
+        await self._make_durable(changes)
+        self._tools.logins.note_all()
+
     async def execute(self, commands: Sequence[Command]) -> list[Outcome]:
         """Decide and commit commands of the service's own. Raises StoreError."""
         for command in commands:
@@ -161,24 +208,40 @@ class Batches:
         return Reply(inbound, request, outcome, outbounds)
 
     async def _load(self, commands: Sequence[Command], request_ids: Iterable[tuple[str, str]]) -> Facts:
-        """Load what the rules must see, and hash the passwords of those who may set one: milliseconds each."""
-        facts = await self._tools.store.load(commands, self._policy, request_ids)
-        slow = [
+        """Load what the rules must see, and hash the passwords of those who may set one: milliseconds each.
+
+        A token that somebody chose is looked up by its hash, so with one of those the facts are loaded anew.
+        """
+        keys = list(request_ids)
+        facts = await self._tools.store.load(commands, self._policy, keys)
+        late = [
             secret
             for command in commands
-            if command.secrets and permitted(command, facts)
+            if command.secrets and permitted(command, facts) and command.is_authentic(facts)
             for secret in command.secrets
-            if not secret.digest
+            if not secret.is_hardened
         ]
-        if slow:
-            await asyncio.gather(*(asyncio.to_thread(harden, secret, self._tools.sealing) for secret in slow))
-        return facts
+        has_chosen_token = any(secret.kind is SecretKind.ACCESS_TOKEN and secret.text is not None for secret in late)
+        await self._harden(late)
+        return await self._tools.store.load(commands, self._policy, keys) if has_chosen_token else facts
+
+    async def _harden(self, secrets: Sequence[Secret]) -> None:
+        passwords = [secret for secret in secrets if secret.kind is SecretKind.PASSWORD]
+        for secret in secrets:
+            if secret.kind is not SecretKind.PASSWORD:
+                harden(secret, self._tools.sealing)
+        if passwords:
+            await asyncio.gather(*(asyncio.to_thread(harden, secret, self._tools.sealing) for secret in passwords))
 
     async def _given(self, commands: Sequence[Command], facts: Facts) -> Given:
         foreign: frozenset[str] = frozenset()
         if any(command.issues_logins(facts) for command in commands):
             foreign = await self._tools.logins.foreign()
-        return Given(self._policy, self._tools.clock(), new_id, self._new_login, foreign)
+        now_ms = self._tools.clock()
+        return Given(self._policy, now_ms, new_id, self._new_login, random_token, self._holds, foreign)
+
+    def _holds(self, sealed: str, secret: Secret) -> bool:
+        return hmac.compare_digest(self._tools.sealing.open(sealed, secret.kind.value), (secret.text or "").encode())
 
     def _new_login(self) -> Secret:
         secret = Secret(SecretKind.PASSWORD, None)
@@ -193,21 +256,25 @@ class Batches:
 
     async def _filled(self, reply: Reply) -> Reply:
         """Fill a listing, or the like, from what is committed by now."""
-        if reply.request is None or not isinstance(reply.outcome, Listing | RequestListing | ClaimingQuestion):
+        if reply.request is None or not isinstance(reply.outcome, LISTINGS):
             return reply
-        store = self._tools.store
         try:
-            if isinstance(reply.outcome, Listing):
-                page: Outcome = await store.read(reply.outcome)
-            elif isinstance(reply.outcome, ClaimingQuestion):
-                page = await store.read_claiming(reply.outcome)
-            else:
-                page = await store.read_requests(reply.outcome)
+            page = await self._page(reply.outcome)
             answer = reply.request.answer(page, self._tools.clock())
         except Exception:
             self._tools.log.exception("internal_error", topic=shown(reply.inbound.topic))
             return self.broken(reply.inbound, reply.request)
         return replace(reply, outcome=page, outbounds=answer)
+
+    async def _page(self, listing: Listing | RequestListing | ProfileListing | ClaimingQuestion) -> Outcome:
+        store = self._tools.store
+        if isinstance(listing, Listing):
+            return await store.read(listing)
+        if isinstance(listing, RequestListing):
+            return await store.read_requests(listing)
+        if isinstance(listing, ClaimingQuestion):
+            return await store.read_claiming(listing)
+        return await store.read_profiles(listing)
 
 
 def _request_ids(requests: Iterable[Request]) -> list[tuple[str, str]]:

@@ -15,9 +15,17 @@ def harden(secret: Secret, sealing: Sealing) -> None:
         secret.digest = sealing.claim_key_hash(secret.text or "")
         secret.text = None
         return
+    if secret.kind is SecretKind.ISSUED_CLAIM_KEY:
+        secret.text = secret.text or random_password()  # told once, in the answer
+        secret.digest = sealing.claim_key_hash(secret.text)
+        return
     if secret.kind is SecretKind.SECURITY_TOKEN:
         secret.digest = sealing.security_token_hash(secret.text or "")
         secret.text = None
+        return
+    if secret.kind is SecretKind.PROVISION_SECRET:
+        secret.text = secret.text if secret.text is not None else random_token()
+        secret.digest = sealing.provision_secret_hash(secret.text)
         return
     if secret.kind is SecretKind.ACCESS_TOKEN:
         secret.text = secret.text or random_token()

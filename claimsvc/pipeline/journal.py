@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from itertools import islice
 
 from claimsvc import metrics
-from claimsvc.core.outcomes import Append, Change, Outcome, Refused, Repeated, WindowsOpened
+from claimsvc.core.outcomes import (
+    Append,
+    Change,
+    ImportAllowed,
+    ImportFinished,
+    Outcome,
+    Refused,
+    Repeated,
+    WindowsOpened,
+)
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects.exchange import Request
 from claimsvc.log import Logger, clean
@@ -36,6 +45,11 @@ class Reply:
         """Whether a device asked again and in vain, as it does every few seconds for days."""
         command = self.request.command if self.request else None
         return command is not None and command.is_poll and isinstance(self.outcome, Refused) and not self.changes
+
+    @property
+    def begins_import(self) -> bool:
+        """Whether the answer comes later: a file is to be worked through first."""
+        return isinstance(self.outcome, ImportAllowed)
 
     @property
     def is_flood(self) -> bool:
@@ -99,4 +113,12 @@ def _words(outcome: Outcome) -> tuple[str, dict[str, object]]:
         refused = {name: entry.reason.value for name, entry in outcome.entries if isinstance(entry, Refused)}
         first = {clean(name): reason for name, reason in islice(refused.items(), _MOST_ENTRIES)}
         return "done", {"entries": len(outcome.entries), "refused": len(refused), "reasons": first}
+    if isinstance(outcome, ImportFinished):
+        counts = outcome.counts
+        return "done", {
+            "entries": counts.rows,
+            "created": counts.created,
+            "updated": counts.updated,
+            "refused": counts.failed,
+        }
     return "done", {}

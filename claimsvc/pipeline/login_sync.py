@@ -41,6 +41,10 @@ class LoginSync:
         if self._logins is not None and not self.behind:
             self.behind = any(map(changes_logins, changes))
 
+    def note_all(self) -> None:
+        """Take note that many logins changed."""
+        self.behind = self._logins is not None
+
     async def catch_up(self) -> None:
         """Bring the broker's logins to the store's; what fails is tried again, ever more rarely.
 

@@ -13,6 +13,7 @@ from claimsvc.core.outcomes import Outcome, Refused
 from claimsvc.core.policy import DAY_MS
 from claimsvc.core.reasons import Reason
 from claimsvc.pipeline.batches import Batches, Decided, Read, Tools
+from claimsvc.pipeline.imports import Imports
 from claimsvc.pipeline.journal import Reply, record, record_flood
 from claimsvc.store.database import StoreError
 from claimsvc.wire import Inbound, Outbound
@@ -50,6 +51,9 @@ class Link(Protocol):
     def answer(self, inbound: Inbound, outbounds: Sequence[Outbound]) -> bool:
         """Publish the answers to a request, then acknowledge it; False where its connection is gone."""
 
+    def tell(self, outbounds: Sequence[Outbound]) -> None:
+        """Publish what nobody waits for, where a connection stands."""
+
     def abandon(self, why: str) -> None:
         """Have everything unacknowledged delivered again."""
 
@@ -68,13 +72,22 @@ class Pipeline:
         """Answered when the broker's logins have caught up: a login works when its answer is out."""
         self._next_sweep_ms = 0
         self._stopping = False
+        self._turn = asyncio.Lock()
+        """Held from reading the store to the commit that follows: nobody decides on what another is changing."""
 
     def stop(self) -> None:
         """End `run` after the batch in hand."""
         self._stopping = True
 
     async def run(self, link: Link) -> None:
-        """Handle batches until stopped. Whatever has arrived during a commit is the next batch.
+        """Handle batches until stopped, and work files through in between."""
+        async with Imports(
+            self._tools, self._batches, self._turn, link, lambda replies: self._send(replies, link)
+        ) as self._imports:
+            await self._run(link)
+
+    async def _run(self, link: Link) -> None:
+        """Handle batches. Whatever has arrived during a commit is the next batch.
 
         While the store commits a large batch, the answers of the one before are sent, and the next one is read; but
         nothing is loaded or decided before the commit is over.
@@ -92,14 +105,16 @@ class Pipeline:
                 self._send(durable, link)
                 durable = []
             if not read:
-                await self._between_batches(link)
+                async with self._turn:
+                    await self._between_batches(link)
                 continue
-            decided = await self._batches.decide(read)
-            committing = asyncio.create_task(self._committed(decided, link), name="commit")
-            await asyncio.sleep(0)  # now the store's thread has it
-            self._send(durable, link)
-            read = self._batches.read(link.take(BATCH))
-            done = await committing
+            async with self._turn:
+                decided = await self._batches.decide(read)
+                committing = asyncio.create_task(self._committed(decided, link), name="commit")
+                await asyncio.sleep(0)  # now the store's thread has it
+                self._send(durable, link)
+                read = self._batches.read(link.take(BATCH))
+                done = await committing
             # What comes again keeps its place: nothing that was read behind it may be done before it.
             read, durable = (read, done) if done is not None else ([], [])
         self._send(durable, link)
@@ -134,6 +149,9 @@ class Pipeline:
         flood: list[Reply] = []
         sent: list[float] = []
         for reply in waiting:
+            if reply.begins_import:
+                self._imports.begin(reply)
+                continue
             if self._tools.logins.behind and reply.promises_login:
                 if len(self._held) < MOST_HELD:
                     self._held.append(reply)

@@ -16,9 +16,13 @@ from claimsvc.core.outcomes import (
     Change,
     ClaimingQuestion,
     CredentialsGiven,
+    Decision,
     FoundCredential,
+    ImportAllowed,
     Listing,
     Outcome,
+    ProfileListing,
+    Provisioned,
     Put,
     Refused,
     Remove,
@@ -33,6 +37,11 @@ from claimsvc.dialects.exchange import Dialects, Request
 from claimsvc.pipeline.journal import Reply
 from claimsvc.sealing import Sealing
 from claimsvc.wire import Inbound, Outbound
+
+LISTINGS = (Listing, RequestListing, ProfileListing, ClaimingQuestion)
+"""Outcomes that the store fills after the batch is committed."""
+SHOW_LOGINS = (FoundCredential, CredentialsGiven, Provisioned)
+"""Outcomes that may show the secret of a login."""
 
 
 class Replies:
@@ -55,24 +64,48 @@ class Replies:
             return Reply(inbound, None, Refused(Reason.NO_SUCH_CALL))
         command = request.reading.command
         if isinstance(command, Refused):
-            return self._refused(request, command, given)
+            return self._refused(request, command, given.now_ms)
         if request.reading.request_id is not None and (inbound.redelivered or not command.is_poll):
-            earlier = facts.get(Answered, (request.lane, request.reading.request_id))
-            digest = self._sealing.digest(request.reading.content) if earlier else ""
-            recalled = recall(earlier, digest, given.now_ms, redelivered=inbound.redelivered)
-            if isinstance(recalled, Repeated):
-                return self._again(request, recalled)
-            if recalled is not None:
-                return self._refused(request, recalled, given)
+            earlier = self.answered_before(request, None, facts, given.now_ms)
+            if earlier is not None:
+                return earlier
         return self._first(request, command, facts, given)
 
-    def _refused(self, request: Request, refused: Refused, given: Given) -> Reply:
-        return Reply(request.inbound, request, refused, request.answer(refused, given.now_ms))
+    def answered_before(self, request: Request, digest: str | None, facts: Facts, now_ms: int) -> Reply | None:
+        """Return the first answer to a request id again, or its refusal for other content; None for a new one.
+
+        `digest` is of the request's content, where that is gone.
+        """
+        earlier = facts.get(Answered, (request.lane, request.reading.request_id or ""))
+        if earlier is None:
+            return None
+        content = digest or self._sealing.digest(request.reading.content)
+        recalled = recall(earlier, content, now_ms, redelivered=request.inbound.redelivered)
+        if isinstance(recalled, Repeated):
+            return self._again(request, recalled)
+        return self._refused(request, recalled, now_ms) if recalled is not None else None
+
+    def told(self, decision: Decision) -> tuple[Outbound, ...]:
+        """Return what others are told of a decision: devices, who listens to events, and connections that end."""
+        dialects = self._dialects
+        notices = (notice for each in decision.notices if (notice := dialects.notice(each)))
+        events = (dialects.event(change.event) for change in decision.changes if isinstance(change, Append))
+        ends = (self._end_sessions(decision.ended),) if decision.ended and self._end_sessions else ()
+        return (*notices, *events, *ends)
+
+    def answered(self, request: Request, kept: list[object], digest: str, now_ms: int) -> Answered:
+        """Return the first answer to a request id as it is kept for a repeat."""
+        sealed = self._sealing.seal(to_json(kept), _purpose(request))
+        request_id = request.reading.request_id or ""
+        return Answered(request.lane, request_id, digest, sealed, now_ms + self._repeat_window_ms)
+
+    def _refused(self, request: Request, refused: Refused, now_ms: int) -> Reply:
+        return Reply(request.inbound, request, refused, request.answer(refused, now_ms))
 
     def _first(self, request: Request, command: Command, facts: Facts, given: Given) -> Reply:
         decision = decide(command, facts, given)
         outcome = self._revealed(decision.outcome)
-        if isinstance(outcome, Listing | RequestListing | ClaimingQuestion):
+        if isinstance(outcome, (*LISTINGS, ImportAllowed)):
             return Reply(request.inbound, request, outcome)
         dialects = self._dialects
         answer = request.answer(outcome, given.now_ms)
@@ -81,22 +114,15 @@ class Replies:
         # Behind the answer, which the asker must get even where the login that ends is the asker's own.
         ends = [self._end_sessions(decision.ended)] if decision.ended and self._end_sessions else []
         changes = decision.changes
-        promises = any(map(changes_logins, changes)) or (
-            isinstance(outcome, FoundCredential | CredentialsGiven) and bool(outcome.secret)
-        )
+        promises = any(map(changes_logins, changes)) or (isinstance(outcome, SHOW_LOGINS) and bool(outcome.secret))
         if request.reading.request_id is not None and changes:
             kept = [answer[0].payload.decode(), _texts(notices), promises, _texts(ends)]
-            remembered = Put(self._answered(request, request.reading.request_id, kept, given))
+            digest = self._sealing.digest(request.reading.content)
+            remembered = Put(self.answered(request, kept, digest, given.now_ms))
             facts.apply(remembered)
             changes = (*changes, remembered)
         outbounds = (*notices, *answer, *events, *ends)
         return Reply(request.inbound, request, outcome, outbounds, changes, promises_login=promises)
-
-    def _answered(self, request: Request, request_id: str, kept: list[object], given: Given) -> Answered:
-        sealing = self._sealing
-        sealed = sealing.seal(to_json(kept), _purpose(request))
-        expires_at_ms = given.now_ms + self._repeat_window_ms
-        return Answered(request.lane, request_id, sealing.digest(request.reading.content), sealed, expires_at_ms)
 
     def _again(self, request: Request, repeated: Repeated) -> Reply:
         """Give the first answer again; the rest only to a redelivery, whose first handling may have died."""
@@ -110,7 +136,7 @@ class Replies:
 
     def _revealed(self, outcome: Outcome) -> Outcome:
         """Open a login's secret that may still be given."""
-        if not isinstance(outcome, FoundCredential | CredentialsGiven) or not outcome.credential:
+        if not isinstance(outcome, SHOW_LOGINS) or outcome.secret or not outcome.credential:
             return outcome
         kind, sealed = outcome.credential.kind.value, outcome.credential.sealed
         if sealed is None:

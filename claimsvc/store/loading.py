@@ -8,7 +8,7 @@ from typing import Any
 from claimsvc.core.commands.base import Command
 from claimsvc.core.enrolment import needs_of
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.model import CLAIMING_ALLOWED
+from claimsvc.core.model import CLAIMING_ALLOWED, PROVISION_STATE
 from claimsvc.core.policy import Policy
 from claimsvc.store import rows
 from claimsvc.store.statements import Statements
@@ -33,6 +33,7 @@ class Loading:
         for command in commands:
             command.needs(needs, self._facts, self._policy)
         self._requests(needs)
+        self._profiles(needs)
         self._named(needs)
         self._of_devices(needs)
         self._failures(needs)
@@ -56,9 +57,14 @@ class Loading:
         found += self._fetch("pending_requests", needs.pending_of, rows.device_request)
         for request in found:
             needs_of(request, needs, self._policy)
-        if needs.device_counts:
-            for tenant, devices in self._statements.select("device_counts", keys=list(needs.device_counts)):
-                self._facts.count_devices(tenant, devices)
+
+    def _profiles(self, needs: Needs) -> None:
+        """Load device profiles before what only those may cost who show the right key and secret."""
+        self._fetch("profiles_by_key", needs.profile_keys, rows.profile)
+        self._fetch("profiles_by_name", needs.profile_names, rows.profile)
+        self._fetch("profiles_by_id", needs.profile_ids, rows.profile)
+        for add_needs in needs.once_profiles_are_known:
+            add_needs()
 
     def _named(self, needs: Needs) -> None:
         self._fetch("principals", needs.principals, rows.principal)
@@ -67,6 +73,11 @@ class Loading:
         self._fetch("users", needs.users, rows.user)
         self._fetch("groups", needs.groups, rows.group)
         self._fetch("roles", needs.roles, rows.role)
+        if needs.device_counts:
+            for tenant, devices in self._statements.select("device_counts", keys=list(needs.device_counts)):
+                self._facts.count_devices(tenant, devices)
+        self._fetch("device_groups_by_path", needs.device_groups, rows.device_group)
+        self._fetch("device_groups_by_id", needs.device_group_ids, rows.device_group)
         self._fetch("devices_by_name", needs.device_names, rows.device)
         self._fetch("devices_by_id", needs.device_ids, rows.device)
         self._fetch("credentials_by_login", needs.logins, rows.credential)
@@ -81,9 +92,9 @@ class Loading:
         ids = [device.id for device in devices]
         if needs.windows:
             self._fetch("windows", ids, rows.window)
-        if needs.claiming_allowed:
-            pairs = [(device_id, CLAIMING_ALLOWED) for device_id in ids]
-            self._fetch("attributes_named", pairs, rows.attribute)
+        wanted = {CLAIMING_ALLOWED: needs.claiming_allowed, PROVISION_STATE: needs.provision_state}
+        pairs = [(device_id, name) for name, is_wanted in wanted.items() if is_wanted for device_id in ids]
+        self._fetch("attributes_named", pairs, rows.attribute)
         if needs.attributes:
             self._fetch("attributes", ids, rows.attribute)
         if needs.credentials:

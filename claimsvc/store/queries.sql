@@ -66,6 +66,21 @@ FROM json_each(:keys) AS k JOIN customer AS c ON c.id = k.value;
 SELECT w.device_id, w.source, w.key_hash, w.opened_at, w.expires_at, w.attempts
 FROM json_each(:keys) AS k JOIN claim_window AS w ON w.device_id = k.value;
 
+-- name: profiles_by_key
+-- Provision keys -> device profiles.
+SELECT p.id, p.tenant_id, p.name, p.strategy, p.provision_key, p.secret_hash, p.created_at
+FROM json_each(:keys) AS k JOIN device_profile AS p ON p.provision_key = k.value;
+
+-- name: profiles_by_name
+-- [tenant, name] -> device profiles.
+SELECT p.id, p.tenant_id, p.name, p.strategy, p.provision_key, p.secret_hash, p.created_at
+FROM json_each(:keys) AS k JOIN device_profile AS p ON p.tenant_id = k.value ->> 0 AND p.name = k.value ->> 1;
+
+-- name: profiles_by_id
+-- Ids -> device profiles.
+SELECT p.id, p.tenant_id, p.name, p.strategy, p.provision_key, p.secret_hash, p.created_at
+FROM json_each(:keys) AS k JOIN device_profile AS p ON p.id = k.value;
+
 -- name: attributes
 -- Ids of devices -> their attributes.
 SELECT a.device_id, a.name, a.value, a.updated_at
@@ -109,6 +124,25 @@ SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r
        r.token_failures, r.contested, r.enrollment_hash, r.enrollment_until, r.issued_at
 FROM json_each(:keys) AS k JOIN device_request AS r ON r.tenant_id = k.value AND r.status = 'PENDING_ACCEPTANCE'
 ORDER BY r.contested OR r.token_hash IS NOT NULL, r.created_at, r.id LIMIT 1000;
+
+-- name: device_groups_by_path
+-- [tenant, path] -> groups of devices.
+SELECT g.id, g.tenant_id, g.path, g.created_at
+FROM json_each(:keys) AS k JOIN device_group AS g ON g.tenant_id = k.value ->> 0 AND g.path = k.value ->> 1;
+
+-- name: device_groups_by_id
+-- Ids -> groups of devices.
+SELECT g.id, g.tenant_id, g.path, g.created_at
+FROM json_each(:keys) AS k JOIN device_group AS g ON g.id = k.value;
+
+-- name: import
+-- How far a file is worked through.
+SELECT lane, request_id, digest, done, created, updated, failed, touched_at
+FROM import WHERE lane = :lane AND request_id = :request_id;
+
+-- name: import_parts
+-- What the slices of a file came to, in its order.
+SELECT sealed FROM import_part WHERE lane = :lane AND request_id = :request_id ORDER BY number;
 
 -- name: device_counts
 -- Tenants -> how many devices they have.
@@ -226,6 +260,16 @@ ON CONFLICT (login) DO UPDATE SET
   kind = excluded.kind, secret_hash = excluded.secret_hash, sealed = excluded.sealed,
   sealed_until = excluded.sealed_until, created_at = excluded.created_at, revoked_at = excluded.revoked_at;
 
+-- name: put_profile
+INSERT INTO device_profile (id, tenant_id, name, strategy, provision_key, secret_hash, created_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6
+FROM json_each(:rows) WHERE true
+ON CONFLICT (id) DO UPDATE SET
+  strategy = excluded.strategy, provision_key = excluded.provision_key, secret_hash = excluded.secret_hash;
+
+-- name: remove_profile
+DELETE FROM device_profile WHERE id IN (SELECT value FROM json_each(:keys));
+
 -- name: put_request
 INSERT INTO device_request (id, tenant_id, status, owner, created_at, group_id, type, properties, lane, token_hash,
                             token_failures, contested, enrollment_hash, enrollment_until, issued_at)
@@ -243,6 +287,30 @@ ON CONFLICT (id) DO UPDATE SET
 
 -- name: remove_request
 DELETE FROM device_request WHERE id IN (SELECT value FROM json_each(:keys));
+
+-- name: put_device_group
+INSERT INTO device_group (id, tenant_id, path, created_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:rows);
+
+-- name: put_device_group_member
+INSERT INTO device_group_member (group_id, device_id)
+SELECT value ->> 0, value ->> 1 FROM json_each(:rows) WHERE true ON CONFLICT DO NOTHING;
+
+-- name: put_import
+INSERT INTO import (lane, request_id, digest, done, created, updated, failed, touched_at)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
+FROM json_each(:rows) WHERE true
+ON CONFLICT (lane, request_id) DO UPDATE SET
+  done = excluded.done, created = excluded.created, updated = excluded.updated, failed = excluded.failed,
+  touched_at = excluded.touched_at;
+
+-- name: put_import_part
+INSERT INTO import_part (lane, request_id, number, sealed)
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:rows);
+
+-- name: remove_import
+-- Its parts go with it.
+DELETE FROM import WHERE (lane, request_id) IN (SELECT value ->> 0, value ->> 1 FROM json_each(:keys));
 
 -- name: put_answered
 -- A request id used again after its time gets a new number, so that numbers stay in order of expiry.
@@ -320,6 +388,16 @@ FROM device AS d
 WHERE d.tenant_id = :tenant AND d.name >= max(:after, :prefix) AND d.name < :end AND d.name <> :after
 ORDER BY d.name LIMIT :limit;
 
+-- name: list_device_groups
+SELECT id, tenant_id, path, created_at FROM device_group
+WHERE tenant_id = :tenant AND path > :after ORDER BY path LIMIT :limit;
+
+-- name: group_devices
+-- A group's devices.
+SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
+       d.label, d.claimed_at, d.claimed_with
+FROM device_group_member AS m JOIN device AS d ON d.id = m.device_id WHERE m.group_id = :group ORDER BY d.name;
+
 -- name: list_requests
 SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
        r.token_failures, r.contested, r.enrollment_hash, r.enrollment_until, r.issued_at
@@ -334,6 +412,13 @@ ORDER BY r.created_at, r.id LIMIT :limit OFFSET :offset;
 
 -- name: count_requests
 SELECT count(*) FROM device_request WHERE tenant_id = :tenant AND status = coalesce(:status, status);
+
+-- name: list_profiles
+SELECT id, tenant_id, name, strategy, provision_key, secret_hash, created_at FROM device_profile
+WHERE tenant_id = :tenant ORDER BY name LIMIT :limit OFFSET :offset;
+
+-- name: count_profiles
+SELECT count(*) FROM device_profile WHERE tenant_id = :tenant;
 
 -- name: list_events
 -- Newest first; `after` is the number of the last one seen.
@@ -385,6 +470,10 @@ DELETE FROM answered WHERE number IN (
 -- Forget what may not be given again.
 UPDATE credential SET sealed = NULL WHERE login IN (
   SELECT login FROM credential WHERE sealed IS NOT NULL AND sealed_until < :now LIMIT :slice);
+
+-- name: sweep_imports
+-- Forget files whose sender never came back for the rest.
+DELETE FROM import WHERE touched_at < :before;
 
 -- name: sweep_events
 -- Forget audit events past their keeping time, oldest first, a slice at a time.

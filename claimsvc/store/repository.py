@@ -15,13 +15,26 @@ from pydantic_core import to_json
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import CLAIMING_ALLOWED, Customer, Device, Event, Group, Role, Tenant, User
+from claimsvc.core.model import (
+    CLAIMING_ALLOWED,
+    Customer,
+    Device,
+    DeviceGroup,
+    Event,
+    Group,
+    Import,
+    Role,
+    Tenant,
+    User,
+)
 from claimsvc.core.outcomes import (
     Change,
     ClaimingQuestion,
     ClaimingState,
     Listing,
     Page,
+    ProfileListing,
+    ProfilePage,
     RequestListing,
     RequestPage,
 )
@@ -36,7 +49,6 @@ SWEEP_SLICE = 5_000
 MOST_ATTEMPTS, MOST_EVENTS = 100, 20
 """What is told at most of the claims of one device."""
 _LAST = "9223372036854775807"
-
 _BEHIND_ALL = "\U0010ffff"
 """Sorts behind whatever a name goes on with; no name contains it."""
 
@@ -48,6 +60,7 @@ _LISTINGS: dict[type[Any], tuple[str, Callable[[Any], object], int]] = {
     Group: ("list_groups", rows.group, 1),
     Role: ("list_roles", rows.role, 1),
     Device: ("list_gateways", rows.device, 2),
+    DeviceGroup: ("list_device_groups", rows.device_group, 2),
     Event: ("list_events", rows.event, 7),
 }
 
@@ -132,9 +145,36 @@ class Repository:
             tuple(rows.event(values) for values in events),
         )
 
+    async def read_profiles(self, listing: ProfileListing) -> ProfilePage:
+        """Return a numbered page of device profiles, from the reader connection. Raises StoreError."""
+        return await run(self._reader, lambda sql: self._read_profiles(self._statements(sql), listing))
+
+    def _read_profiles(self, statements: Statements, listing: ProfileListing) -> ProfilePage:
+        offset = listing.page * listing.size
+        found = statements.run("list_profiles", tenant=listing.tenant, offset=offset, limit=listing.size)
+        ((total,),) = statements.run("count_profiles", tenant=listing.tenant)
+        return ProfilePage(listing, tuple(map(rows.profile, found)), total)
+
     async def password_logins(self) -> list[tuple[str, str]]:
         """Return (login, hash) of every login the broker may admit by password. Raises StoreError."""
         return await run(self._reader, lambda sql: self._statements(sql).run("password_logins"))
+
+    async def read_import(self, lane: str, request_id: str) -> Import | None:
+        """Return how far a file is worked through, or None. Raises StoreError."""
+        place = {"lane": lane, "request_id": request_id}
+        found = await run(self._writer, lambda sql: self._statements(sql).run("import", **place))
+        return rows.import_(found[0]) if found else None
+
+    async def read_import_parts(self, lane: str, request_id: str) -> list[str]:
+        """Return what was noted of each slice of a file, sealed, in its order. Raises StoreError."""
+        place = {"lane": lane, "request_id": request_id}
+        found = await run(self._writer, lambda sql: self._statements(sql).run("import_parts", **place))
+        return [sealed for (sealed,) in found]
+
+    async def read_group(self, group_id: str) -> list[Device]:
+        """Return the devices of a group, in the order of their names. Raises StoreError."""
+        found = await run(self._reader, lambda sql: self._statements(sql).run("group_devices", group=group_id))
+        return [rows.device(values) for values in found]
 
     # --- writing
 
@@ -168,6 +208,7 @@ class Repository:
         statements = self._statements(sql)
         with transaction(sql):
             statements.run("sweep_answered", slice=SWEEP_SLICE, now=now_ms)
+            statements.run("sweep_imports", before=now_ms - DAY_MS)
             statements.run("sweep_sealed", slice=SWEEP_SLICE, now=now_ms)
             statements.run("sweep_events", slice=SWEEP_SLICE, before=events_before_ms)
             ((until,),) = statements.run("window_slice_end", slice=SWEEP_SLICE, after=self._swept_device)

@@ -16,14 +16,20 @@ from claimsvc.core.model import (
     CredentialKind,
     Customer,
     Device,
+    DeviceGroup,
+    DeviceGroupMember,
+    DeviceProfile,
     DeviceRequest,
     Event,
     Group,
+    Import,
+    ImportPart,
     Principal,
     PrincipalKind,
     RequestStatus,
     Role,
     Row,
+    Strategy,
     Tenant,
     User,
     UserFailures,
@@ -77,6 +83,11 @@ def device(values: Any) -> Device:
     )
 
 
+def profile(values: Any) -> DeviceProfile:
+    id_, tenant_id, name, strategy, provision_key, secret_hash, created_at = values
+    return DeviceProfile(id_, tenant_id, name, Strategy(strategy), provision_key, secret_hash, created_at)
+
+
 def window(values: Any) -> ClaimWindow:
     return ClaimWindow(values[0], WindowSource(values[1]), *values[2:])
 
@@ -117,6 +128,14 @@ def device_request(values: Any) -> DeviceRequest:
         enrollment_until,
         issued_at,
     )
+
+
+def device_group(values: Any) -> DeviceGroup:
+    return DeviceGroup(*values)
+
+
+def import_(values: Any) -> Import:
+    return Import(*values)
 
 
 def answered(values: Any) -> Answered:
@@ -165,6 +184,10 @@ def _device_values(row: Device) -> Values:
     ]
 
 
+def _profile_values(row: DeviceProfile) -> Values:
+    return [row.id, row.tenant, row.name, row.strategy, row.provision_key, row.secret_hash, row.created_at_ms]
+
+
 def _window_values(row: ClaimWindow) -> Values:
     return [row.device_id, row.source, row.key_hash, row.opened_at_ms, row.expires_at_ms, row.attempts]
 
@@ -203,6 +226,19 @@ def _request_values(row: DeviceRequest) -> Values:
         row.enrollment_hash,
         row.enrollment_until_ms,
         row.issued_at_ms,
+    ]
+
+
+def _import_values(row: Import) -> Values:
+    return [
+        row.lane,
+        row.request_id,
+        row.digest,
+        row.done,
+        row.created,
+        row.updated,
+        row.failed,
+        row.touched_at_ms,
     ]
 
 
@@ -247,6 +283,7 @@ TABLES: dict[type[Row], Table] = {
         has_dependents=True,
     ),
     Device: Table(("put_device",), _device_values, "remove_device", has_dependents=True),
+    DeviceProfile: Table(("put_profile",), _profile_values, "remove_profile"),
     Credential: Table(("put_credential",), _credential_values, "remove_credential", has_dependents=True),
     ClaimWindow: Table(("put_window",), _window_values, "remove_window"),
     Attribute: Table(
@@ -260,6 +297,10 @@ TABLES: dict[type[Row], Table] = {
         lambda row: [row.user, json.dumps(row.recent_ms), row.lockouts, row.locked_until_ms],
     ),
     DeviceRequest: Table(("put_request",), _request_values, "remove_request"),
+    DeviceGroup: Table(("put_device_group",), lambda row: [row.id, row.tenant, row.path, row.created_at_ms]),
+    DeviceGroupMember: Table(("put_device_group_member",), lambda row: [row.group_id, row.device_id]),
+    Import: Table(("put_import",), _import_values, "remove_import", has_dependents=True),
+    ImportPart: Table(("put_import_part",), lambda row: [row.lane, row.request_id, row.number, row.sealed]),
     Answered: Table(
         ("put_answered",),
         lambda row: [row.lane, row.request_id, row.digest, row.sealed, row.expires_at_ms],

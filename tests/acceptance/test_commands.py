@@ -19,6 +19,7 @@ import pytest
 
 from claimsvc import __version__
 from claimsvc.founding import Account
+from claimsvc.sealing import password_matches
 from tests.support.clients import Client
 from tests.support.processes import PATIENCE_S, free_port
 
@@ -157,7 +158,16 @@ def test_the_accounts_are_private_and_last(up: Up, tmp_path: Path) -> None:
     """Nobody else can read them, and a second start keeps passwords and what was done."""
     demo = up()
     accounts, port = demo.accounts, demo.port
-    assert {"admin", "manager", "customer", "operator", "device", "gateway"} <= accounts.keys()
+    assert {
+        "admin",
+        "manager",
+        "customer",
+        "operator",
+        "device",
+        "gateway",
+        "bootstrap",
+        "provision",
+    } <= accounts.keys()
     assert (demo.directory / "accounts.json").stat().st_mode & 0o777 == 0o600
     assert (demo.directory / "claimsvc.toml").stat().st_mode & 0o777 == 0o600
     with Client(port, accounts["device"]) as device:
@@ -233,6 +243,23 @@ def test_init_makes_what_is_missing(tmp_path: Path) -> None:
     assert "exists already" in second.stdout
     assert password[1] not in second.stdout
     assert (tmp_path / "passwords").read_text() == before
+
+
+@pytest.mark.parametrize("name", ["bootstrap", "provision"])
+def test_init_makes_a_login_that_devices_share(name: str, tmp_path: Path) -> None:
+    """A stock broker admits nobody without a password; each time there is a new one, shown once."""
+    config = tmp_path / "claimsvc.toml"
+    config.write_text(
+        f'[store]\npath = "{tmp_path}/store/db"\n'
+        f'[credentials]\nstore = "password_file"\npassword_file = "{tmp_path}/passwords"\n'
+    )
+    for _ in range(2):
+        done = run("init", "-c", str(config), f"--{name}")
+        assert (done.returncode, done.stderr) == (0, "")
+        shown = re.search(rf"devices +{name}\npassword +(\w+) +\(shown this once\)", done.stdout)
+        assert shown
+        (stored,) = re.findall(rf"(?m)^{name}:(.+)$", (tmp_path / "passwords").read_text())
+        assert password_matches(shown[1], stored)
 
 
 CONFIGS = {

@@ -16,7 +16,7 @@ from tests.support.clients import CLAIM, V5, V311, Admin, Client, fresh
 from tests.support.processes import World
 
 OPEN = b'{"secretKey":"value","durationMs":60000}'
-FOREIGN = ("provision", "+", "customer/request", "service", "$SYS")
+FOREIGN = ("+", "customer/request", "service", "$SYS")
 """Logins that are not ours: the operator wrote them into the password file."""
 
 

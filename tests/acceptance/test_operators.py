@@ -3,40 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import signal
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from claimsvc.founding import Account
+from tests.acceptance.conftest import As
 from tests.conftest import Connect
 from tests.support.clients import Admin, fresh
-from tests.support.commands import Commands, one_line
-from tests.support.processes import World, free_port
-
-As = Callable[..., Commands]
-
-
-@pytest.fixture
-def as_(shared_world: World, tmp_path: Path) -> As:
-    """Run commands as one of the demo's accounts: `as_("admin").run("device", "list")`."""
-
-    def commands(name: str, *options: str) -> Commands:
-        return Commands(shared_world.port, shared_world.accounts[name], tmp_path, *options)
-
-    return commands
-
-
-@pytest.fixture
-def root(as_: As) -> Commands:
-    """Commands as the demo's admin."""
-    return as_("admin")
-
+from tests.support.commands import Commands, local, one_line
+from tests.support.processes import World
 
 # --- devices
 
@@ -250,6 +225,41 @@ def test_acceptance_of_all_tells_of_each(world: World, tmp_path: Path) -> None:
         assert device.receive().payload.startswith(b"70,")
 
 
+# --- many devices
+
+
+def test_devices_are_imported_and_mended(root: Commands, tmp_path: Path) -> None:
+    """A dry run changes nothing; then one is in, and the failed one is mended in its file and sent again."""
+    good, bad = fresh("good"), fresh("bad")
+    file = tmp_path / "devices.csv"
+    file.write_text(f"ID;CREDENTIALS\n{good};secret-12345\n{bad};short\n")
+    assert root.quick("import", str(file), "--dry-run").code == 1
+    one_line(root.quick("device", "show", good), 1, "not_found")
+    failed = root.run("import", str(file), "--json")
+    assert (failed.code, failed.json["numberOfCreated"]) == (1, 1)
+    assert "secret-12345" not in failed.out + failed.err
+    (row,) = failed.json["failedCreationList"]
+    assert (row["deviceId"], row["lineNumber"], row["column"]) == (bad, 3, "CREDENTIALS")
+    to_mend = Path(failed.json["failedFile"])
+    to_mend.write_text(to_mend.read_text().replace("short", "longer-12345"))
+    assert root.ask("import", str(to_mend))["numberOfCreated"] == 1
+    assert root.ask("device", "show", bad)["name"] == bad
+
+
+def test_keys_for_a_list_of_devices_claim_them(root: Commands, as_: As, tmp_path: Path) -> None:
+    """The file of keys is told once, and makes labels; each key claims its device."""
+    name = fresh("boxed")
+    file = tmp_path / "names.csv"
+    file.write_text(f"name\n{name}\n")
+    made = root.ask("device", "secrets", str(file))
+    header, row = Path(made["file"]).read_text().splitlines()
+    assert header == "name;secretKey;expirationTime"
+    assert row.startswith(f"{name};")
+    assert local("labels", made["file"], str(tmp_path / "sheet.html")).code == 0
+    claim = as_("customer").quick("claim", name, "--key-file", "-", typed=row.split(";")[1] + "\n")
+    assert claim.out == f"{name} is claimed.\n"
+
+
 # --- events
 
 
@@ -297,102 +307,3 @@ def test_a_label_shows_a_code(root: Commands) -> None:
     template = "https://example.com/claim?d={deviceName}&k={secretKey}"
     done = root.run("label", name, "--key-file", "-", "--claim-url", template, "--json", typed="k&y\n")
     assert done.json["content"] == f"https://example.com/claim?d={name}&k=k%26y"
-
-
-# --- what goes wrong
-
-
-def test_a_wrong_password(as_: As) -> None:
-    """It is the login that is refused, and the password is not told."""
-    commands = as_("admin")
-    commands.password_file.write_text("wrong-password\n")
-    done = commands.run("device", "list")
-    one_line(done, 4, "refuses the login 'admin'")
-    assert "wrong-password" not in done.err
-
-
-def test_no_broker(as_: As) -> None:
-    """The address is named."""
-    commands = as_("admin")
-    commands.port = free_port()
-    one_line(commands.run("device", "list"), 3, f"127.0.0.1:{commands.port}")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        pytest.param(["device", "list", "--url", "http://admin@host"], ["--url"], id="a URL of another kind"),
-        pytest.param(["device", "list", "--url", "mqtt://host"], ["the user is missing"], id="a URL of nobody"),
-        pytest.param(["device", "list", "--url", "mqtt://a:b@host"], ["--password-file"], id="a password in sight"),
-        pytest.param(["device", "list", "--url", "mqtt://a@host:x"], ["--url"], id="a port that is none"),
-        pytest.param(["device", "list", "--password-file", "/none"], ["/none"], id="no password file"),
-        pytest.param(["device", "list", "--ca", "/none"], ["mqtts"], id="a CA without TLS"),
-        pytest.param(["device", "list", "--url", "mqtts://a@host", "--ca", "/none"], ["--ca"], id="no CA file"),
-        pytest.param(["device", "secret", "x", "--expires", "soon"], ["--expires", "12h"], id="no duration"),
-        pytest.param(["import", "/none.csv"], ["/none.csv"], id="no file"),
-        pytest.param(["claim", "x", "--key-file", "/none"], ["--key-file", "/none"], id="no key file"),
-        pytest.param(["claim", "x"], ["--key-file"], id="nobody to ask for a key"),
-    ],
-)
-def test_what_cannot_be_used(root: Commands, arguments: list[str], words: list[str]) -> None:
-    """A bad option or file is named, before anything is done."""
-    one_line(root.quick(*arguments), 2, *words)
-
-
-def test_the_environment_says_where(root: Commands) -> None:
-    """URL and password may come from variables, which the service does not take for settings."""
-    line = root.line("device", "list")[:-4]
-    environment = {
-        **os.environ,
-        "CLAIMSVC_OPERATOR_URL": root.url,
-        "CLAIMSVC_OPERATOR_PASSWORD": str(root.account.password),
-    }
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, env=environment)
-    assert (done.returncode, done.stderr) == (0, ""), done
-
-
-def test_a_password_is_asked_for_without_showing_it(root: Commands) -> None:
-    """On a terminal; Ctrl-C there ends the command with one line."""
-    line = root.line("device", "list")[:-2]
-    assert _on_terminal(line, f"{root.account.password}\n") == (0, True)
-    code, said = _interrupted_on_terminal(line)
-    assert (code, "claimsvc: interrupted" in said, "Traceback" in said) == (130, True, False)
-
-
-def _on_terminal(line: list[str], typed: str) -> tuple[int, bool]:
-    """Run a command at a terminal, type at its question, and return its code and whether that was kept unseen."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(line[0], line)
-    said = _until(terminal, b"Password of admin: ")
-    os.write(terminal, typed.encode())
-    said += _rest(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), typed.strip().encode() not in said
-
-
-def _interrupted_on_terminal(line: list[str]) -> tuple[int, str]:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.execv(line[0], line)
-    said = _until(terminal, b"Password of admin: ")
-    os.kill(pid, signal.SIGINT)
-    said += _rest(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
-
-
-def _until(terminal: int, words: bytes) -> bytes:
-    said = b""
-    while words not in said:
-        said += os.read(terminal, 4096)
-    return said
-
-
-def _rest(terminal: int) -> bytes:
-    said = b""
-    try:
-        while data := os.read(terminal, 4096):
-            said += data
-    except OSError:  # how Linux says that the other side is gone
-        pass
-    os.close(terminal)
-    return said

@@ -13,13 +13,19 @@ from claimsvc.core.model import (
     ClaimAttempts,
     Credential,
     CredentialKind,
+    DeviceGroup,
+    DeviceGroupMember,
+    DeviceProfile,
     DeviceRequest,
     Group,
+    Import,
+    ImportPart,
     Principal,
     PrincipalKind,
     RequestStatus,
     Role,
     Row,
+    Strategy,
     Tenant,
     UserFailures,
     WindowSource,
@@ -44,6 +50,8 @@ class Want(Command):
         needs.device_ids.add("device-Thermostat")
         needs.logins.add("Thermostat")
         needs.requests.add("1234")
+        needs.profile_ids.add("profile-1")
+        needs.device_groups.add(("default", "Halle/Süd"))
         needs.attempts_at.add(("alice", "default", "Thermostat"))
         needs.windows = needs.attributes = needs.credentials = True
 
@@ -54,6 +62,9 @@ GATEWAY = device("Gateway", is_gateway=True)
 THERMOSTAT = device(owner="c1", gateway_id=GATEWAY.id, type="sensor", label="Flur ü", claimed_at_ms=NOW + 1)
 ALICE = user(roles=("customer", "mover"), groups=("claimers",))
 CREDENTIAL = Credential("Thermostat", "Thermostat", CredentialKind.PASSWORD, "$7$h", "sealed", NOW, NOW)
+PROFILE = DeviceProfile("profile-1", "default", "sensor", Strategy.CREATE, "key-1", "hash", NOW)
+GROUP = DeviceGroup("group-1", "default", "Halle/Süd", NOW)
+IMPORT = Import("claimsvc/u/alice/", "2", "digest", 400, 390, 6, 4, NOW)
 EVERYTHING: tuple[Row, ...] = (
     DEFAULT,
     Principal("alice", PrincipalKind.USER, "default"),
@@ -88,7 +99,12 @@ EVERYTHING: tuple[Row, ...] = (
         enrollment_until_ms=NOW + 9,
         issued_at_ms=NOW + 1,
     ),
+    GROUP,
+    DeviceGroupMember(GROUP.id, THERMOSTAT.id),
+    IMPORT,
+    ImportPart(*IMPORT.key, 200, "sealed part"),
     Answered("claimsvc/u/alice/", "1", "digest", "sealed", NOW + 600_000),
+    PROFILE,
 )
 CHANGED: dict[str, Row] = {
     "a tenant": replace(DEFAULT, title="Other"),
@@ -102,6 +118,8 @@ CHANGED: dict[str, Row] = {
     "attempts": ClaimAttempts("alice", THERMOSTAT.id, 0, 2, NOW + 6, NOW + 1),
     "failures": UserFailures("alice", (), 3, NOW + 10),
     "a request": DeviceRequest("1234", "default", RequestStatus.BLOCKED, "root", NOW, "5", "c8y_Sensor", '{"a":1}'),
+    "a profile": replace(PROFILE, strategy=Strategy.CHECK, provision_key="key-2", secret_hash="other"),
+    "a file at work": replace(IMPORT, done=600, created=500, updated=60, failed=40, touched_at_ms=NOW + 1),
     "an answer": Answered("claimsvc/u/alice/", "1", "other", "other", NOW + 700_000),
 }
 
@@ -109,4 +127,10 @@ CHANGED: dict[str, Row] = {
 async def load(store: Repository, rows: Sequence[Row] = EVERYTHING) -> list[Row | None]:
     """Return these rows as they are read again."""
     facts = await store.load([WANT], given().policy, [("claimsvc/u/alice/", "1")])
+    if (at_work := await store.read_import(*IMPORT.key)) is not None:  # no rule reads these
+        facts.put(at_work)
+    for number, sealed in enumerate(await store.read_import_parts(*IMPORT.key), start=1):
+        facts.put(ImportPart(*IMPORT.key, 200 * number, sealed))
+    for member in await store.read_group(GROUP.id):
+        facts.put(DeviceGroupMember(GROUP.id, member.id))
     return [facts.get(type(row), row.key) for row in rows]

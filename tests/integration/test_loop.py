@@ -27,6 +27,7 @@ class Broker:
         self.waiting_messages: list[Inbound] = []
         self.unacknowledged: list[Inbound] = []
         self.answers: list[Any] = []
+        self.told: list[Outbound] = []
         self._arrived = asyncio.Event()
         self._changed = asyncio.Condition()
 
@@ -61,6 +62,9 @@ class Broker:
         if not self.unacknowledged:
             asyncio.get_running_loop().call_soon(self.done.set)
         return True
+
+    def tell(self, outbounds: Sequence[Outbound]) -> None:
+        self.told += outbounds
 
     def abandon(self, why: str) -> None:
         again = [replace(each, redelivered=True) for each in self.unacknowledged]

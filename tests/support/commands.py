@@ -80,9 +80,7 @@ class Commands:
 
     def quick(self, *arguments: str, typed: str = "") -> Done:
         """Run a command in this process, which saves the second it takes to start one."""
-        result = CliRunner().invoke(app, self._arguments(*arguments), input=typed)
-        assert result.exception is None or isinstance(result.exception, SystemExit), result
-        return Done(result.exit_code, result.stdout, result.stderr)
+        return local(*self._arguments(*arguments), typed=typed)
 
     def ask(self, *arguments: str) -> Any:
         """Run a command that succeeds, and return its JSON."""
@@ -93,6 +91,13 @@ class Commands:
     def start(self, *arguments: str) -> Running:
         """Start a command that goes on until it is interrupted."""
         return Running(self.line(*arguments), self.directory)
+
+
+def local(*arguments: str, typed: str = "") -> Done:
+    """Run a command in this process with these arguments alone."""
+    result = CliRunner().invoke(app, arguments, input=typed)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result
+    return Done(result.exit_code, result.stdout, result.stderr)
 
 
 class Running:
@@ -123,13 +128,15 @@ class Running:
     def interrupt(self) -> tuple[int, str]:
         """Press Ctrl-C and return the exit code, and what stands on standard error."""
         self.process.send_signal(signal.SIGINT)
+        return self.end()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end and return the exit code, and what stands on standard error."""
+        assert self.process.stdout
         assert self.process.stderr
         code = self.process.wait(PATIENCE_S)
-        err = self.process.stderr.read()
-        self.process.stderr.close()
-        assert self.process.stdout
-        self.process.stdout.close()
-        return code, err
+        with self.process.stdout, self.process.stderr as stderr:
+            return code, stderr.read()
 
 
 def one_line(done: Done, code: int, *words: str) -> None:

@@ -10,7 +10,7 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.claiming import ClaimDevice, OpenWindow, ReleaseDevice
 from claimsvc.core.commands.registration import AcceptAll, AcceptRequest, CreateRequest, PollCredentials
 from claimsvc.core.decide import decide
-from claimsvc.core.facts import Facts
+from claimsvc.core.facts import Facts, Key
 from claimsvc.core.model import (
     CLAIMING_ALLOWED,
     Attribute,
@@ -83,6 +83,7 @@ def given(now_ms: int = NOW, **policy: object) -> Given:
         "allow_by_default": True,
         "default_duration_ms": 24 * 60 * MINUTE,
         "max_duration_ms": 24 * 60 * MINUTE,
+        "server_duration_ms": 365 * DAY,
         "max_attempts": 5,
         "lockout_ms": 15 * MINUTE,
         "max_failures_per_hour": 20,
@@ -93,6 +94,7 @@ def given(now_ms: int = NOW, **policy: object) -> Given:
         "login_excludes": "",
         "reissue_window_ms": 10 * MINUTE,
         "several_logins": False,
+        "access_tokens": True,
         "security_token_policy": SecurityTokenPolicy.OPTIONAL,
         "max_token_failures": 5,
         "enrollment_ms": 60 * MINUTE,
@@ -104,7 +106,14 @@ def given(now_ms: int = NOW, **policy: object) -> Given:
         secret.digest, secret.sealed = f"hash of {secret.text}", f"sealed {secret.text}"
         return secret
 
-    return Given(Policy(**(choices | policy)), now_ms, lambda: f"id-{next(numbers)}", new_login)  # type: ignore[arg-type]
+    return Given(
+        Policy(**(choices | policy)),  # type: ignore[arg-type]
+        now_ms,
+        lambda: f"id-{next(numbers)}",
+        new_login,
+        lambda: f"code-{next(numbers)}",
+        lambda sealed, secret: sealed == f"sealed({secret.text})",
+    )
 
 
 def device(name: str = "Thermostat", **fields: object) -> Device:
@@ -293,7 +302,7 @@ def written(changes: Iterable[Change], kind: type[R]) -> list[R]:
     return [change.row for change in changes if isinstance(change, Put) and isinstance(change.row, kind)]
 
 
-def removed(changes: Iterable[Change]) -> list[tuple[type[Row], str | tuple[str, str]]]:
+def removed(changes: Iterable[Change]) -> list[tuple[type[Row], Key]]:
     """Return the kinds and keys of what changes take away."""
     return [(change.kind, change.key) for change in changes if isinstance(change, Remove)]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_acceptance_makes_device_and_login() -> None:
     assert login.sealed_until_ms == NOW + 10 * MINUTE
     assert written(decision.changes, DeviceRequest) == [request(ACCEPTED, type="c8y_Sensor")]
     assert events(decision.changes) == ["device_created", "request_accepted"]
-    assert told(decision) == (LANE, "password-2")
+    assert told(decision) == (LANE, "password-1")
     assert decision.ended == ()
 
 
@@ -141,7 +142,7 @@ def test_accepting_again_changes_nothing() -> None:
 
 TAKEN: dict[str, list[Row]] = {
     "a device that logs in with its name": [device("1234")],
-    "a device that only a gateway speaks for": [device("1234", principal=None)],
+    "a device that only a gateway speaks for": [device("1234", principal=None, gateway_id="device-Gateway")],
     "another device that is called like the login": [device(PRINCIPAL)],
     "a user": [user(PRINCIPAL)],
     "a user of another tenant": [user(PRINCIPAL, tenant="acme")],
@@ -165,7 +166,7 @@ def test_a_name_is_never_taken_over_from(rows: list[Row]) -> None:
 def test_a_login_of_the_operators_own_is_never_taken_over() -> None:
     """One that stands in the broker's password file outside of ours."""
     now = given()
-    foreign = type(now)(now.policy, now.now_ms, now.new_id, now.new_login, frozenset({PRINCIPAL}))
+    foreign = replace(now, foreign_logins=frozenset({PRINCIPAL}))
     refused(Reason.NAME_TAKEN, facts(admin(), request()), accept_request(), foreign)
 
 

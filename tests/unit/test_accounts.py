@@ -7,7 +7,7 @@ import pytest
 from claimsvc.core.access import TENANT_ADMIN
 from claimsvc.core.commands import accounts as commands
 from claimsvc.core.commands.accounts import (
-    AdmitBootstrap,
+    AdmitShared,
     CreateCustomer,
     CreateGroup,
     CreateRole,
@@ -25,6 +25,7 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
+    Credential,
     Customer,
     Device,
     Event,
@@ -95,7 +96,7 @@ def test_every_command_is_among_the_samples() -> None:
     """The table covers every command about accounts but the service's own."""
     named = {kind for kind in vars(commands).values() if isinstance(kind, type) and issubclass(kind, Command)}
     concrete = {kind for kind in named if kind.__module__ == commands.__name__ and not kind.__name__.startswith("On")}
-    assert concrete - {Establish, AdmitBootstrap} == {type(command) for command in ALL}
+    assert concrete - {Establish, AdmitShared} == {type(command) for command in ALL}
 
 
 @pytest.mark.parametrize("command", ALL, ids=lambda command: type(command).__name__)
@@ -124,6 +125,31 @@ def test_store_begins_with_two_tenants_and_the_service() -> None:
 def test_service_does_not_take_a_name_over(row: Row) -> None:
     """The service's own name must not be a device's or user's."""
     refused(Reason.NAME_TAKEN, facts(row), Establish("svc", None))
+
+
+@pytest.mark.parametrize(
+    ("name", "several", "logins"),
+    [
+        ("bootstrap", True, ["bootstrap", "management/devicebootstrap"]),
+        ("bootstrap", False, ["bootstrap"]),
+        ("provision", True, ["provision"]),
+        ("provision", False, ["provision"]),
+    ],
+)
+def test_logins_that_new_devices_share(name: str, several: bool, logins: list[str]) -> None:  # noqa: FBT001 - a column
+    """Made once, then given another password; whoever came by the old one has to go."""
+    known, now = facts(), given(several_logins=several)
+    for expected in ([name], []):
+        decision = decide(AdmitShared("claimsvc", name, password()), known, now)
+        assert [row.login for row in written(decision.changes, Credential)] == logins
+        assert [row.name for row in written(decision.changes, Principal)] == expected
+        assert decision.ended == (name,)
+
+
+def test_who_has_a_lane_is_shared_by_nobody() -> None:
+    """No mistake of ours makes anybody's login everybody's."""
+    with pytest.raises(ValueError, match="lane"):
+        decide(AdmitShared("claimsvc", "admin", password()), facts(), given())
 
 
 # --- tenants

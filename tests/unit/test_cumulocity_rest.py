@@ -196,7 +196,8 @@ def test_n17_a_client_without_a_login_may_ask_for_credentials_only(path: str) ->
         found = ask(method, path, {"id": "1"}, lane="c/1234")
         assert (found.command is not None) == (method == "POST" and path == CREDENTIALS)
     listened = {each for each in DIALECTS.filters if each.startswith("claimsvc/c/")}
-    assert listened == {"claimsvc/c/+/s/ucr", f"claimsvc/c/+/request/+/POST/{CREDENTIALS}"}
+    ours = {"claimsvc/c/+/s/ucr", f"claimsvc/c/+/request/+/POST/{CREDENTIALS}"}
+    assert listened == {*ours, "claimsvc/c/+//provision/request"}
 
 
 # --- from outcomes to bytes: exact texts (C8Y 1.6)

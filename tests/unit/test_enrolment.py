@@ -117,12 +117,12 @@ def test_the_one_time_password_lets_in() -> None:
     """Its device has the login in the answer; from then on it is as one that was accepted where it asked."""
     known = facts(enrollment())
     decision = decide(poll("one-time"), known, given())
-    assert given_password(decision) == "password-2"
+    assert given_password(decision) == "password-1"
     in_place: dict[str, Any] = {"lane": LANE, "token_hash": hashed("one-time"), "issued_at_ms": NOW}
     assert written(decision.changes, DeviceRequest) == [replace(enrollment(), enrollment_hash=None, **in_place)]
     assert events(decision.changes) == ["device_created", "request_accepted"]
     assert decision.notices == ()
-    assert given_password(decide(poll(), known, given())) == "sealed password-2"
+    assert given_password(decide(poll(), known, given())) == "sealed password-1"
 
 
 def test_who_comes_again_by_a_one_time_password_has_to_go() -> None:

@@ -175,6 +175,7 @@ _HEADS = [
     "request/1/POST/api/customer/device/A/claim",
     "request/1/POST/api/device",
     "request/1/POST/api/plugins/telemetry/DEVICE/1/attributes/SERVER_SCOPE",
+    "request/1/POST/api/deviceProfile",
     "request/1/POST/claimsvc/users",
     "request/1/PUT/claimsvc/users/bob",
     "request/1/POST/claimsvc/gateways",
@@ -209,6 +210,11 @@ _VALUES = some.recursive(
                     "claimingData",
                     "id",
                     "method",
+                    "provisionDeviceKey",
+                    "provisionDeviceSecret",
+                    "credentialsType",
+                    "token",
+                    "profileData",
                     "x",
                 ]
             ),
@@ -232,6 +238,7 @@ def _payloads(draw: some.DrawFn) -> bytes:
 
 _TOPICS = some.one_of(
     some.builds(lambda caller, tail: f"claimsvc/u/{caller}/{tail}", some.sampled_from(["alice", "ä", ""]), _TAILS),
+    some.just("claimsvc/c/x//provision/request"),
     some.text("claimsvc/u+#\0", max_size=20),
 )
 _RESPONSES = some.one_of(

@@ -24,15 +24,15 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     # room: (what of ours it may import, what of others, the standard library apart)
     "core/": ({"core"}, set()),
     "dialects/": (
-        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/claim_keys"},
+        {"core", "wire", *(f"dialects/{name}" for name in ("exchange", "rest", "claim_keys", "thingsboard_shapes"))},
         {"pydantic", "pydantic_core"},
     ),
     "dialects/admin/": (
-        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/admin"},
+        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/sheets", "dialects/admin"},
         {"pydantic", "pydantic_core"},
     ),
     "dialects/cumulocity/": (
-        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/cumulocity"},
+        {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/sheets", "dialects/cumulocity"},
         {"pydantic", "pydantic_core"},
     ),
     "store/": ({"core", "store"}, {"aiosqlite", "pydantic_core"}),

@@ -13,12 +13,20 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import RULES
 from claimsvc.core.model import Row
 from claimsvc.core.reasons import MESSAGES, Reason
-from claimsvc.dialects import admin, cumulocity, thingsboard, thingsboard_rest
+from claimsvc.dialects import (
+    admin,
+    cumulocity,
+    thingsboard,
+    thingsboard_profiles,
+    thingsboard_provisioning,
+    thingsboard_rest,
+    thingsboard_shapes,
+)
 from claimsvc.dialects.rest import DEEPEST_PATH, Route, Section
 from claimsvc.settings import Settings
 from claimsvc.store.rows import TABLES
 
-SECTIONS = (thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
+SECTIONS = (thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
 ROUTES = [route for section in SECTIONS for route in section.routes]
 
 
@@ -47,8 +55,14 @@ def test_every_command_has_a_rule() -> None:
 
 @pytest.mark.parametrize(
     "table",
-    [MESSAGES, thingsboard_rest.STATUSES, admin.STATUSES, cumulocity.ERRORS],
-    ids=["a text", "a ThingsBoard status", "a status of ours", "a Cumulocity error"],
+    [
+        MESSAGES,
+        thingsboard_shapes.STATUSES,
+        thingsboard_provisioning.STATUSES,
+        admin.STATUSES,
+        cumulocity.ERRORS,
+    ],
+    ids=["a text", "a ThingsBoard status", "a provisioning status", "a status of ours", "a Cumulocity error"],
 )
 def test_every_reason_has(table: dict[Reason, object]) -> None:
     """A reason without an answer would be an internal error."""
@@ -64,9 +78,10 @@ def test_every_text_says_something() -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_refusals_are_answered_as_failures(reason: Reason) -> None:
     """No refusal looks like a success anywhere."""
-    assert 400 <= thingsboard_rest.STATUSES[reason][0] < 600
+    assert 400 <= thingsboard_shapes.STATUSES[reason][0] < 600
     assert 400 <= admin.STATUSES[reason] < 600
     assert 400 <= cumulocity.ERRORS[reason][0] < 600
+    assert thingsboard_provisioning.STATUSES[reason] != "SUCCESS"
 
 
 def _shape(route: Route) -> tuple[str, ...]:

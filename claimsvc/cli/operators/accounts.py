@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from claimsvc.cli.operators.connecting import Operator, UnusableError, Yes, ask_secret, command, confirm
+from claimsvc.cli.operators.asking import ask_secret, confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
 from claimsvc.cli.operators.devices import login_lines
+from claimsvc.cli.operators.failing import UnusableError
 from claimsvc.cli.operators.lane import segment
 from claimsvc.cli.operators.listing import All, Limit, show_listing
 from claimsvc.cli.operators.screen import Column
@@ -67,7 +69,7 @@ def _customer_lines(item: dict[str, Any]) -> list[tuple[str, object]]:
 @command(customers, "delete")
 def delete_customer(operator: Operator, customer: CustomerId, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
     """Remove a customer that has neither users nor devices."""
-    confirm(operator.screen, f"Remove customer {customer}?", yes=yes)
+    confirm(f"Remove customer {customer}?", yes=yes)
 
     async def delete() -> None:
         await operator.lane.call("DELETE", f"{_CUSTOMERS}/{segment(customer)}")
@@ -173,7 +175,7 @@ def change_user(  # noqa: PLR0913 - its options
 @command(users, "delete")
 def delete_user(operator: Operator, username: Username, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
     """Remove a user and end the login."""
-    confirm(operator.screen, f"Remove user {username} and end the login?", yes=yes)
+    confirm(f"Remove user {username} and end the login?", yes=yes)
 
     async def delete() -> None:
         await operator.lane.call("DELETE", f"{_USERS}/{segment(username)}")

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from claimsvc.cli.console import app
-from claimsvc.cli.operators.connecting import FailedError, Operator, Yes, command, confirm
+from claimsvc.cli.operators.asking import confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
+from claimsvc.cli.operators.failing import FailedError
 from claimsvc.cli.operators.lane import CallRefusedError, segment
 from claimsvc.cli.operators.options import KeyFile, Name, secret_of
 
@@ -46,7 +48,7 @@ def claim_device(
 @command(app, "release")
 def release_device(operator: Operator, name: Name, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
     """Give a device back, as its owner or an admin."""
-    confirm(operator.screen, f"Take {name} away from its owner?", yes=yes)
+    confirm(f"Take {name} away from its owner?", yes=yes)
 
     async def release() -> None:
         answer = await operator.lane.call("DELETE", f"/api/customer/device/{segment(name)}/claim")

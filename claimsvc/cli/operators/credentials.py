@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from claimsvc.cli.operators.connecting import Operator, Yes, command, confirm
+from claimsvc.cli.operators.asking import confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
 from claimsvc.cli.operators.devices import login_lines
 from claimsvc.cli.operators.options import Name, duration_ms
 from claimsvc.cli.operators.screen import when
@@ -24,9 +25,14 @@ async def rotate_credentials(
         str | None,
         typer.Option("--overlap", help="How long the old one stays good: 15min, 12h, 30d. Else as it is set."),
     ] = None,
+    access_token: Annotated[
+        bool, typer.Option("--access-token", help="An access token, where the device has no login any more.")
+    ] = False,
 ) -> None:
-    """Make a new login for a device and show it once."""
-    body = {} if overlap is None else {"overlapMs": duration_ms(overlap, "--overlap")}
+    """Make a new login for a device, of the kind it has, and show it once."""
+    body: dict[str, object] = {} if overlap is None else {"overlapMs": duration_ms(overlap, "--overlap")}
+    if access_token:
+        body["credentialsType"] = "ACCESS_TOKEN"
     made = await operator.lane.call("POST", await _path(operator, name), body)
     operator.screen.result(made, rotated_lines(made))
 
@@ -40,7 +46,7 @@ def rotated_lines(made: dict[str, Any]) -> list[tuple[str, object]]:
 @command(group, "revoke")
 def revoke_credentials(operator: Operator, name: Name, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
     """End every login of a device at once."""
-    confirm(operator.screen, f"End every login of {name} now?", yes=yes)
+    confirm(f"End every login of {name} now?", yes=yes)
 
     async def revoke() -> None:
         await operator.lane.call("DELETE", await _path(operator, name))

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import from_json
 
-from claimsvc.cli.operators.connecting import Operator, UnusableError, Yes, command, confirm
+from claimsvc.cli.operators.asking import confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
+from claimsvc.cli.operators.failing import UnusableError
 from claimsvc.cli.operators.lane import segment
 from claimsvc.cli.operators.listing import All, Limit, show_listing
 from claimsvc.cli.operators.options import Name, duration_ms
@@ -35,6 +37,11 @@ COLUMNS = (
     Column("Gateway", lambda item: "is one" if item["gateway"] else "behind one" if item["gatewayId"] else None),
     # A login that is called otherwise is the exception: a name with `/`, another tenant, a registered device.
     Column("Login", lambda item: "its name" if item["principal"] == item["name"] else item["principal"]),
+)
+
+GROUP_COLUMNS = (
+    Column("Path", lambda item: item["path"], whole=True),
+    Column("Id", lambda item: item["id"], whole=True),
 )
 
 Expires = Annotated[str, typer.Option("--expires", help="How long it is good for: 90s, 15min, 12h, 30d, 2w.")]
@@ -103,6 +110,13 @@ async def list_devices(
     await show_listing(operator, path, "devices", COLUMNS, None if everything else limit)
 
 
+@command(group, "groups")
+async def list_device_groups(operator: Operator, *, limit: Limit = 100, everything: All = False) -> None:
+    """List groups of devices, which an import makes."""
+    path = "/claimsvc/deviceGroups"
+    await show_listing(operator, path, "deviceGroups", GROUP_COLUMNS, None if everything else limit)
+
+
 @command(group, "show")
 async def show_device(operator: Operator, name: Name) -> None:
     """Show a device with its attributes."""
@@ -136,7 +150,7 @@ def _attribute_lines(attributes: list[dict[str, Any]]) -> list[tuple[str, object
 @command(group, "delete")
 def delete_device(operator: Operator, name: Name, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
     """Remove a device, its windows, attributes and logins."""
-    confirm(operator.screen, f"Remove device {name} and end its logins?", yes=yes)
+    confirm(f"Remove device {name} and end its logins?", yes=yes)
 
     async def delete() -> None:
         await operator.lane.call("DELETE", f"/api/device/{await operator.lane.device_id(name)}")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from claimsvc.cli.console import app
 from claimsvc.cli.operators.connecting import Operator, command
@@ -14,7 +15,7 @@ from claimsvc.cli.operators.following import Every, patiently
 from claimsvc.cli.operators.lane import Lane, segment
 from claimsvc.cli.operators.listing import show_listing
 from claimsvc.cli.operators.options import duration_ms
-from claimsvc.cli.operators.screen import Column, when
+from claimsvc.cli.operators.screen import NOTHING, Column, when
 from claimsvc.log import clean
 
 _EVENTS = "/claimsvc/events"
@@ -30,6 +31,9 @@ COLUMNS = (
     Column("By", lambda item: item["principal"]),
     Column("Detail", lambda item: item["detail"]),
 )
+
+FAILURES = frozenset({"claim_refused", "claim_locked_out"})
+"""Events of claims that were refused."""
 
 Event = dict[str, Any]
 
@@ -59,10 +63,13 @@ async def show_events(
             operator.screen.line(event_line(event))
 
 
-def event_line(event: Event) -> str:
+def event_line(event: Event) -> Text:
     """Return an event as a line for a person."""
-    parts = [when(event["time"]), event["event"], event["device"], event["principal"], event["detail"]]
-    return "  ".join(clean(str(part)) if part else "-" for part in parts)
+    style = "yellow" if event["event"] in FAILURES else "bold"
+    line = Text.assemble((str(when(event["time"])), "dim"), "  ", (clean(event["event"]), style))
+    for member in ("device", "principal", "detail"):
+        line.append(f"  {clean(str(event[member] or NOTHING))}")
+    return line
 
 
 async def happening(operator: Operator, path: str, limit: int, every_s: float) -> AsyncIterator[Event]:

@@ -10,10 +10,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from claimsvc.cli.console import app
 from claimsvc.cli.operators import devices
-from claimsvc.cli.operators.connecting import FailedError, Operator, command
-from claimsvc.cli.operators.options import decoded, read_bytes
+from claimsvc.cli.operators.connecting import Operator, command
+from claimsvc.cli.operators.failing import FailedError
+from claimsvc.cli.operators.options import read_bytes
 from claimsvc.cli.operators.screen import Column, Screen
-from claimsvc.cli.operators.tables import failed_records, new_file, new_file_beside, write
+from claimsvc.cli.operators.tables import cells_of, failed_records, new_file, new_file_beside, write, write_bytes
 
 _IMPORT = "/devicecontrol/bulkNewDeviceRequests"
 _CLAIM_KEYS = "/claimsvc/claimKeys"
@@ -40,9 +41,8 @@ async def import_devices(operator: Operator, file: File, *, dry_run: DryRun = Fa
     Rows that failed are written beside the file, to be mended and sent again.
     """
     content = read_bytes(file, "FILE")
-    text = decoded(content, str(file))
     answer = await send(operator, _IMPORT, content, dry_run=dry_run, what=f"Importing {file.name}")
-    report(operator.screen, answer, "failedCreationList", file, text, dry_run=dry_run)
+    report(operator.screen, answer, "failedCreationList", file, content, dry_run=dry_run)
 
 
 @command(devices.group, "secrets")
@@ -58,7 +58,6 @@ async def make_secrets(
     The header is `name`, and perhaps `secretKey`, `expirationTime`, `type`, `label`.
     """
     content = read_bytes(file, "FILE")
-    text = decoded(content, str(file))
     what = f"Making keys for {file.name}"
     if dry_run:
         answer = await send(operator, _CLAIM_KEYS, content, dry_run=True, what=what)
@@ -70,10 +69,13 @@ async def make_secrets(
         except BaseException:
             path.unlink()
             raise
-        write(descriptor, answer.pop("csv"))
+        try:
+            write(descriptor, answer.pop("csv"))
+        except OSError as error:
+            raise FailedError(f"{path}: {error.strerror}: the keys are lost, make new ones") from None
         answer["file"] = str(path)
         operator.screen.note(f"The keys are in {path}; they are told this once.")
-    report(operator.screen, answer, "failedList", file, text, dry_run=dry_run)
+    report(operator.screen, answer, "failedList", file, content, dry_run=dry_run)
 
 
 async def send(operator: Operator, path: str, content: bytes, *, dry_run: bool, what: str) -> Answer:
@@ -91,12 +93,16 @@ async def send(operator: Operator, path: str, content: bytes, *, dry_run: bool, 
         return answer
 
 
-def report(screen: Screen, answer: Answer, member: str, file: Path, text: str, *, dry_run: bool) -> None:
+def report(screen: Screen, answer: Answer, member: str, file: Path, content: bytes, *, dry_run: bool) -> None:
     """Show what became of the rows. Raises FailedError where some failed."""
+    names = cells_of(content, "name")
     failed = sorted(answer[member], key=lambda item: item.get("lineNumber") or 0)
-    to_mend = _to_mend(file, text, failed) if failed and not dry_run else None
+    failed = [{"name": names.get(item.get("lineNumber", 0)), **item} for item in failed]
+    to_mend = _to_mend(file, content, failed) if failed and not dry_run else None
     if screen.as_json:
-        screen.json({**answer, "dryRun": dry_run, **({"failedFile": str(to_mend)} if to_mend else {})})
+        screen.json(
+            {**answer, member: failed, "dryRun": dry_run, **({"failedFile": str(to_mend)} if to_mend else {})}
+        )
     else:
         screen.say(summary(answer, dry_run=dry_run), "bold")
         if failed:
@@ -105,9 +111,12 @@ def report(screen: Screen, answer: Answer, member: str, file: Path, text: str, *
             screen.note(f"... and {len(failed) - _MOST_SHOWN} more.")
     if to_mend:
         screen.note(f"The failed rows are in {to_mend}: mend them there and send that file.")
+    unnamed = answer["numberOfFailed"] - len(failed)
+    if unnamed > 0:
+        screen.note(f"The service did not name {unnamed} more: send the whole file again when these are mended.")
     if failed:
         would = "would fail" if dry_run else "failed"
-        raise FailedError(f"{len(failed)} of {answer['numberOfAll']} rows {would}")
+        raise FailedError(f"{answer['numberOfFailed']} of {answer['numberOfAll']} rows {would}")
 
 
 def summary(answer: Answer, *, dry_run: bool) -> str:
@@ -115,10 +124,12 @@ def summary(answer: Answer, *, dry_run: bool) -> str:
     rows, done, made = answer["numberOfAll"], answer["numberOfSuccessful"], answer["numberOfCreated"]
     if dry_run:
         return f"{rows} rows: {done} could be done, {answer['numberOfFailed']} would fail. Nothing was changed."
-    return f"{rows} rows: {done} done ({made} devices are new), {answer['numberOfFailed']} failed."
+    return f"{rows} rows: {done} done ({made} new), {answer['numberOfFailed']} failed."
 
 
-def _to_mend(file: Path, text: str, failed: list[dict[str, Any]]) -> Path:
+def _to_mend(file: Path, content: bytes, failed: list[dict[str, Any]]) -> Path:
     path, descriptor = new_file_beside(file, "failed")
-    write(descriptor, failed_records(text, (item["lineNumber"] for item in failed if item.get("lineNumber"))))
+    write_bytes(
+        descriptor, failed_records(content, (item["lineNumber"] for item in failed if item.get("lineNumber")))
+    )
     return path

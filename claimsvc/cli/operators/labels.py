@@ -15,8 +15,9 @@ from pydantic_core import to_json
 from rich.text import Text
 
 from claimsvc.cli.console import app
-from claimsvc.cli.operators.connecting import OVER_MQTT, Operator, UnusableError, command, ending
+from claimsvc.cli.operators.connecting import OVER_MQTT, Operator, command
 from claimsvc.cli.operators.devices import Expires, open_server_window
+from claimsvc.cli.operators.failing import UnusableError, ending
 from claimsvc.cli.operators.options import KeyFile, Name, read_text, secret_of
 from claimsvc.cli.operators.screen import Screen
 from claimsvc.cli.operators.tables import new_file, rows_of, write, write_bytes
@@ -147,7 +148,7 @@ def make_labels(
     """
     screen = Screen(as_json=False)
     with ending(screen):
-        rows = rows_of(read_text(file, "FILE"), ("name",))
+        rows = rows_of(read_text(file, "FILE"), "name")
         if not rows:
             raise UnusableError(f"{file}: there is no device in it")
         text = sheet(rows, claim_url, columns, size_mm)

@@ -24,6 +24,7 @@ from claimsvc.broker.caller import (
     CallerError,
     CallerOptions,
     CallTimeoutError,
+    CannotConnectError,
     ConnectionLostError,
     Heard,
     NotAllowedError,
@@ -93,6 +94,8 @@ class Lane:
         self._connection = AsyncExitStack()
         self._caller: Caller | None = None
         self._hears_events = False
+        self.is_changing = False
+        """Whether a call is under way that changes something: it is done even if nobody waits for its answer."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,15 +131,22 @@ class Lane:
         """
         payload = b"" if body is None else body if isinstance(body, bytes) else to_json(body)
         request_id = secrets.token_hex(16)
+        await self._connected()  # where there is no broker from the first it is not asked again
+        self.is_changing = method != "GET"
+        answer = await self._repeatedly(request_id, f"{method}{path}", payload, progress)
+        self.is_changing = False
+        return answer
+
+    async def _repeatedly(self, request_id: str, target: str, payload: bytes, progress: Progress | None) -> Any:
         for left in reversed(range(TRIES)):
             try:
-                return await self._once(request_id, f"{method}{path}", payload, progress)
+                return await self._once(request_id, target, payload, progress)
             except CallTimeoutError:
                 if await self._is_offline():
                     raise CallTimeoutError(_OFFLINE) from None
                 if not left:
                     raise CallTimeoutError(_SILENT) from None
-            except ConnectionLostError:
+            except (ConnectionLostError, CannotConnectError):
                 await self._drop()
                 if not left:
                     raise

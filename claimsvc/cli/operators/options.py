@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from claimsvc.cli.operators.connecting import UnusableError, ask_secret
+from claimsvc.cli.operators.asking import ask_secret
+from claimsvc.cli.operators.failing import UnusableError
 
 _DURATION = re.compile(r"(\d{1,9})\s*(ms|s|min|m|h|d|w)")
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -39,8 +40,14 @@ def secret_of(path: Path | None, what: str, option: str) -> str:
 
 
 def read_text(path: Path, option: str) -> str:
-    """Return a text file's content, without a byte order mark. Raises UnusableError."""
-    return decoded(read_bytes(path, option), f"{option}: {path}")
+    """Return a text file's content, of UTF-8 or else as old spreadsheets write. Raises UnusableError."""
+    content = read_bytes(path, option)
+    for encoding in ("utf-8-sig", "cp1252"):
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise UnusableError(f"{option}: {path} is no text in UTF-8")
 
 
 def read_bytes(path: Path, option: str) -> bytes:
@@ -49,12 +56,3 @@ def read_bytes(path: Path, option: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UnusableError(f"{option}: {path}: {error.strerror}") from None
-
-
-def decoded(content: bytes, where: str) -> str:
-    """Return the text of UTF-8, without a byte order mark. Raises UnusableError."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UnusableError(f"{where}: line {line} is not UTF-8") from None

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from claimsvc.cli.operators.connecting import FailedError, Operator, UnusableError, Yes, command, confirm
+from claimsvc.cli.operators.asking import confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
 from claimsvc.cli.operators.devices import ONCE
+from claimsvc.cli.operators.failing import FailedError, UnusableError
 from claimsvc.cli.operators.lane import Lane, segment
 from claimsvc.cli.operators.listing import All, Limit, collect, page_size, show_items
 from claimsvc.cli.operators.options import secret_of
@@ -141,7 +143,7 @@ def accept_requests(
     if bool(device_id) == everything:
         raise UnusableError("give the id of a device, or --all")
     if everything:
-        confirm(operator.screen, "Accept every device that waits?", yes=yes)
+        confirm("Accept every device that waits?", yes=yes)
         return _accept_all(operator)
     shown = secret_of(None, f"Security token that {device_id} shows", "no --token") if token else None
     return _accept(operator, device_id, shown)
@@ -182,7 +184,7 @@ def show_accepted(operator: Operator, results: list[dict[str, Any]]) -> None:
 @command(group, "reject")
 def reject_request(operator: Operator, device_id: RequestId, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
     """Remove a request, whatever its state; a login it led to stays."""
-    confirm(operator.screen, f"Remove the request of {device_id}?", yes=yes)
+    confirm(f"Remove the request of {device_id}?", yes=yes)
 
     async def reject() -> None:
         await operator.lane.call("DELETE", path_of(device_id))

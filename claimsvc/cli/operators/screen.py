@@ -66,11 +66,15 @@ class Screen:
 
     def note(self, text: str) -> None:
         """Tell a person something beside what is printed, on standard error."""
-        self.err.print(Text(text, "yellow"), soft_wrap=True)
+        self._tell(Text(text, "yellow"))
 
     def complain(self, text: str) -> None:
         """Tell of a failure, in one line on standard error."""
-        self.err.print(Text(f"claimsvc: {text}"), soft_wrap=True)
+        self._tell(Text(f"claimsvc: {text}"))
+
+    def _tell(self, text: Text) -> None:
+        # One line for a program, however long; a terminal's is broken between words.
+        self.err.print(text, soft_wrap=not self.err.is_terminal)
 
     def items(self, columns: Sequence[Column], items: Iterable[dict[str, Any]]) -> None:
         """Print a table, a line for each item."""

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from claimsvc.cli.operators.connecting import UnusableError
+from claimsvc.cli.operators.failing import UnusableError
 
-_DELIMITERS = ";,\t"
+_SEPARATORS = ";\t,"
+"""As the service has them; the first is taken where a header has none."""
 _MOST_NAMES = 10_000
 
 
 class Record(NamedTuple):
-    """One record with its text as it stands in the file. Lines count from 1, the header's."""
+    """One record with its text as it stands in the file. Lines count from 1."""
 
     first_line: int
     last_line: int
@@ -25,40 +27,55 @@ class Record(NamedTuple):
 
 def records(text: str) -> Iterator[Record]:
     """Yield a file's records, the header first; a quoted field may hold several lines. Raises UnusableError."""
-    lines = text.splitlines(keepends=True)
-    reader = csv.reader(lines, delimiter=delimiter_of(lines[0] if lines else ""), strict=False)
+    lines = list(io.StringIO(text, newline=""))
+    header = next((line for line in lines if line.strip("\r\n")), "")
+    reader = csv.reader(lines, delimiter=_separator(header))
     first = 1
     try:
         for fields in reader:
-            yield Record(first, reader.line_num, "".join(lines[first - 1 : reader.line_num]), tuple(fields))
+            if fields:  # a line with nothing on it is no record
+                yield Record(first, reader.line_num, "".join(lines[first - 1 : reader.line_num]), tuple(fields))
             first = reader.line_num + 1
     except csv.Error as error:
         raise UnusableError(f"line {first}: {error}") from None
 
 
-def delimiter_of(header: str) -> str:
-    """Return what separates the fields of a header: the first of the usual ones in it."""
-    found = [each for each in header if each in _DELIMITERS]
-    return found[0] if found else _DELIMITERS[0]
+def _header_and_rest(text: str) -> list[Record]:
+    return list(records(text)) or [Record(1, 1, "", ())]
 
 
-def rows_of(text: str, wanted: Iterable[str]) -> list[dict[str, str]]:
-    """Return a file's rows by the names in its header. Raises UnusableError where a wanted name is not there."""
-    header, *rest = records(text) if text.strip() else [Record(1, 1, "", ())]
+def cells_of(content: bytes, name: str) -> dict[int, str]:
+    """Return what stands in a column, by the line its record begins on; nothing where there is no such column."""
+    header, *rest = _header_and_rest(content.decode("utf-8-sig", "replace"))
+    names = [each.strip().lower() for each in header.fields]
+    if name.lower() not in names:
+        return {}
+    at = names.index(name.lower())
+    return {record.first_line: record.fields[at] for record in rest if at < len(record.fields)}
+
+
+def _separator(header: str) -> str:
+    """Return what is most often in a header, where it is not quoted."""
+    return max(_SEPARATORS, key="".join(header.split('"')[::2]).count)
+
+
+def rows_of(text: str, wanted: str) -> list[dict[str, str]]:
+    """Return a file's rows by the names in its header, in small letters. Raises UnusableError without `wanted`."""
+    header, *rest = _header_and_rest(text)
     names = [name.strip().lower() for name in header.fields]
-    for name in wanted:
-        if name.lower() not in names:
-            raise UnusableError(f"the header has no column {name!r}")
-    return [dict(zip(names, row.fields, strict=False)) for row in rest if any(row.fields)]
+    if wanted.lower() not in names:
+        raise UnusableError(f"the header has no column {wanted!r}")
+    return [dict(zip(names, row.fields, strict=False)) for row in rest]
 
 
-def failed_records(text: str, lines: Iterable[int]) -> str:
-    """Return the header and the records that these lines belong to, as they stand in the file."""
+def failed_records(content: bytes, lines: Iterable[int]) -> bytes:
+    """Return the header and the records that these lines belong to, byte by byte as they stand in the file."""
     wanted = set(lines)
-    header, *rest = records(text)
+    header, *rest = _header_and_rest(content.decode("latin-1"))
     ending = "\r\n" if header.text.endswith("\r\n") else "\n"
     kept = [record.text for record in rest if not wanted.isdisjoint(range(record.first_line, record.last_line + 1))]
-    return "".join(part if part.endswith(("\n", "\r")) else part + ending for part in (header.text, *kept))
+    whole = (part if part.endswith(("\n", "\r")) else part + ending for part in (header.text, *kept))
+    return "".join(whole).encode("latin-1")
 
 
 def new_file(path: Path) -> int:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from claimsvc.cli.console import app
 from claimsvc.cli.operators.connecting import Operator, command
-from claimsvc.cli.operators.events import event_line
+from claimsvc.cli.operators.events import FAILURES, event_line
 from claimsvc.cli.operators.options import Name
 from claimsvc.cli.operators.screen import Column, Screen, lasting, table, when
 
@@ -18,8 +18,7 @@ REASONS = {
     "window_expired": "the window was over when the claim came",
 }
 """What an event of a refused claim says, for a person."""
-_FAILURES = {"claim_refused", "claim_locked_out"}
-_CLAIMS = _FAILURES | {"device_claimed"}
+_CLAIMS = FAILURES | {"device_claimed"}
 
 State = dict[str, Any]
 
@@ -83,7 +82,7 @@ def _last_claim(state: State) -> str:
     last = next((event for event in state["events"] if event["event"] in _CLAIMS), None)
     if last is None:
         return "No claim of this device has failed, as far back as the audit trail goes."
-    if last["event"] not in _FAILURES:
+    if last["event"] not in FAILURES:
         return f"The last claim, {when(last['time'])} by {last['principal']}, succeeded."
     # A lockout is written behind the refusal that led to it, with the same reason.
     reason = REASONS.get(last["detail"], last["detail"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
+from claimsvc.core.model import Customer, Device, DeviceGroup, Event, Group, Role, Tenant, User
 from claimsvc.core.names import principal_name
 from claimsvc.core.policy import BOOTSTRAP, BOOTSTRAP_ALIAS, MANAGEMENT_TENANT, Policy
 from claimsvc.core.secrets import Secret
@@ -31,9 +31,10 @@ class Establish(Command):
 
 
 @dataclass(frozen=True, slots=True)
-class AdmitBootstrap(Command):
-    """Make the login that new devices share, or give it another password; no dialect makes this command."""
+class AdmitShared(Command):
+    """Make a login that new devices share, or give it another password; no dialect makes this command."""
 
+    name: str
     secret: Secret
 
     @property
@@ -41,8 +42,13 @@ class AdmitBootstrap(Command):
         return (self.secret,)
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        needs.principals.add(BOOTSTRAP)
-        needs.logins.update((BOOTSTRAP, BOOTSTRAP_ALIAS))
+        needs.principals.add(self.name)
+        needs.logins.update(self.logins)
+
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """Return what devices may write it as."""
+        return (self.name, BOOTSTRAP_ALIAS) if self.name == BOOTSTRAP else (self.name,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +187,7 @@ class CreateTenant(Command):
 class ListItems(Command):
     """Read a page of one kind. `after` is where the page before ended."""
 
-    kind: type[Tenant | Customer | User | Group | Role | Device | Event]
+    kind: type[Tenant | Customer | User | Group | Role | Device | DeviceGroup | Event]
     limit: int
     after: str | None
     named: str | None = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.policy import Policy
-from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.core.secrets import LOGIN_KINDS, Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,11 @@ class Command:
 
     def issues_logins(self, facts: Facts) -> bool:
         """Return whether the rule may make a login, and so must know who else makes them."""
-        return any(secret.kind in {SecretKind.PASSWORD, SecretKind.ACCESS_TOKEN} for secret in self.secrets)
+        return any(secret.kind in LOGIN_KINDS for secret in self.secrets)
+
+    def is_authentic(self, facts: Facts) -> bool:
+        """Return whether what the command shows for its right is right; most show nothing but their caller."""
+        return True
 
     @property
     def is_poll(self) -> bool:

@@ -158,4 +158,7 @@ def _new_device_needs(caller: str, name: str, secret: Secret, needs: Needs, fact
     principal = principal_name(tenant, name, policy)
     needs.device_names.add((tenant, name))
     needs.principals.add(principal)
-    needs.logins.add(secret.hardened if secret.kind is SecretKind.ACCESS_TOKEN else principal)
+    if secret.kind is SecretKind.PASSWORD:
+        needs.logins.add(principal)
+    elif secret.is_hardened:  # else it is asked again when it is, should the caller be one who may
+        needs.logins.add(secret.hardened)

@@ -11,9 +11,9 @@ from pydantic_core import to_json
 
 from claimsvc.core.commands.accounts import ListItems
 from claimsvc.core.commands.base import Command
-from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
+from claimsvc.core.model import Customer, Device, DeviceGroup, Event, Group, Role, Tenant, User
 from claimsvc.core.outcomes import Bound, Done, Found, Listing, Outcome, Page, Refused
-from claimsvc.core.reasons import OF_REGISTRATION, Reason
+from claimsvc.core.reasons import OF_PROVISIONING, OF_REGISTRATION, Reason
 from claimsvc.dialects.rest import Answer, Call, EncodeAnswer, Route, number
 
 PAGE = 100
@@ -45,7 +45,7 @@ STATUSES: dict[Reason, int] = {
     Reason.IN_USE: 409,
     Reason.REQUEST_ID_REUSED: 409,
     Reason.INTERNAL: 500,
-    **dict.fromkeys(OF_REGISTRATION, 409),
+    **dict.fromkeys(OF_REGISTRATION | OF_PROVISIONING, 409),
 }
 
 
@@ -177,6 +177,7 @@ _ITEMS: dict[type[Any], Callable[[Any], dict[str, object]]] = {
     Group: lambda item: {"name": item.name, "roles": item.roles},
     Role: lambda item: {"name": item.name, "permissions": item.permissions},
     Device: lambda item: {"name": item.name, "id": item.id, "principal": item.principal},
+    DeviceGroup: lambda item: {"id": item.id, "path": item.path},
     Event: _event_json,
 }
 

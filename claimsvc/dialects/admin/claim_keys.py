@@ -1,0 +1,120 @@
+"""A list of devices with their claim keys: a CSV in, a CSV with every key out, once (seed: keys for boxes, letters).
+
+`name;secretKey;expirationTime;type;label`: the first is needed, a key is made up where none is given.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+from claimsvc.core.commands.base import Command
+from claimsvc.core.commands.imports import ImportClaimKeys, KeyedDevice, SetClaimKeys
+from claimsvc.core.model import DeviceGroup
+from claimsvc.core.outcomes import ImportFinished, Outcome, RowField, RowRefused, RowsDone
+from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.dialects import sheets
+from claimsvc.dialects.admin.shapes import listing, refuse
+from claimsvc.dialects.exchange import Sheet, Slice, malformed
+from claimsvc.dialects.rest import Answer, Call, Route, Section
+from claimsvc.dialects.sheets import BadCellError, Row, cell
+
+NAME, KEY, EXPIRES_AT, TYPE, LABEL = "name", "secretKey", "expirationTime", "type", "label"
+COLUMNS = {name.lower(): name for name in (NAME, KEY, EXPIRES_AT, TYPE, LABEL)}
+LONGEST_KEY = 255
+LATEST_MS = 2**53
+
+_FIELDS: dict[RowField | str | None, str] = {RowField.DEVICE_ID: NAME, RowField.EXPIRES_AT: EXPIRES_AT}
+
+
+def _begin(call: Call) -> Command:
+    """Read the header alone: the rest of the file is for later."""
+    _columns(sheets.header_of(call.body))
+    return ImportClaimKeys(call.caller)
+
+
+def open_sheet(call: Call, most_rows: int) -> Sheet:
+    """Read a list. Raises Rejected."""
+    table = sheets.open_table(call.body, most_rows)
+    columns = _columns(table.header)
+    read = partial(_read, columns)
+
+    def slices(skip: int) -> Iterator[Slice]:
+        for rows in sheets.slices(table, skip, columns[NAME], read):
+            command = SetClaimKeys(call.caller, tuple(row.meaning for row in rows))
+            yield Slice(len(rows), command, partial(_note, rows))
+
+    return Sheet(table.rows, slices, sheets.encode_progress, is_rehearsal=sheets.is_rehearsal(call.query))
+
+
+def _columns(header: tuple[str, ...]) -> dict[str, int]:
+    columns = sheets.columns(tuple(COLUMNS.get(name.lower(), name) for name in header))
+    if NAME not in columns:
+        raise malformed(f"{NAME}: the column is missing")
+    if unknown := next((name for name in columns if name not in COLUMNS.values()), None):
+        raise malformed(f"{unknown}: the columns are {', '.join(COLUMNS.values())}")
+    return columns
+
+
+def _read(columns: dict[str, int], cells: list[str]) -> KeyedDevice:
+    """Return what a row says. Raises BadCellError."""
+
+    def at(name: str) -> str | None:
+        return cell(cells, columns.get(name))
+
+    key, until = at(KEY), at(EXPIRES_AT)
+    if key is not None and len(key) > LONGEST_KEY:
+        raise BadCellError(KEY, f"at most {LONGEST_KEY} characters are expected")
+    if until is not None and not (until.isascii() and until.isdigit() and int(until[:20]) <= LATEST_MS):
+        raise BadCellError(EXPIRES_AT, "a time in milliseconds since 1970 is expected")
+    secret = Secret(SecretKind.ISSUED_CLAIM_KEY, key)
+    return KeyedDevice(cells[columns[NAME]], secret, int(until) if until else None, at(TYPE), at(LABEL))
+
+
+def _note(rows: list[Row[KeyedDevice]], outcome: RowsDone) -> dict[str, list[Any]]:
+    """Return the keys of a slice, and the rows that have none."""
+    keys: list[list[Any]] = []
+    failed: list[dict[str, Any]] = []
+    for row, result in zip(rows, outcome.results, strict=True):
+        if isinstance(result, RowRefused):
+            failed.append(sheets.failure(row.line, result, _FIELDS))
+        elif isinstance(row.meaning, KeyedDevice):
+            keys.append([row.meaning.name, row.meaning.key.text, result.until_ms])
+    return {"keys": keys, "failed": failed}
+
+
+def encode(outcome: Outcome, now_ms: int) -> Answer:
+    """Return the keys as a file to print or to send, and the rows that failed."""
+    if not isinstance(outcome, ImportFinished):
+        return refuse(outcome, now_ms)
+    keys = chain.from_iterable(part["keys"] for part in outcome.parts)
+    failed = chain.from_iterable(part["failed"] for part in outcome.parts)
+    body = sheets.counters(outcome.counts)
+    if not outcome.is_rehearsal:
+        body["csv"] = _csv(keys)
+    return Answer(
+        200 if outcome.is_rehearsal else 201, body | {"failedList": list(islice(failed, sheets.MOST_FAILED))}
+    )
+
+
+def _csv(keys: Iterator[list[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=";", lineterminator="\n")
+    writer.writerow([NAME, KEY, EXPIRES_AT])
+    writer.writerows(keys)
+    return text.getvalue()
+
+
+SECTION = Section(
+    "/claimsvc/",
+    refuse,
+    (
+        Route("POST", "/claimsvc/claimKeys", _begin, encode, "ImportClaimKeys", open_sheet=open_sheet),
+        listing("/claimsvc/deviceGroups", "deviceGroups", DeviceGroup),
+    ),
+    "claimsvc",
+)

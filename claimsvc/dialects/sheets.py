@@ -1,0 +1,236 @@
+"""Files of rows as people make them: CSV with any of three separators, plain or in a multipart form (C8Y 3.1).
+
+Read as a stream over the bytes that came, so that a large file costs little more than itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from pydantic_core import to_json
+
+from claimsvc.core.outcomes import ImportCounts, Refused, RowField, RowRefused
+from claimsvc.core.reasons import Reason
+from claimsvc.dialects.exchange import Rejected, malformed
+
+SLICE = 200
+"""Rows decided at once: what everybody else waits for."""
+MOST_FAILED = 10_000
+"""Failed rows that an answer lists, so that the broker takes it; the counters count all."""
+_SEPARATORS = ";\t,"
+"""The first is taken where a header has none of them."""
+_ENCODINGS = ("utf-8", "cp1252")
+"""The second is what spreadsheets call ANSI."""
+_BOM = b"\xef\xbb\xbf"
+_HEADERS_END = re.compile(rb"\r?\n\r?\n")
+
+R = TypeVar("R")
+
+
+class BadCellError(Exception):
+    """A cell cannot be used; the text never quotes it, for it may be a secret."""
+
+    def __init__(self, column: str, text: str) -> None:
+        super().__init__(column, text)
+        self.column = column
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row of a file; `number` is the line it begins on, the header's being 1."""
+
+    number: int
+    cells: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file that was read to its end once: a header, and `rows` behind it."""
+
+    header: tuple[str, ...]
+    rows: int
+    content: bytes
+    encoding: str
+    separator: str
+
+    def lines(self) -> Iterator[Line]:
+        """Return what is behind the header."""
+        return islice(_lines(self.content, self.encoding, self.separator), 1, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[R]):
+    """A line with what it says, or why it cannot be understood."""
+
+    line: Line
+    meaning: R | RowRefused
+
+
+def header_of(body: bytes) -> tuple[str, ...]:
+    """Return the names of a file's columns, without a look at the rest. Raises Rejected."""
+    return _header(_file(body))[0]
+
+
+def open_table(body: bytes, most_rows: int) -> Table:
+    """Read a file. Raises Rejected where it cannot be understood as a whole, or has no rows or too many."""
+    content = _file(body)
+    header, separator = _header(content)
+    encoding = _encoding(content)
+    try:
+        rows = sum(1 for _ in _lines(content, encoding, separator)) - 1
+    except csv.Error as error:
+        raise malformed(f"the file is no CSV: {error}") from None
+    if not rows:
+        raise malformed("the file has no rows behind its header")
+    if rows > most_rows:
+        raise Rejected(Reason.TOO_LARGE, f"at most {most_rows} rows in a file")
+    return Table(header, rows, content, encoding, separator)
+
+
+def columns(header: tuple[str, ...]) -> dict[str, int]:
+    """Return where each column is. Raises Rejected for one without a name and for two of the same."""
+    found: dict[str, int] = {}
+    for position, name in enumerate(header):
+        if not name or not name.isprintable():
+            raise malformed(f"column {position + 1} has no name")
+        if name in found:
+            raise malformed(f"{name}: the column is there twice")
+        found[name] = position
+    return found
+
+
+def slices(table: Table, skip: int, key: int, read: Callable[[list[str]], R]) -> Iterator[list[Row[R]]]:
+    """Yield the rows behind the first `skip`, some at a time.
+
+    `key` is the column that names a device; a name that was there before is refused. `read` raises BadCellError.
+    """
+    rows = islice(_rows(table, key, read), skip, None)
+    while some := list(islice(rows, SLICE)):
+        yield some
+
+
+def _rows(table: Table, key: int, read: Callable[[list[str]], R]) -> Iterator[Row[R]]:
+    seen: set[str] = set()
+    for line in table.lines():
+        name = line.cells[key] if key < len(line.cells) else None
+        yield Row(line, _meaning(table, line, read, is_repeated=name in seen, key=key))
+        if name is not None:
+            seen.add(name)
+
+
+def _meaning(
+    table: Table, line: Line, read: Callable[[list[str]], R], *, is_repeated: bool, key: int
+) -> R | RowRefused:
+    if len(line.cells) != len(table.header):
+        counted = f"the row has {len(line.cells)} cells, the header {len(table.header)}"
+        return RowRefused(Refused(Reason.MALFORMED, counted))
+    if is_repeated:
+        return RowRefused(Refused(Reason.ALREADY_EXISTS, "an earlier row of the file has it"), table.header[key])
+    try:
+        return read(line.cells)
+    except BadCellError as error:
+        return RowRefused(Refused(Reason.INVALID_VALUE, error.text), error.column)
+
+
+# --- from bytes to cells
+
+
+def _lines(content: bytes, encoding: str, separator: str) -> Iterator[Line]:
+    text = io.TextIOWrapper(io.BytesIO(content), encoding, newline="")
+    reader = csv.reader(text, delimiter=separator, strict=True)
+    begins = 1
+    for cells in reader:
+        if cells:  # a line with nothing on it is no row
+            yield Line(begins, cells)
+        begins = reader.line_num + 1
+
+
+def _file(body: bytes) -> bytes:
+    """Return the file itself, out of its multipart form where it came in one (seed)."""
+    if not body.startswith(b"--"):
+        return body.removeprefix(_BOM)
+    boundary = b"\n" + body.partition(b"\n")[0].rstrip()
+    _, *pieces, end = (b"\n" + body).split(boundary)
+    parts = [_HEADERS_END.split(piece, maxsplit=1) for piece in pieces]
+    if not parts or end.strip() not in {b"", b"--"} or any(len(part) == 1 for part in parts):
+        raise malformed("the multipart form is not whole")
+    _, content = next((part for part in parts if b'name="file"' in part[0]), parts[0])
+    return content.removesuffix(b"\r").removeprefix(_BOM)
+
+
+def _encoding(content: bytes) -> str:
+    if b"\0" in content:
+        raise malformed("the file is no text in UTF-8")
+    for encoding in _ENCODINGS:
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return encoding
+    raise malformed("the file is no text in UTF-8")
+
+
+def _header(content: bytes) -> tuple[tuple[str, ...], str]:
+    """Return the header's cells and the separator that is most often in it, where it is not quoted."""
+    start = len(content) - len(content.lstrip(b"\r\n")) if content[:1] in {b"\r", b"\n"} else 0
+    ends = [end for end in (content.find(b"\n", start), content.find(b"\r", start)) if end >= 0]
+    line = content[start : min(ends, default=len(content))]
+    text = line.decode(_encoding(line))
+    separator = max(_SEPARATORS, key="".join(text.split('"')[::2]).count)
+    try:
+        return tuple(next(csv.reader([text], delimiter=separator, strict=True), ())), separator
+    except csv.Error as error:
+        raise malformed(f"the header is no CSV: {error}") from None
+
+
+def cell(cells: list[str], position: int | None) -> str | None:
+    """Return what is in a cell; None where the file has no such column or nothing to be seen is there."""
+    text = "" if position is None else cells[position]
+    return text if text.strip() else None
+
+
+# --- what all answers about files have
+
+
+def is_rehearsal(query: Mapping[str, str]) -> bool:
+    """Return whether it is only asked what would become of a file."""
+    return query.get("dryRun") == "true"
+
+
+def counters(counts: ImportCounts) -> dict[str, object]:
+    """Return how many rows there were and what became of them (C8Y 3.2)."""
+    return {
+        "numberOfAll": counts.rows,
+        "numberOfCreated": counts.created,
+        "numberOfFailed": counts.failed,
+        "numberOfSuccessful": counts.created + counts.updated,
+    }
+
+
+def encode_progress(counts: ImportCounts) -> bytes:
+    """Return how far a file is."""
+    return to_json(
+        {
+            "numberOfAll": counts.rows,
+            "numberOfProcessed": counts.done,
+            "numberOfCreated": counts.created,
+            "numberOfFailed": counts.failed,
+        }
+    )
+
+
+def failure(line: Line, result: RowRefused, names: Mapping[RowField | str | None, str]) -> dict[str, Any]:
+    """Return where a row that failed stands in the file, and why; `names` has the columns of our fields."""
+    refused = result.refused
+    reason = refused.detail or refused.message
+    entry: dict[str, Any] = {"failureReason": reason, "code": refused.reason.value, "lineNumber": line.number}
+    if result.column is not None:
+        entry["column"] = names.get(result.column, str(result.column))
+    return entry

@@ -1,0 +1,178 @@
+"""ThingsBoard's provisioning by key: /provision/request and /provision/response, in JSON (TB 4 and 5.4).
+
+Every request is answered: the vendor's client waits a minute for an answer, and breaks at a failure without a text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import from_json, to_json
+
+from claimsvc.core.commands.provisioning import ProvisionDevice, Wish
+from claimsvc.core.model import CredentialKind
+from claimsvc.core.outcomes import Outcome, Provisioned, Refused
+from claimsvc.core.reasons import Reason
+from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.dialects.exchange import CLIENTS, Arrival, Encode, Endpoint, Reading, Rejected, malformed
+
+DIALECT = "thingsboard"
+ASK, ANSWER = "/provision/request", "/provision/response"
+
+STATUSES: dict[Reason, str] = dict.fromkeys(Reason, "FAILURE") | {Reason.UNKNOWN_KEY: "NOT_FOUND"}
+TEXTS: dict[Reason, str] = {
+    # ThingsBoard's own sentence, also where nothing is provisioned any more; elsewhere ours says more than its one.
+    Reason.UNKNOWN_KEY: "Provision data was not found!",
+}
+
+_LONGEST = 255
+_NO_LOGIN = "username: a login needs one; a password or client id alone is none"
+
+
+# --- wire model
+
+Text = Annotated[str, Field(max_length=_LONGEST)]
+
+
+class ProvisionBody(BaseModel):
+    """What a device shows and wishes for; null is absent, as the vendor's client sends it."""
+
+    model_config = ConfigDict(strict=True)
+
+    provisionDeviceKey: Text
+    provisionDeviceSecret: Text
+    deviceName: str | None = None
+    credentialsType: str | None = None
+    token: Annotated[str, Field(max_length=_LONGEST, pattern=r"^[ -~]*$")] | None = None
+    username: Text | None = None
+    password: Text | None = None
+    clientId: Text | None = None
+    gateway: bool | None = None
+
+
+_BODY = TypeAdapter(ProvisionBody)
+
+
+def endpoints(limit_bytes: int) -> list[Endpoint]:
+    """Return the one topic of provisioning, in the lanes of client ids."""
+    return [Endpoint(DIALECT, ASK, lambda arrival: _read(arrival, limit_bytes), lanes=CLIENTS)]
+
+
+def _read(arrival: Arrival, limit_bytes: int) -> Reading:
+    command: ProvisionDevice | Refused
+    client_id = None
+    if len(arrival.payload) > limit_bytes:
+        command = Refused(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
+    else:
+        try:
+            body = _body(arrival.payload)
+            client_id = body.clientId or None
+            command = _command(arrival, body)
+        except Rejected as rejected:
+            command = rejected.refused
+    return Reading(command, _encoder(client_id), ANSWER, "ProvisionDevice")
+
+
+# --- decoding
+
+
+def _body(payload: bytes) -> ProvisionBody:
+    try:
+        # Parsed first, since the validating parser lets NaN pass in members it does not know.
+        return _BODY.validate_python(from_json(payload, allow_inf_nan=False))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise malformed(f"{where}: {first['msg']}" if where else "a JSON object is expected") from None
+    except ValueError:
+        raise malformed("a JSON object is expected") from None
+
+
+def _command(arrival: Arrival, body: ProvisionBody) -> ProvisionDevice:
+    secret = Secret(SecretKind.PROVISION_SECRET, body.provisionDeviceSecret)
+    return ProvisionDevice(
+        arrival.caller,
+        arrival.lane,
+        body.provisionDeviceKey,
+        secret,
+        _name(body.deviceName),
+        _wish(body),
+        body.gateway is True,
+    )
+
+
+def _name(text: str | None) -> str | None:
+    """Return the name without the blanks around it; an empty one is none, one of blanks is a mistake (TB 4.2)."""
+    if not text:
+        return None
+    if not text.strip():
+        raise malformed("deviceName: the name is blank")
+    return text.strip()
+
+
+def _wish(body: ProvisionBody) -> Wish:
+    kind = body.credentialsType or "ACCESS_TOKEN"
+    if kind not in _WISHES:
+        raise Rejected(
+            Reason.UNSUPPORTED_CREDENTIALS,
+            f"credentialsType: {' or '.join(_WISHES)} is expected, over MQTT and as JSON",
+        )
+    return _WISHES[kind](body)
+
+
+def _access_token(body: ProvisionBody) -> Wish:
+    token = body.token or None  # an empty text is nothing to ThingsBoard (TB 4.4)
+    return Wish(None, Secret(SecretKind.ACCESS_TOKEN, token), is_secret_given=token is not None)
+
+
+def _username_and_password(body: ProvisionBody) -> Wish:
+    username, password = body.username or None, body.password or None
+    if username is None and (password or body.clientId):
+        raise Rejected(Reason.UNSUPPORTED_CREDENTIALS, _NO_LOGIN)
+    return Wish(username, Secret(SecretKind.PASSWORD, password), is_secret_given=password is not None)
+
+
+_WISHES: dict[str, Callable[[ProvisionBody], Wish]] = {
+    "ACCESS_TOKEN": _access_token,
+    "MQTT_BASIC": _username_and_password,
+}
+
+
+# --- encoding; the order of the members is ThingsBoard's (TB 4.3)
+
+
+def _encoder(client_id: str | None) -> Encode:
+    """Return what words an answer; the client id is told back, and nobody is held to it."""
+
+    def encode(outcome: Outcome, _now_ms: int) -> bytes:
+        if isinstance(outcome, Provisioned):
+            return to_json(_success(outcome, client_id))
+        if not isinstance(outcome, Refused):
+            raise TypeError(f"no answer for {type(outcome).__name__} on this topic")
+        return to_json({"errorMsg": _text(outcome), "status": STATUSES[outcome.reason]})
+
+    return encode
+
+
+def _success(outcome: Provisioned, client_id: str | None) -> dict[str, object]:
+    if outcome.secret is None:
+        raise ValueError("a login is given with its secret")
+    text, stored = outcome.secret.text, outcome.credential
+    if stored.kind is CredentialKind.ACCESS_TOKEN:
+        answer: dict[str, object] = {"credentialsValue": text, "credentialsType": "ACCESS_TOKEN"}
+    else:
+        login = {"clientId": client_id, "userName": stored.login, "password": text}
+        answer = {"credentialsValue": login, "credentialsType": "MQTT_BASIC"}
+    answer["status"] = "SUCCESS"
+    if outcome.is_name_made_up:
+        answer["deviceName"] = outcome.device.name  # ours to add: nothing else tells the device its name (TB 4.3)
+    return answer
+
+
+def _text(refused: Refused) -> str:
+    text = TEXTS.get(refused.reason, refused.message)
+    if refused.retry_after_ms is None:
+        return text
+    return f"{text}. Try again in {-(-refused.retry_after_ms // 1000)} seconds"
