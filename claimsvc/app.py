@@ -65,6 +65,9 @@ def policy_of(settings: Settings) -> Policy:
         issue_logins=keeps_logins,
         login_excludes=EXCLUDED_FROM_LOGINS if settings.credentials.store is CredentialStore.PASSWORD_FILE else "",
         reissue_window_ms=settings.credentials.reissue_window_ms,
+        overlap_ms=settings.credentials.overlap_ms,
+        overlapping_logins=settings.credentials.store is CredentialStore.PLUGIN,
+        rotate_on_release=settings.claim.rotate_on_release,
         several_logins=settings.credentials.store is CredentialStore.PLUGIN,
         access_tokens=settings.credentials.store is CredentialStore.PLUGIN,
         security_token_policy=SecurityTokenPolicy(settings.registration.security_token_policy.value),
@@ -151,7 +154,7 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
         logins: FileLogins | None = None
         if settings.credentials.store is CredentialStore.PASSWORD_FILE:
             file = _password_file(settings)
-            logins = FileLogins(file, store, _own_login(settings, sealing, file), _logged(log))
+            logins = FileLogins(file, store, _own_login(settings, sealing, file), _logged(log), _now_ms)
         tools = Tools(
             dialects=dialects_of(settings),
             store=store,

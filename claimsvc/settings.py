@@ -123,6 +123,8 @@ class Claim(_Section):
     max_attempts: Annotated[int, Field(gt=0)] = 5
     lockout_ms: Milliseconds = 900_000
     max_failures_per_hour: Annotated[int, Field(gt=0)] = 20
+    rotate_on_release: bool = False
+    """Whether a released device gets new credentials, which a former owner does not know."""
 
 
 class Credentials(_Section):
@@ -130,6 +132,8 @@ class Credentials(_Section):
 
     store: CredentialStore = CredentialStore.PLUGIN
     reissue_window_ms: Milliseconds = 600_000
+    overlap_ms: Annotated[int, Field(ge=0, le=30 * DAY_MS)] = 3_600_000
+    """How long what is rotated stays valid, unless the request says otherwise; a device may ask for less only."""
     pbkdf2_iterations: Annotated[int, Field(ge=1, le=8_000)] = 4_000
     """For passwords people choose. The broker hashes in its only thread: 8 000 cost everybody about 5 ms."""
     password_file: Path = Path("data/mosquitto.passwd")

@@ -48,7 +48,7 @@ from claimsvc.core.outcomes import (
 )
 from claimsvc.core.policy import MANAGEMENT_TENANT, Given, SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.secrets import Secret
+from claimsvc.core.secrets import Secret, SecretKind
 
 WAITING, PENDING = RequestStatus.WAITING_FOR_CONNECTION, RequestStatus.PENDING_ACCEPTANCE
 ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
@@ -243,7 +243,7 @@ def _is_rightful(request: DeviceRequest, lane: str, token: Secret | None) -> boo
 
 def _let_in(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> Decision:
     """Make the login, tell the device where it polled, and keep the request as accepted."""
-    secret = given.new_login() if given.policy.issue_logins else None
+    secret = given.new_login(SecretKind.PASSWORD) if given.policy.issue_logins else None
     made = admit(Newcomer(request.tenant, request.id, request.type), secret, caller, facts, given)
     if not isinstance(made, Admitted):
         return Decision(RequestRefused(made.reason, made.detail, device_id=request.id, status=request.status))

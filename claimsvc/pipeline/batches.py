@@ -243,8 +243,8 @@ class Batches:
     def _holds(self, sealed: str, secret: Secret) -> bool:
         return hmac.compare_digest(self._tools.sealing.open(sealed, secret.kind.value), (secret.text or "").encode())
 
-    def _new_login(self) -> Secret:
-        secret = Secret(SecretKind.PASSWORD, None)
+    def _new_login(self, kind: SecretKind) -> Secret:
+        secret = Secret(kind, None)
         harden(secret, self._tools.sealing)
         return secret
 
