@@ -50,7 +50,10 @@ def test_call_and_its_answer() -> None:
     [
         (f"POST/{CLAIM}", "thingsboard"),
         ("GET/devicecontrol/newDeviceRequests", "cumulocity"),
+        ("POST/devicecontrol/bulkNewDeviceRequests", "cumulocity"),
+        ("GET/api/deviceProfiles", "thingsboard"),
         ("GET/claimsvc/users", "claimsvc"),
+        ("POST/claimsvc/credentials", "claimsvc"),
         ("PUT/api/device", "thingsboard"),
         ("GET/devicecontrol/nothing", "cumulocity"),
         ("GET/nothing", "claimsvc"),
