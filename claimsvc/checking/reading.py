@@ -31,10 +31,12 @@ async def see_names(scene: Scene) -> Seen:
         "its claim answers": scene.lane(scene.victim, f"{CLAIM}/response"),
         "its REST answers": scene.lane(scene.victim, "response/+"),
         "the whole lane": scene.lane(scene.victim, "#"),
-        "the lane of a client id": scene.client_lane("s/dcr"),
+        "credentials of a client id": scene.client_lane("s/dcr"),
+        "what a client id is provisioned with": scene.client_lane("/provision/response"),
     }
     troubles = await _overheard(scene, filters)
-    slash = await _overheard(scene, {"the lane of a client id": scene.client_lane("s/dcr")}, f"{scene.client_id}/s")
+    of_slash = {"credentials of a client id": scene.client_lane("s/dcr")}
+    slash = await _overheard(scene, of_slash, f"{scene.client_id}/s")
     troubles += [f"{each}, by the client id `<id>/s`" for each in slash if each not in troubles]
     return Seen(_heard_by(troubles), _GRANTS.format(root=scene.site.root))
 
@@ -113,7 +115,7 @@ async def _say_secrets(scene: Scene, victim: Calls) -> bytes:
     await victim.caller.subscribe(answers)
     await victim.ask("GET", "/claimsvc/events")
     events = f"{scene.site.root}/events/{scene.site.tenant}/claimsvc_check"
-    for topic in (scene.client_lane("s/dcr"), events, answers):
+    for topic in (scene.client_lane("s/dcr"), scene.client_lane("/provision/response"), events, answers):
         await scene.service.publish(Outbound(topic, secret))
     while (await victim.caller.receive(timeout_s=scene.site.service.timeout_s)).payload != secret:
         pass

@@ -70,6 +70,8 @@ async def see_client_lanes(scene: Scene) -> Seen:
     targets = {
         "its request for credentials": scene.client_lane("s/ucr"),
         "its credentials": scene.client_lane("s/dcr"),
+        "its provisioning": scene.client_lane("/provision/request"),
+        "what it is provisioned with": scene.client_lane("/provision/response"),
     }
     troubles = await _through(scene, targets)
     slash = await _through(scene, targets, f"{scene.client_id}/s")
