@@ -16,8 +16,7 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import aiomqtt
 import paho.mqtt.client as paho
@@ -28,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from claimsvc.broker import packets
+from claimsvc.broker.connection import BrokerLostError, Connection, properties_for
 from claimsvc.wire import Inbound, Outbound
 
 LARGEST_PACKET = 268_435_455
@@ -41,10 +41,6 @@ _LARGEST_READ = 32 * 1024 * 1024
 _DRAIN_S = 5.0
 _TAKEN_OVER = 0x8E
 _REFUSED = 0x80
-
-
-class BrokerLostError(Exception):
-    """The connection is gone. What was not acknowledged on it comes again."""
 
 
 class SilentlyClosedError(BrokerLostError):
@@ -71,7 +67,7 @@ class ConnectOptions:
     will: Outbound
 
 
-class Client(aiomqtt.Client):
+class Client(Connection):
     """One connection. `number` tells it from the ones before and after it."""
 
     def __init__(
@@ -81,7 +77,7 @@ class Client(aiomqtt.Client):
         begin: Callable[[Client], None],
         receive: Callable[[Inbound], None],
     ) -> None:
-        properties = _properties(PacketTypes.CONNECT)
+        properties = properties_for(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = options.session_expiry_s
         properties.ReceiveMaximum = options.receive_maximum
         properties.MaximumPacketSize = _LARGEST_READ
@@ -103,7 +99,6 @@ class Client(aiomqtt.Client):
         self.number = number
         self.session_present = False
         self.largest_packet = LARGEST_PACKET
-        self._paho = self._client
         self.refused_answers = 0
         """Messages of ours that the broker did not take, most likely by its ACL."""
         self._begin = begin
@@ -113,14 +108,13 @@ class Client(aiomqtt.Client):
         self._unwritten: list[bytes] = []
         self._last_packet_id = _FIRST_PACKET_ID
         self._unacknowledged = 0
-        self._paho.disable_logger()
 
     # --- what the session uses
 
     async def subscribe_all(self, filters: Sequence[str]) -> list[str]:
         """Subscribe at QoS 1; returns the filters granted less. Raises BrokerLostError for a refused one."""
         options = SubscribeOptions(qos=1, noLocal=True, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-        granted = await self._unless_ended(self.subscribe([(topic, options) for topic in filters]))
+        granted = await self.unless_ended(self.subscribe([(topic, options) for topic in filters]))
         lesser: list[str] = []
         for topic, code in zip(filters, granted, strict=True):
             value = code.value if isinstance(code, ReasonCode) else code
@@ -185,15 +179,6 @@ class Client(aiomqtt.Client):
             )
             self._writable()
 
-    def lose(self, why: str) -> None:
-        """Give the connection up."""
-        if not self._disconnected.done():
-            self._disconnected.set_exception(BrokerLostError(why))
-
-    async def ended(self) -> None:
-        """Wait for the end of the connection; raises its cause unless we ended it."""
-        await asyncio.shield(self._disconnected)
-
     async def leave(self) -> None:
         """Write everything out, disconnect, and read until the broker has closed.
 
@@ -213,18 +198,6 @@ class Client(aiomqtt.Client):
                     await self.ended()
                     while await self._loop.sock_recv(duplicate, 65_536):
                         pass
-
-    async def _unless_ended(self, work: Any) -> Any:
-        """Await `work`, or raise what ended the connection first; aiomqtt would wait for its timeout."""
-        doing = asyncio.ensure_future(work)
-        try:
-            await asyncio.wait({doing, self._disconnected}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._disconnected.done():
-                return doing.result()
-            self._disconnected.result()
-        finally:
-            doing.cancel()
-        raise BrokerLostError("the connection ended")
 
     # --- receiving
 
@@ -274,27 +247,6 @@ class Client(aiomqtt.Client):
             elif not flags.is_disconnect_packet_from_server:
                 self._disconnected.set_exception(SilentlyClosedError("the broker closed the connection"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
-
-    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        def begin() -> None:
-            self._watch(sock)
-            self._misc_task = self._loop.create_task(self._misc_loop(), name="mqtt keep-alive")
-
-        self._loop.call_soon_threadsafe(begin)  # paho connects in a thread of aiomqtt's
-
-    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        def begin() -> None:
-            # By now all may be written, or the connection gone and its descriptor somebody else's.
-            current = self._paho.socket()
-            if current is not None and current is sock and self._paho.want_write():
-                self._loop.add_writer(current.fileno(), self._writable)
-
-        self._loop.call_soon_threadsafe(begin)
-
-    def _watch(self, sock: Any) -> None:
-        current = self._paho.socket()
-        if current is not None and current is sock:
-            self._loop.add_reader(current.fileno(), self._readable)
 
     def _readable(self) -> None:
         try:
@@ -352,38 +304,3 @@ class Client(aiomqtt.Client):
             self.lose("the broker sent what cannot be understood")
             self._paho._loop_rc_handle(failed)  # noqa: SLF001
         return self._paho.socket() is not None
-
-    def _writable(self) -> None:
-        try:
-            self._paho.loop_write()
-        except Exception as error:  # noqa: BLE001 - likewise to write
-            self.lose(f"cannot write: {error}")
-
-    # --- the connection's life
-
-    async def __aenter__(self) -> Self:
-        ended = self._disconnected
-        try:
-            await super().__aenter__()
-        except BaseException:
-            self._drop_socket()
-            raise
-        if ended.done():
-            self._disconnected = ended  # aiomqtt forgets what ended the connection while it connected
-        return self
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        try:
-            await super().__aexit__(exc_type, exc, tb)
-        finally:
-            self._drop_socket()
-
-    def _drop_socket(self) -> None:
-        """Close the socket whatever ended the connection; aiomqtt leaves it open after an error."""
-        self._paho._sock_close()  # noqa: SLF001 - paho cannot publicly drop a connection without DISCONNECT
-
-
-def _properties(packet_type: int) -> Properties:
-    return Properties(packet_type)  # type: ignore[no-untyped-call]

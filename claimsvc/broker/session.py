@@ -19,13 +19,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from claimsvc.broker.client import (
-    BrokerLostError,
-    Client,
-    ConnectOptions,
-    SilentlyClosedError,
-    TakenOverError,
-)
+from claimsvc.broker.client import Client, ConnectOptions, SilentlyClosedError, TakenOverError
+from claimsvc.broker.connection import BrokerLostError
 from claimsvc.broker.inbox import Inbox
 from claimsvc.wire import Inbound, Outbound
 
@@ -137,6 +132,11 @@ class Session:
     def waiting(self) -> bool:
         """Whether a message has arrived already."""
         return self._inbox.messages > 0
+
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """How many messages have arrived already, and the bytes of their payload."""
+        return self._inbox.messages, self._inbox.bytes
 
     def fits(self, outbound: Outbound) -> bool:
         """Return whether the broker takes this message; any, while there is none."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from claimsvc.core import accounts, claims, devices, imports, profiles, provisioning, rotation, windows
+from claimsvc.core import accounts, claims, devices, imports, inventory, profiles, provisioning, rotation, windows
 from claimsvc.core import registration as requests
 from claimsvc.core.access import (
     CLAIM_DEVICES,
@@ -20,6 +20,7 @@ from claimsvc.core.commands import accounts as account
 from claimsvc.core.commands import claiming, credentials, registration
 from claimsvc.core.commands import devices as device
 from claimsvc.core.commands import imports as file
+from claimsvc.core.commands import inventory as look
 from claimsvc.core.commands import provisioning as provision
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
@@ -61,6 +62,8 @@ RULES: dict[type[Command], Rule] = {
     device.DeleteAttributes: _admin(devices.delete_attributes),
     device.CreateGateway: _admin(devices.create_gateway),
     device.BindDevices: _admin(devices.bind),
+    look.ListDevices: _admin(inventory.list_devices),
+    look.ExamineClaiming: _admin(inventory.examine),
     credentials.RotateCredentials: _admin(rotation.rotate),
     credentials.RotateOwnCredentials: Rule(rotation.rotate_own),
     credentials.RevokeCredentials: _admin(rotation.revoke),

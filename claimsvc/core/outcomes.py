@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from claimsvc.core.model import (
     Attribute,
+    ClaimAttempts,
     ClaimWindow,
     Credential,
     Customer,
@@ -22,6 +23,7 @@ from claimsvc.core.model import (
     Row,
     Tenant,
     User,
+    UserFailures,
 )
 from claimsvc.core.reasons import MESSAGES, Reason
 from claimsvc.core.secrets import Secret
@@ -260,6 +262,8 @@ class Listing:
     after: str | None
     device: str | None = None
     since_ms: int | None = None
+    prefix: str | None = None
+    """All devices whose names begin so; None, for devices, means the gateways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +315,30 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimingQuestion:
+    """A device whose claiming the caller may look at; the store answers from its reader."""
+
+    device: Device
+    events: tuple[str, ...]
+    """Which audit events are wanted."""
+    allow_by_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimingState:
+    """What decides whether a device can be claimed, and its newest events, newest first."""
+
+    question: ClaimingQuestion
+    windows: tuple[ClaimWindow, ...]
+    claiming_allowed: Attribute | None
+    attempts: tuple[ClaimAttempts, ...]
+    """The users who failed here, the latest first."""
+    failures: tuple[UserFailures, ...]
+    """The failures of those users over all devices."""
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Repeated:
     """The request was answered before; `sealed` is that answer."""
 
@@ -350,6 +378,8 @@ Outcome = (
     | Done
     | Listing
     | Page
+    | ClaimingQuestion
+    | ClaimingState
     | Repeated
 )
 

@@ -12,14 +12,23 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import Answered
-from claimsvc.core.outcomes import Change, Decision, Listing, Outcome, ProfileListing, Refused, RequestListing
+from claimsvc.core.outcomes import (
+    Change,
+    ClaimingQuestion,
+    Decision,
+    Listing,
+    Outcome,
+    ProfileListing,
+    Refused,
+    RequestListing,
+)
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import LOGIN_KINDS, Secret, SecretKind
 from claimsvc.dialects.exchange import Dialects, Request, Slice
 from claimsvc.log import Logger
 from claimsvc.pipeline.hardening import harden
-from claimsvc.pipeline.journal import Reply, shown
+from claimsvc.pipeline.journal import Reply, count_events, shown
 from claimsvc.pipeline.login_sync import LoginSync
 from claimsvc.pipeline.message import LISTINGS, Replies
 from claimsvc.pipeline.rates import Rates
@@ -190,6 +199,7 @@ class Batches:
 
     def broken(self, inbound: Inbound, request: Request | None) -> Reply:
         """Return the reply to a message that broke us."""
+        metrics.INTERNAL_ERRORS.inc()
         outcome = Refused(Reason.INTERNAL)
         try:
             outbounds = request.answer(outcome, self._tools.clock()) if request else ()
@@ -242,10 +252,11 @@ class Batches:
     async def _make_durable(self, changes: Sequence[Change]) -> None:
         with metrics.COMMIT_SECONDS.time():
             await self._tools.store.apply(changes)
+        count_events(changes)
         self._tools.logins.note(changes)
 
     async def _filled(self, reply: Reply) -> Reply:
-        """Fill a listing from what is committed by now."""
+        """Fill a listing, or the like, from what is committed by now."""
         if reply.request is None or not isinstance(reply.outcome, LISTINGS):
             return reply
         try:
@@ -256,12 +267,14 @@ class Batches:
             return self.broken(reply.inbound, reply.request)
         return replace(reply, outcome=page, outbounds=answer)
 
-    async def _page(self, listing: Listing | RequestListing | ProfileListing) -> Outcome:
+    async def _page(self, listing: Listing | RequestListing | ProfileListing | ClaimingQuestion) -> Outcome:
         store = self._tools.store
         if isinstance(listing, Listing):
             return await store.read(listing)
         if isinstance(listing, RequestListing):
             return await store.read_requests(listing)
+        if isinstance(listing, ClaimingQuestion):
+            return await store.read_claiming(listing)
         return await store.read_profiles(listing)
 
 

@@ -14,6 +14,7 @@ from claimsvc.core.model import Answered, Credential
 from claimsvc.core.outcomes import (
     Append,
     Change,
+    ClaimingQuestion,
     CredentialsGiven,
     Decision,
     FoundCredential,
@@ -37,7 +38,7 @@ from claimsvc.pipeline.journal import Reply
 from claimsvc.sealing import Sealing
 from claimsvc.wire import Inbound, Outbound
 
-LISTINGS = (Listing, RequestListing, ProfileListing)
+LISTINGS = (Listing, RequestListing, ProfileListing, ClaimingQuestion)
 """Outcomes that the store fills after the batch is committed."""
 SHOW_LOGINS = (FoundCredential, CredentialsGiven, Provisioned)
 """Outcomes that may show the secret of a login."""

@@ -394,6 +394,14 @@ SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_
 FROM device AS d WHERE d.tenant_id = :tenant AND d.is_gateway = 1 AND d.name > :after
 ORDER BY d.name LIMIT :limit;
 
+-- name: list_devices
+-- In order of names, from the one behind `after` to the last that begins with `prefix`.
+SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
+       d.label, d.claimed_at, d.claimed_with
+FROM device AS d
+WHERE d.tenant_id = :tenant AND d.name >= max(:after, :prefix) AND d.name < :end AND d.name <> :after
+ORDER BY d.name LIMIT :limit;
+
 -- name: list_device_groups
 SELECT id, tenant_id, path, created_at FROM device_group
 WHERE tenant_id = :tenant AND path > :after ORDER BY path LIMIT :limit;
@@ -438,6 +446,19 @@ FROM event
 WHERE tenant_id = :tenant AND device = :device AND number < :after
 ORDER BY number DESC LIMIT :limit;
 
+-- name: device_attempts
+-- The failures of users at one device, the latest first.
+SELECT principal, device_id, count, lockouts, locked_until, last_failed_at
+FROM claim_attempt WHERE device_id = :device ORDER BY last_failed_at DESC LIMIT :limit;
+
+-- name: events_of_kind
+-- Newest first, of one device; one of the same name before it is another.
+SELECT tenant_id, at, event, principal, device_id, device, detail, number
+FROM event
+WHERE tenant_id = :tenant AND device = :device AND device_id = :id
+  AND event IN (SELECT value FROM json_each(:kinds))
+ORDER BY number DESC LIMIT :limit;
+
 -- name: password_logins
 -- Logins the broker may admit by password, in the order of the file, each with the one hash that is in effect: a
 -- former one until its time.
@@ -449,6 +470,18 @@ FROM credential AS c WHERE c.kind = 'password' AND c.revoked_at IS NULL ORDER BY
 -- name: next_login_change
 -- When `password_logins` is another one next without a change of any row, or NULL.
 SELECT min(until) FROM former_credential WHERE until > :now;
+
+-- name: census
+-- What is worth watching, at a time. Requests are counted along the index of their state, for which the tenants must
+-- come first; windows and failures have no index on time, which every request would pay for: their tables are walked.
+SELECT
+  (SELECT count(*) FROM claim_window WHERE expires_at >= :now) AS windows_open,
+  (SELECT count(*) FROM tenant AS t CROSS JOIN device_request AS r
+   ON r.tenant_id = t.id AND r.status = 'WAITING_FOR_CONNECTION') AS requests_waiting,
+  (SELECT count(*) FROM tenant AS t CROSS JOIN device_request AS r
+   ON r.tenant_id = t.id AND r.status = 'PENDING_ACCEPTANCE') AS requests_pending,
+  (SELECT count(*) FROM claim_attempt WHERE locked_until > :now)
+  + (SELECT count(*) FROM user_failure WHERE locked_until > :now) AS lockouts;
 
 -- name: sweep_answered
 -- Forget expired first answers, oldest first, a slice at a time.

@@ -11,10 +11,33 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import Customer, Device, DeviceGroup, Event, Group, Import, Role, Tenant, User
-from claimsvc.core.outcomes import Change, Listing, Page, ProfileListing, ProfilePage, RequestListing, RequestPage
+from claimsvc.core.model import (
+    CLAIMING_ALLOWED,
+    Customer,
+    Device,
+    DeviceGroup,
+    Event,
+    Group,
+    Import,
+    Role,
+    Tenant,
+    User,
+)
+from claimsvc.core.outcomes import (
+    Change,
+    ClaimingQuestion,
+    ClaimingState,
+    Listing,
+    Page,
+    ProfileListing,
+    ProfilePage,
+    RequestListing,
+    RequestPage,
+)
 from claimsvc.core.policy import DAY_MS, Policy
 from claimsvc.store import rows
 from claimsvc.store.database import Sql, load_queries, lock, open_reader, open_writer, run, transaction
@@ -23,7 +46,11 @@ from claimsvc.store.statements import Statements
 from claimsvc.store.writing import Writing
 
 SWEEP_SLICE = 5_000
+MOST_ATTEMPTS, MOST_EVENTS = 100, 20
+"""What is told at most of the claims of one device."""
 _LAST = "9223372036854775807"
+_BEHIND_ALL = "\U0010ffff"
+"""Sorts behind whatever a name goes on with; no name contains it."""
 
 _LISTINGS: dict[type[Any], tuple[str, Callable[[Any], object], int]] = {
     # kind: (statement, how a result becomes a row, which column continues the listing)
@@ -68,6 +95,10 @@ class Repository:
         if listing.device is not None:
             query = "list_device_events"
             parameters["device"] = listing.device
+        if listing.prefix is not None:
+            query = "list_devices"
+            parameters["prefix"] = listing.prefix
+            parameters["end"] = listing.prefix + _BEHIND_ALL
         found = await run(self._reader, lambda sql: self._statements(sql).run(query, **parameters))
         if listing.since_ms is not None:
             # Newest first, so the rest is older still: the query need not search for where time stands.
@@ -93,6 +124,26 @@ class Repository:
             ((total,),) = statements.run("count_requests", tenant=listing.tenant, status=listing.status)
         items = tuple(rows.device_request(values) for values in found[: listing.size])
         return RequestPage(listing, items, len(found) <= listing.size, total)
+
+    async def read_claiming(self, question: ClaimingQuestion) -> ClaimingState:
+        """Return what decides about claims of a device, from the reader connection. Raises StoreError."""
+        return await run(self._reader, lambda sql: self._read_claiming(self._statements(sql), question))
+
+    def _read_claiming(self, statements: Statements, question: ClaimingQuestion) -> ClaimingState:
+        device = question.device
+        allowed = statements.select("attributes_named", keys=[(device.id, CLAIMING_ALLOWED)])
+        attempts = statements.run("device_attempts", device=device.id, limit=MOST_ATTEMPTS)
+        failures = statements.select("failures", keys=[values[0] for values in attempts])
+        told = {"tenant": device.tenant, "device": device.name, "id": device.id, "limit": MOST_EVENTS}
+        events = statements.run("events_of_kind", **told, kinds=to_json(question.events).decode())
+        return ClaimingState(
+            question,
+            tuple(rows.window(values) for values in statements.select("windows", keys=[device.id])),
+            next((rows.attribute(values) for values in allowed), None),
+            tuple(rows.attempts(values) for values in attempts),
+            tuple(rows.failures(values) for values in failures),
+            tuple(rows.event(values) for values in events),
+        )
 
     async def read_profiles(self, listing: ProfileListing) -> ProfilePage:
         """Return a numbered page of device profiles, from the reader connection. Raises StoreError."""

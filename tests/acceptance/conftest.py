@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.commands import Commands
 from tests.support.newcomers import Newcomer, Operator
 from tests.support.processes import World
 
 Arrive = Callable[..., Newcomer]
+As = Callable[..., Commands]
 
 
 @pytest.fixture(scope="session", params=["stock", "plugin"])
@@ -39,3 +41,19 @@ def arrive(gate: World) -> Iterator[Arrive]:
             return stack.enter_context(Newcomer(gate, device_id, **options))
 
         yield arrive
+
+
+@pytest.fixture
+def as_(shared_world: World, tmp_path: Path) -> As:
+    """Run commands as one of the demo's accounts: `as_("admin").run("device", "list")`."""
+
+    def commands(name: str, *options: str) -> Commands:
+        return Commands(shared_world.port, shared_world.accounts[name], tmp_path, *options)
+
+    return commands
+
+
+@pytest.fixture
+def root(as_: As) -> Commands:
+    """Commands as the demo's admin."""
+    return as_("admin")

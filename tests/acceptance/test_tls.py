@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.support.clients import Client
+from tests.support.commands import Commands, one_line
 from tests.support.processes import World, free_port
 
 
@@ -73,3 +74,15 @@ def test_a_broker_with_a_strangers_certificate_is_not_trusted(tls_world: World) 
     tls_world.broker.start()
     tls_world.service.start(connected=False)
     assert "certificate verify failed" in tls_world.service.wait_for("broker_lost")["error"].lower()
+
+
+def test_an_operator_works_over_tls(tls_world: World) -> None:
+    """With the authority given; without it the broker is not trusted and the password not told."""
+    tls_world.start()
+    port, directory = tls_world.service.environment["CLAIMSVC_MQTT__PORT"], tls_world.directory
+    root = Commands(tls_world.port, tls_world.accounts["admin"], directory)
+    line = ["device", "list", "--url", f"mqtts://admin@127.0.0.1:{port}"]
+    done = root.run(*line, "--ca", str(directory / "server.crt"))
+    assert (done.code, done.err) == (0, "")
+    one_line(root.run(*line, "--timeout", "5"), 3, "certificate verify failed")
+    one_line(root.run(*line, "--ca", str(root.password_file)), 2, "--ca")

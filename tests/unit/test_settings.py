@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from claimsvc.settings import DAY_MS, CredentialStore, Settings, SettingsError, load
+from claimsvc.settings import DAY_MS, NO_SETTINGS, CredentialStore, Settings, SettingsError, load
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +75,7 @@ def test_unknown_key_of_the_file_is_named(tmp_path: Path, text: str, name: str) 
         ("CLAIMSVC_CLAIM", "CLAIMSVC_CLAIM"),
         ("CLAIMSVC_CLAIM_MAX_ATTEMPTS", "CLAIMSVC_CLAIM_MAX_ATTEMPTS"),
         ("CLAIMSVC_", "CLAIMSVC_"),
+        ("CLAIMSVC_OPERATOR_URI", "CLAIMSVC_OPERATOR_URI"),
     ],
 )
 def test_unknown_variable_is_named(variable: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,6 +83,13 @@ def test_unknown_variable_is_named(variable: str, name: str, monkeypatch: pytest
     monkeypatch.setenv(variable, "3")
     with pytest.raises(SettingsError, match=name.replace(".", r"\.")):
         load(None)
+
+
+@pytest.mark.parametrize("variable", sorted(NO_SETTINGS))
+def test_what_commands_read_is_no_setting(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An operator's variables do not keep the service from its start."""
+    monkeypatch.setenv(variable, "anything")
+    assert load(None) == Settings()
 
 
 @pytest.mark.parametrize(

@@ -115,13 +115,16 @@ def _found(outcome: Found[Any]) -> dict[str, object]:
     return body
 
 
-def encode_page(path: str, member: str) -> EncodeAnswer:
+def encode_page(
+    path: str, member: str, encode_item: Callable[[Any], dict[str, object]] | None = None
+) -> EncodeAnswer:
     """Return the encoder of a listing: its items and, where there are more, the path of the next page."""
+    shape = encode_item or item_json
 
     def encode_listing(outcome: Outcome, now_ms: int) -> Answer:
         if not isinstance(outcome, Page):
             return refuse(outcome, now_ms)
-        body: dict[str, object] = {member: [item_json(item) for item in outcome.items]}
+        body: dict[str, object] = {member: [shape(item) for item in outcome.items]}
         body["self"] = _page_path(path, outcome.listing, outcome.listing.after)
         if outcome.next_after is not None:
             body["next"] = _page_path(path, outcome.listing, outcome.next_after)
@@ -132,6 +135,7 @@ def encode_page(path: str, member: str) -> EncodeAnswer:
 
 def _page_path(path: str, listing: Listing, after: str | None) -> str:
     query = {"after": after, "limit": listing.limit, "device": listing.device, "since": listing.since_ms}
+    query["prefix"] = listing.prefix or None
     given = ((name, value) for name, value in query.items() if value is not None)
     return f"{path}?" + "&".join(f"{name}={quote(str(value), safe='')}" for name, value in given)
 

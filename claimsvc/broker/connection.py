@@ -1,0 +1,121 @@
+"""aiomqtt's client where it alone is not enough: what ended a connection is kept, and its socket is closed.
+
+The two clients of this room stand on it: the service's own session, and a caller in a lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from types import TracebackType
+from typing import Any, Self
+
+import aiomqtt
+import paho.mqtt.client as paho
+from paho.mqtt.properties import Properties
+
+_SILENT = logging.Logger("mqtt", logging.CRITICAL)  # noqa: LOG001 - nobody else's is silenced
+"""aiomqtt complains on it of packets, such as an answer to what was cancelled; what matters is told by exceptions."""
+
+
+class BrokerLostError(Exception):
+    """The connection is gone. What was not acknowledged on it comes again."""
+
+
+class Connection(aiomqtt.Client):
+    """One connection; `_readable` and `_writable` are what the event loop calls."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, logger=_SILENT, **options)
+        self._paho: paho.Client = self._client
+        self._paho.disable_logger()
+
+    def lose(self, why: str) -> None:
+        """Give the connection up."""
+        if not self._disconnected.done():
+            self._disconnected.set_exception(BrokerLostError(why))
+
+    async def ended(self) -> None:
+        """Wait for the end of the connection; raises its cause unless we ended it."""
+        await asyncio.shield(self._disconnected)
+
+    async def unless_ended(self, work: Any) -> Any:
+        """Await `work`, or raise what ended the connection first; aiomqtt would wait for its timeout."""
+        doing = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({doing, self._disconnected}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._disconnected.done():
+                return doing.result()
+            self._disconnected.result()
+        finally:
+            doing.cancel()
+        raise BrokerLostError("the connection ended")
+
+    # --- reading and writing
+
+    def _readable(self) -> None:
+        try:
+            while (sock := self._paho.socket()) is not None:
+                self._paho.loop_read()
+                if not isinstance(sock, ssl.SSLSocket) or sock.pending() == 0:
+                    return
+        except Exception as error:  # noqa: BLE001 - as aiomqtt: any failure to read ends the connection
+            self.lose(f"cannot read: {error}")
+
+    def _writable(self) -> None:
+        try:
+            self._paho.loop_write()
+        except Exception as error:  # noqa: BLE001 - likewise to write
+            self.lose(f"cannot write: {error}")
+
+    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        def begin() -> None:
+            self._watch(sock)
+            self._misc_task = self._loop.create_task(self._misc_loop(), name="mqtt keep-alive")
+
+        self._loop.call_soon_threadsafe(begin)  # paho connects in a thread of aiomqtt's
+
+    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        def begin() -> None:
+            # By now all may be written, or the connection gone and its descriptor somebody else's.
+            current = self._paho.socket()
+            if current is not None and current is sock and self._paho.want_write():
+                self._loop.add_writer(current.fileno(), self._writable)
+
+        self._loop.call_soon_threadsafe(begin)
+
+    def _watch(self, sock: Any) -> None:
+        current = self._paho.socket()
+        if current is not None and current is sock:
+            self._loop.add_reader(current.fileno(), self._readable)
+
+    # --- the connection's life
+
+    async def __aenter__(self) -> Self:
+        ended = self._disconnected
+        try:
+            await super().__aenter__()
+        except BaseException:
+            self._drop_socket()
+            raise
+        if ended.done():
+            self._disconnected = ended  # aiomqtt forgets what ended the connection while it connected
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        try:
+            await super().__aexit__(exc_type, exc, tb)
+        finally:
+            self._drop_socket()
+
+    def _drop_socket(self) -> None:
+        """Close the socket whatever ended the connection; aiomqtt leaves it open after an error."""
+        self._paho._sock_close()  # noqa: SLF001 - paho cannot publicly drop a connection without DISCONNECT
+
+
+def properties_for(packet_type: int) -> Properties:
+    """Return MQTT 5 properties for a kind of packet, to be filled."""
+    return Properties(packet_type)  # type: ignore[no-untyped-call]

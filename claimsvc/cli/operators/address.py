@@ -1,0 +1,72 @@
+"""Where the broker is, as whom to log in there, and where the password comes from."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from claimsvc.broker.caller import CallerOptions
+from claimsvc.cli.operators.asking import ask_secret
+from claimsvc.cli.operators.failing import UnusableError
+from claimsvc.settings import OPERATOR_PASSWORD, OPERATOR_URL
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+
+def caller_options(
+    url: str, password_file: Path | None, ca: Path | None, cert: Path | None, key: Path | None, timeout: float
+) -> CallerOptions:
+    """Return how to connect. Raises UnusableError."""
+    if not url:
+        raise UnusableError(f"where is the broker? give --url mqtt://user@host, or set {OPERATOR_URL}")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UnusableError(f"--url: {error}") from None
+    if parts.scheme not in _PORTS or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise UnusableError("--url: mqtt[s]://user@host[:port] is expected")
+    if parts.password is not None:
+        raise UnusableError("--url: a password here is seen by everybody on this machine; use --password-file")
+    if not parts.username:
+        raise UnusableError("--url: the user is missing, as in mqtt://user@host")
+    username = unquote(parts.username)
+    return CallerOptions(
+        host=parts.hostname,
+        port=port or _PORTS[parts.scheme],
+        username=username,
+        password=_password(username, password_file),
+        tls=_tls(parts.scheme, ca, cert, key),
+        timeout_s=timeout,
+    )
+
+
+def _password(username: str, path: Path | None) -> str:
+    if path is not None:
+        try:
+            return path.read_text().strip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnusableError(f"--password-file: {path}: {_why(error)}") from None
+    if OPERATOR_PASSWORD in os.environ:
+        return os.environ[OPERATOR_PASSWORD]
+    return ask_secret(f"Password of {username}", f"no password: give --password-file, or set {OPERATOR_PASSWORD}")
+
+
+def _tls(scheme: str, ca: Path | None, cert: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    if scheme == "mqtt":
+        if ca or cert or key:
+            raise UnusableError("--ca, --cert and --key belong to a mqtts:// URL")
+        return None
+    try:
+        context = ssl.create_default_context(cafile=ca)
+        if cert is not None:
+            context.load_cert_chain(cert, key)
+    except (OSError, ssl.SSLError) as error:
+        raise UnusableError(f"--ca, --cert, --key: {_why(error)}") from None
+    return context
+
+
+def _why(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)

@@ -1,0 +1,57 @@
+"""`claimsvc claim` and `claimsvc release`: a customer's user takes a device and gives it back."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+
+from claimsvc.cli.console import app
+from claimsvc.cli.operators.asking import confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
+from claimsvc.cli.operators.failing import FailedError
+from claimsvc.cli.operators.lane import CallRefusedError, segment
+from claimsvc.cli.operators.options import KeyFile, Name, secret_of
+
+_WORDS = {
+    # ThingsBoard's whole answer to a claim that is refused; it does not say which it was (TB 3.1).
+    "FAILURE": "no window is open, or the key matches none; `claimsvc why` tells an admin which",
+    "CLAIMED": "somebody owns the device already",
+}
+
+
+@command(app, "claim")
+def claim_device(
+    operator: Operator,
+    name: Name,
+    *,
+    key_file: KeyFile = None,
+    no_key: Annotated[bool, typer.Option("--no-key", help="The device was opened without a key.")] = False,
+) -> Coroutine[Any, Any, None]:
+    """Claim a device with its secret key, as a user of a customer."""
+    key = "" if no_key else secret_of(key_file, f"Secret key of {name}", "--key-file or --no-key")
+
+    async def claim() -> None:
+        path = f"/api/customer/device/{segment(name)}/claim"
+        try:
+            answer = await operator.lane.call("POST", path, {"secretKey": key})
+        except CallRefusedError as refused:
+            if isinstance(refused.body, str) and refused.body in _WORDS:
+                raise FailedError(f"{name} is not claimed: {_WORDS[refused.body]} ({refused.body})") from None
+            raise
+        operator.screen.done(answer, f"{name} is claimed.")
+
+    return claim()
+
+
+@command(app, "release")
+def release_device(operator: Operator, name: Name, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
+    """Give a device back, as its owner or an admin."""
+    confirm(f"Take {name} away from its owner?", yes=yes)
+
+    async def release() -> None:
+        answer = await operator.lane.call("DELETE", f"/api/customer/device/{segment(name)}/claim")
+        operator.screen.done(answer, f"{name} belongs to nobody.")
+
+    return release()

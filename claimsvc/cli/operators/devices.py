@@ -1,0 +1,197 @@
+"""`claimsvc device ...`: make, list, show and remove devices, and let them be claimed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Coroutine
+from typing import Annotated, Any
+
+import typer
+from pydantic_core import from_json
+
+from claimsvc.cli.operators.asking import confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
+from claimsvc.cli.operators.failing import UnusableError
+from claimsvc.cli.operators.lane import segment
+from claimsvc.cli.operators.listing import All, Limit, show_listing
+from claimsvc.cli.operators.options import Name, duration_ms
+from claimsvc.cli.operators.screen import Column, when
+
+KEY_BYTES = 16
+"""128 bits: nobody guesses such a key, whatever the lockouts."""
+_TOKEN_BYTES = 15
+NOBODY = "13814000-1dd2-11b2-8080-808080808080"
+"""ThingsBoard's null id."""
+ONCE = "   (shown this once)"
+
+group = typer.Typer(help="Devices: make, list, show, remove; let them be claimed.", no_args_is_help=True)
+
+COLUMNS = (
+    Column("Name", lambda item: item["name"], whole=True),
+    Column("Type", lambda item: item["type"]),
+    Column("Label", lambda item: item["label"], wide=True),
+    Column("Made", lambda item: when(item["createdTime"]), wide=True),
+    Column("Claimed", lambda item: when(item["claimedTime"]) if item["customerId"] else None),
+    Column("By customer", lambda item: item["customerId"], wide=True, whole=True),
+    Column("Gateway", lambda item: "is one" if item["gateway"] else "behind one" if item["gatewayId"] else None),
+    # A login that is called otherwise is the exception: a name with `/`, another tenant, a registered device.
+    Column("Login", lambda item: "its name" if item["principal"] == item["name"] else item["principal"]),
+)
+
+GROUP_COLUMNS = (
+    Column("Path", lambda item: item["path"], whole=True),
+    Column("Id", lambda item: item["id"], whole=True),
+)
+
+Expires = Annotated[str, typer.Option("--expires", help="How long it is good for: 90s, 15min, 12h, 30d, 2w.")]
+
+
+@command(group, "add")
+async def add_device(
+    operator: Operator,
+    name: Name,
+    *,
+    type_: Annotated[str, typer.Option("--type", help="Its type.")] = "default",
+    label: Annotated[str | None, typer.Option("--label", help="A text for people.")] = None,
+    gateway: Annotated[bool, typer.Option("--gateway", help="It may speak for other devices.")] = False,
+    access_token: Annotated[
+        bool, typer.Option("--access-token", help="Its login is an access token: for brokers with the plugin.")
+    ] = False,
+) -> None:
+    """Make a device and its login, which is shown once."""
+    token = secrets.token_urlsafe(_TOKEN_BYTES) if access_token else None
+    path = f"/api/device?accessToken={token}" if token else "/api/device"
+    body = {"name": name, "type": type_, "label": label, "additionalInfo": {"gateway": gateway}}
+    device = await operator.lane.call("POST", path, body)
+    id_ = device["id"]["id"]
+    login = {"accessToken": token} if token else await _login(operator, id_)
+    made = {"name": name, "id": id_, **login}
+    operator.screen.result(made, login_lines(made))
+
+
+async def _login(operator: Operator, device_id: str) -> dict[str, object]:
+    found = await operator.lane.call("GET", f"/api/device/{device_id}/credentials")
+    if found["credentialsValue"] is None:
+        return {"login": "must exist at the broker: this service keeps no logins"}
+    basic = from_json(found["credentialsValue"])
+    return {"username": basic["userName"], "password": basic["password"]}
+
+
+_LOGIN_TITLES = {
+    "name": "Device",
+    "id": "Id",
+    "principal": "Principal",
+    "username": "Username",
+    "password": "Password",
+    "accessToken": "Access token",
+    "login": "Login",
+}
+_SECRET = {"password", "accessToken"}
+
+
+def login_lines(made: dict[str, Any]) -> list[tuple[str, object]]:
+    """Return what is shown of something just made: its login once."""
+    present = [(member, title) for member, title in _LOGIN_TITLES.items() if made.get(member) is not None]
+    return [(title, f"{made[member]}{ONCE if member in _SECRET else ''}") for member, title in present]
+
+
+@command(group, "list")
+async def list_devices(
+    operator: Operator,
+    *,
+    prefix: Annotated[str, typer.Option("--prefix", help="Only those whose names begin so.")] = "",
+    after: Annotated[str, typer.Option("--after", help="Begin behind this name.")] = "",
+    limit: Limit = 100,
+    everything: All = False,
+) -> None:
+    """List devices in order of their names."""
+    path = f"/claimsvc/devices?prefix={segment(prefix)}" + (f"&after={segment(after)}" if after else "")
+    await show_listing(operator, path, "devices", COLUMNS, None if everything else limit)
+
+
+@command(group, "groups")
+async def list_device_groups(operator: Operator, *, limit: Limit = 100, everything: All = False) -> None:
+    """List groups of devices, which an import makes."""
+    path = "/claimsvc/deviceGroups"
+    await show_listing(operator, path, "deviceGroups", GROUP_COLUMNS, None if everything else limit)
+
+
+@command(group, "show")
+async def show_device(operator: Operator, name: Name) -> None:
+    """Show a device with its attributes."""
+    lane = operator.lane
+    device = await lane.device(name)
+    path = f"/api/plugins/telemetry/DEVICE/{device['id']['id']}/values/attributes/SERVER_SCOPE"
+    attributes = await lane.call("GET", path)
+    operator.screen.result({**device, "attributes": attributes}, [*_lines(device), *_attribute_lines(attributes)])
+
+
+def _lines(device: dict[str, Any]) -> list[tuple[str, object]]:
+    owner = device["customerId"]["id"]
+    info = device["additionalInfo"]
+    return [
+        ("Device", device["name"]),
+        ("Id", device["id"]["id"]),
+        ("Type", device["type"]),
+        ("Label", device["label"]),
+        ("Tenant", device["tenantId"]["id"]),
+        ("Gateway", bool(info.get("gateway"))),
+        ("Made", when(device["createdTime"])),
+        ("Customer", None if owner == NOBODY else owner),
+        ("Claimed", when(info.get("claimedTime"))),
+    ]
+
+
+def _attribute_lines(attributes: list[dict[str, Any]]) -> list[tuple[str, object]]:
+    return [(f"Attribute {each['key']}", each["value"]) for each in attributes]
+
+
+@command(group, "delete")
+def delete_device(operator: Operator, name: Name, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
+    """Remove a device, its windows, attributes and logins."""
+    confirm(f"Remove device {name} and end its logins?", yes=yes)
+
+    async def delete() -> None:
+        await operator.lane.call("DELETE", f"/api/device/{await operator.lane.device_id(name)}")
+        operator.screen.done({"deleted": name}, f"{name} is removed.")
+
+    return delete()
+
+
+@command(group, "secret")
+async def make_secret(operator: Operator, name: Name, *, expires: Expires = "30d") -> None:
+    """Make a secret key with which the device can be claimed, and show it once."""
+    made = await open_server_window(operator, name, expires)
+    lines = [("Device", name), ("Secret key", f"{made['secretKey']}{ONCE}"), ("Until", when(made["expirationTime"]))]
+    operator.screen.result(made, lines)
+
+
+async def open_server_window(operator: Operator, name: str, expires: str) -> dict[str, Any]:
+    """Give a device a server side key of 128 random bits. Raises UnusableError, and as `Lane.call`."""
+    lasts_ms = duration_ms(expires, "--expires")
+    if not lasts_ms:
+        raise UnusableError("--expires: a window of no time cannot be used")
+    key = secrets.token_urlsafe(KEY_BYTES)
+    expires_at_ms = time.time_ns() // 1_000_000 + lasts_ms
+    await _set_attributes(operator, name, {"claimingData": {"secretKey": key, "expirationTime": expires_at_ms}})
+    return {"name": name, "secretKey": key, "expirationTime": expires_at_ms}
+
+
+@command(group, "allow")
+async def allow_claiming(
+    operator: Operator,
+    name: Name,
+    *,
+    deny: Annotated[bool, typer.Option("--deny", help="Forbid it again.")] = False,
+) -> None:
+    """Let a device open claim windows, where the service is set to ask for `claimingAllowed`."""
+    await _set_attributes(operator, name, {"claimingAllowed": not deny})
+    may = "may not" if deny else "may"
+    operator.screen.done({"name": name, "claimingAllowed": not deny}, f"{name} {may} open claim windows.")
+
+
+async def _set_attributes(operator: Operator, name: str, attributes: dict[str, object]) -> None:
+    device_id = await operator.lane.device_id(name)
+    path = f"/api/plugins/telemetry/DEVICE/{device_id}/attributes/SERVER_SCOPE"
+    await operator.lane.call("POST", path, attributes)

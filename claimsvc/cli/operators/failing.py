@@ -1,0 +1,66 @@
+"""How a command ends before its time: one line on standard error, and an exit code for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+from claimsvc.broker.caller import CallerError, CallTimeoutError, LoginRefusedError, NotAllowedError
+from claimsvc.cli.operators.lane import CallRefusedError
+from claimsvc.cli.operators.screen import Screen
+
+EXIT_REFUSED = 1
+EXIT_UNUSABLE = 2
+EXIT_NO_BROKER = 3
+EXIT_LOGIN = 4
+EXIT_FORBIDDEN = 5
+EXIT_SILENT = 6
+EXIT_INTERRUPTED = 130
+
+INTERRUPTED = "interrupted"
+IN_THE_MIDDLE = "interrupted; what was asked may be done all the same"
+
+
+class UnusableError(Exception):
+    """An option or a file that the user gave cannot be used."""
+
+
+class FailedError(Exception):
+    """The command ran, and something of what it was asked for is not done; the text may be empty."""
+
+
+_EXITS: tuple[tuple[type[Exception], int], ...] = (
+    # The first that fits: an exception's kind before its kinds' kind.
+    (UnusableError, EXIT_UNUSABLE),
+    (LoginRefusedError, EXIT_LOGIN),
+    (NotAllowedError, EXIT_FORBIDDEN),
+    (CallTimeoutError, EXIT_SILENT),
+    (CallerError, EXIT_NO_BROKER),
+    (CallRefusedError, EXIT_REFUSED),
+    (FailedError, EXIT_REFUSED),
+    (OSError, EXIT_UNUSABLE),
+)
+
+
+@contextmanager
+def ending(screen: Screen) -> Iterator[None]:
+    """Turn whatever ends a command before its time into one line and an exit code."""
+    try:
+        yield
+    except (KeyboardInterrupt, typer.Abort) as error:
+        raise _ended(screen, str(error) or INTERRUPTED, EXIT_INTERRUPTED) from None
+    except BrokenPipeError:
+        raise  # who read our output has seen enough; typer ends quietly
+    except tuple(kind for kind, _ in _EXITS) as error:
+        code = next(code for kind, code in _EXITS if isinstance(error, kind))
+        if isinstance(error, CallRefusedError) and error.is_forbidden:
+            code = EXIT_FORBIDDEN
+        raise _ended(screen, str(error), code) from None
+
+
+def _ended(screen: Screen, text: str, code: int) -> typer.Exit:
+    if text:
+        screen.complain(text)
+    return typer.Exit(code)

@@ -1,0 +1,135 @@
+"""`claimsvc import` and `claimsvc device secrets`: many devices from a CSV file, and what to mend of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from claimsvc.cli.console import app
+from claimsvc.cli.operators import devices
+from claimsvc.cli.operators.connecting import Operator, command
+from claimsvc.cli.operators.failing import FailedError
+from claimsvc.cli.operators.options import read_bytes
+from claimsvc.cli.operators.screen import Column, Screen
+from claimsvc.cli.operators.tables import cells_of, failed_records, new_file, new_file_beside, write, write_bytes
+
+_IMPORT = "/devicecontrol/bulkNewDeviceRequests"
+_CLAIM_KEYS = "/claimsvc/claimKeys"
+_MOST_SHOWN = 50
+"""Failed rows on the screen; all are in the file to mend."""
+
+Answer = dict[str, Any]
+File = Annotated[Path, typer.Argument(metavar="FILE.csv")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only look whether it could be done.")]
+
+FAILED_COLUMNS = (
+    Column("Line", lambda item: item.get("lineNumber"), whole=True),
+    Column("Device", lambda item: item.get("deviceId") or item.get("name"), whole=True),
+    Column("Column", lambda item: item.get("column")),
+    Column("Why", lambda item: item.get("failureReason"), whole=True),
+    Column("Code", lambda item: item.get("code"), wide=True),
+)
+
+
+@command(app, "import")
+async def import_devices(operator: Operator, file: File, *, dry_run: DryRun = False) -> None:
+    """Register the devices of a CSV file, as Cumulocity's bulk registration does.
+
+    Rows that failed are written beside the file, to be mended and sent again.
+    """
+    content = read_bytes(file, "FILE")
+    answer = await send(operator, _IMPORT, content, dry_run=dry_run, what=f"Importing {file.name}")
+    report(operator.screen, answer, "failedCreationList", file, content, dry_run=dry_run)
+
+
+@command(devices.group, "secrets")
+async def make_secrets(
+    operator: Operator,
+    file: File,
+    *,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the keys go; else beside FILE.csv.")] = None,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a secret key for each device of a CSV file, and write them to a file only you can read.
+
+    The header is `name`, and perhaps `secretKey`, `expirationTime`, `type`, `label`.
+    """
+    content = read_bytes(file, "FILE")
+    what = f"Making keys for {file.name}"
+    if dry_run:
+        answer = await send(operator, _CLAIM_KEYS, content, dry_run=True, what=what)
+    else:
+        # The keys are told once, so there must be a place for them first.
+        path, descriptor = (out, new_file(out)) if out else new_file_beside(file, "keys")
+        try:
+            answer = await send(operator, _CLAIM_KEYS, content, dry_run=False, what=what)
+        except BaseException:
+            path.unlink()
+            raise
+        try:
+            write(descriptor, answer.pop("csv"))
+        except OSError as error:
+            raise FailedError(f"{path}: {error.strerror}: the keys are lost, make new ones") from None
+        answer["file"] = str(path)
+        operator.screen.note(f"The keys are in {path}; they are told this once.")
+    report(operator.screen, answer, "failedList", file, content, dry_run=dry_run)
+
+
+async def send(operator: Operator, path: str, content: bytes, *, dry_run: bool, what: str) -> Answer:
+    """Send a file and show how far the service is. Raises as `Lane.call`."""
+    err = operator.screen.err
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+
+        def progress(told: dict[str, Any]) -> None:
+            bar.update(task, total=told.get("numberOfAll"), completed=told.get("numberOfProcessed", 0))
+
+        query = "?dryRun=true" if dry_run else ""
+        answer: Answer = await operator.lane.call("POST", f"{path}{query}", content, progress=progress)
+        return answer
+
+
+def report(screen: Screen, answer: Answer, member: str, file: Path, content: bytes, *, dry_run: bool) -> None:
+    """Show what became of the rows. Raises FailedError where some failed."""
+    names = cells_of(content, "name")
+    failed = sorted(answer[member], key=lambda item: item.get("lineNumber") or 0)
+    failed = [{"name": names.get(item.get("lineNumber", 0)), **item} for item in failed]
+    to_mend = _to_mend(file, content, failed) if failed and not dry_run else None
+    if screen.as_json:
+        screen.json(
+            {**answer, member: failed, "dryRun": dry_run, **({"failedFile": str(to_mend)} if to_mend else {})}
+        )
+    else:
+        screen.say(summary(answer, dry_run=dry_run), "bold")
+        if failed:
+            screen.items(FAILED_COLUMNS, failed[:_MOST_SHOWN])
+        if len(failed) > _MOST_SHOWN:
+            screen.note(f"... and {len(failed) - _MOST_SHOWN} more.")
+    if to_mend:
+        screen.note(f"The failed rows are in {to_mend}: mend them there and send that file.")
+    unnamed = answer["numberOfFailed"] - len(failed)
+    if unnamed > 0:
+        screen.note(f"The service did not name {unnamed} more: send the whole file again when these are mended.")
+    if failed:
+        would = "would fail" if dry_run else "failed"
+        raise FailedError(f"{answer['numberOfFailed']} of {answer['numberOfAll']} rows {would}")
+
+
+def summary(answer: Answer, *, dry_run: bool) -> str:
+    """Return the numbers as a sentence."""
+    rows, done, made = answer["numberOfAll"], answer["numberOfSuccessful"], answer["numberOfCreated"]
+    if dry_run:
+        return f"{rows} rows: {done} could be done, {answer['numberOfFailed']} would fail. Nothing was changed."
+    return f"{rows} rows: {done} done ({made} new), {answer['numberOfFailed']} failed."
+
+
+def _to_mend(file: Path, content: bytes, failed: list[dict[str, Any]]) -> Path:
+    path, descriptor = new_file_beside(file, "failed")
+    write_bytes(
+        descriptor, failed_records(content, (item["lineNumber"] for item in failed if item.get("lineNumber")))
+    )
+    return path

@@ -1,0 +1,188 @@
+"""`claimsvc label` and `claimsvc labels`: what is stuck on a device so that its owner can claim it."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import segno
+import typer
+from pydantic_core import to_json
+from rich.text import Text
+
+from claimsvc.cli.console import app
+from claimsvc.cli.operators.connecting import OVER_MQTT, Operator, command
+from claimsvc.cli.operators.devices import Expires, open_server_window
+from claimsvc.cli.operators.failing import UnusableError, ending
+from claimsvc.cli.operators.options import KeyFile, Name, read_text, secret_of
+from claimsvc.cli.operators.screen import Screen
+from claimsvc.cli.operators.tables import new_file, rows_of, write, write_bytes
+from claimsvc.settings import OPERATOR_CLAIM_URL
+
+NAME_FIELD, KEY_FIELD = "{deviceName}", "{secretKey}"
+_QUIET_MODULES = 4
+_SCALE = 8
+
+ClaimUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--claim-url",
+        envvar=OPERATOR_CLAIM_URL,
+        metavar="TEMPLATE",
+        help="A URL in the code instead of JSON: https://example.com/claim?d={deviceName}&k={secretKey}",
+    ),
+]
+
+
+def content_of(name: str, key: str | None, template: str | None) -> str:
+    """Return what a device's code holds: JSON, or the template filled in. Raises UnusableError.
+
+    `key` is None where the label does not carry one: the device opens its own window.
+    """
+    if template is None:
+        members = {"deviceName": name} if key is None else {"deviceName": name, "secretKey": key}
+        return to_json(members).decode()
+    if NAME_FIELD not in template:
+        raise UnusableError(f"--claim-url: {NAME_FIELD} has no place in it")
+    if KEY_FIELD not in template and key is not None:
+        raise UnusableError(f"--claim-url: {KEY_FIELD} has no place in it")
+    return template.replace(NAME_FIELD, quote(name, safe="")).replace(KEY_FIELD, quote(key or "", safe=""))
+
+
+def code_of(content: str) -> segno.QRCode:
+    """Return the QR code, which stays readable with a scratch. Raises UnusableError."""
+    try:
+        return segno.make_qr(content, error="m", encoding="utf-8")
+    except segno.DataOverflowError:
+        raise UnusableError("the name and key are too long for a QR code") from None
+
+
+@command(app, "label")
+def make_label(  # noqa: PLR0913 - its options
+    operator: Operator,
+    name: Name,
+    *,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Make a secret key for it, as `device secret`.")] = False,
+    expires: Expires = "30d",
+    with_key: Annotated[bool, typer.Option("--with-key", help="Ask for the key it is to carry.")] = False,
+    key_file: KeyFile = None,
+    svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG picture.")] = None,
+    png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG picture.")] = None,
+    claim_url: ClaimUrl = None,
+) -> Coroutine[Any, Any, None]:
+    """Show a device's label as a QR code: its name, and perhaps the secret key that claims it."""
+    if new_key and (with_key or key_file):
+        raise UnusableError("--new-key makes a key; --with-key and --key-file give one")
+    given = secret_of(key_file, f"Secret key of {name}", "--key-file") if with_key or key_file else None
+    content_of(
+        name, given or ("" if new_key else None), claim_url
+    )  # a bad template is to be known before a key is made
+    pictures = tuple((path, kind, new_file(path)) for path, kind in ((svg, "svg"), (png, "png")) if path)
+
+    async def label() -> None:
+        try:
+            key = given
+            if new_key:
+                key = str((await open_server_window(operator, name, expires))["secretKey"])
+            else:
+                await operator.lane.device(name)
+        except BaseException:
+            for path, _, _ in pictures:
+                path.unlink()
+            raise
+        content = content_of(name, key, claim_url)
+        code = code_of(content)
+        for path, kind, descriptor in pictures:
+            write_bytes(descriptor, picture(code, kind, name))
+            operator.screen.note(f"The label is in {path}.")
+        if operator.screen.as_json:
+            operator.screen.json(
+                {"deviceName": name, "content": content, "files": [str(path) for path, *_ in pictures]}
+            )
+        elif not pictures:
+            operator.screen.out.print(on_screen(code))
+            operator.screen.line(name)
+
+    return label()
+
+
+def picture(code: segno.QRCode, kind: str, title: str) -> bytes:
+    """Return the code as the bytes of an SVG or PNG file."""
+    out = io.BytesIO()
+    more = {"title": title} if kind == "svg" else {}
+    code.save(out, kind=kind, scale=_SCALE, border=_QUIET_MODULES, **more)
+    return out.getvalue()
+
+
+def on_screen(code: segno.QRCode) -> Text:
+    """Return the code for a terminal, black on white whatever its colours are: two modules a character."""
+    rows = [list(row) for row in code.matrix_iter(border=_QUIET_MODULES)]
+    rows += [[0] * len(rows[0])] * (len(rows) % 2)
+    pairs = zip(rows[::2], rows[1::2], strict=True)
+    lines = ("".join(_HALVES[bool(above), bool(below)] for above, below in zip(*pair, strict=True)) for pair in pairs)
+    return Text("\n".join(lines), "black on white", no_wrap=True)
+
+
+_HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
+
+
+# --- sheets
+
+
+@app.command("labels", rich_help_panel=OVER_MQTT)
+def make_labels(
+    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="With `name` and `secretKey`, of device secrets.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.html")],
+    *,
+    claim_url: ClaimUrl = None,
+    columns: Annotated[int, typer.Option("--columns", min=1, max=20, help="Labels side by side.")] = 3,
+    size_mm: Annotated[int, typer.Option("--size", min=10, max=200, help="Edge of a code in millimetres.")] = 40,
+) -> None:
+    """Write a sheet of labels to print, from a CSV file of names and keys. No broker is asked.
+
+    The sheet holds the keys: only you can read it.
+    """
+    screen = Screen(as_json=False)
+    with ending(screen):
+        rows = rows_of(read_text(file, "FILE"), "name")
+        if not rows:
+            raise UnusableError(f"{file}: there is no device in it")
+        text = sheet(rows, claim_url, columns, size_mm)
+        write(new_file(out), text)
+        screen.say(f"{len(rows)} labels are in {out}: open it in a browser and print it.", "green")
+
+
+def sheet(rows: list[dict[str, str]], template: str | None, columns: int, size_mm: int) -> str:
+    """Return a page of HTML with a label for each row. Raises UnusableError."""
+    labels = "".join(_label(row, template) for row in rows)
+    return _SHEET.replace("COLUMNS", str(columns)).replace("SIZE", str(size_mm)).replace("LABELS", labels)
+
+
+def _label(row: dict[str, str], template: str | None) -> str:
+    name = row.get("name", "")
+    if not name:
+        raise UnusableError("a row has no name")
+    code = code_of(content_of(name, row.get("secretkey") or None, template))
+    return (
+        f"<figure>{code.svg_inline(border=_QUIET_MODULES, omitsize=True)}"
+        f"<figcaption>{html.escape(name)}</figcaption></figure>\n"
+    )
+
+
+_SHEET = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Labels</title>
+<style>
+@page { margin: 10mm }
+body { margin: 0; display: grid; grid-template-columns: repeat(COLUMNS, 1fr); font: 10pt sans-serif }
+figure { margin: 0; padding: 3mm; text-align: center; border: 0.2mm dashed #999; break-inside: avoid }
+svg { width: SIZEmm; height: SIZEmm }
+figcaption { overflow-wrap: anywhere }
+</style>
+LABELS</html>
+"""

@@ -1,0 +1,202 @@
+"""`claimsvc request ...`: new devices on their way in, accepted or rejected."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Coroutine
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+from rich.text import Text
+
+from claimsvc.cli.operators.asking import confirm
+from claimsvc.cli.operators.connecting import Operator, Yes, command
+from claimsvc.cli.operators.devices import ONCE
+from claimsvc.cli.operators.failing import FailedError, UnusableError
+from claimsvc.cli.operators.lane import Lane, segment
+from claimsvc.cli.operators.listing import All, Limit, collect, page_size, show_items
+from claimsvc.cli.operators.options import secret_of
+from claimsvc.cli.operators.screen import Column, table, when
+
+group = typer.Typer(help="New devices: announce, accept, reject, watch.", no_args_is_help=True)
+
+REQUESTS = "/devicecontrol/newDeviceRequests"
+STYLES = {
+    "WAITING_FOR_CONNECTION": "dim",
+    "PENDING_ACCEPTANCE": "bold yellow",
+    "ACCEPTED": "green",
+    "BLOCKED": "red",
+}
+_ENROLLMENT_BYTES = 16
+_FULL = 1_000
+"""acceptAll takes so many at a time."""
+
+Request = dict[str, Any]
+
+
+def _status(item: Request) -> Text:
+    return Text(item["status"], STYLES.get(item["status"], ""))
+
+
+def contested(item: Request) -> Text | None:
+    """Return the mark of a request that somebody else asked for too."""
+    return Text("contested", "bold red") if item.get("contested") else None
+
+
+def created_ms(item: Request) -> int:
+    """Return when a request was made, epoch milliseconds."""
+    return int(datetime.fromisoformat(item["creationTime"]).timestamp() * 1000)
+
+
+COLUMNS = (
+    Column("Id", lambda item: item["id"], whole=True),
+    Column("Status", _status),
+    Column("", contested),
+    Column("Type", lambda item: item.get("type")),
+    Column("Group", lambda item: item.get("groupId"), wide=True),
+    Column("Made", lambda item: when(created_ms(item))),
+    Column("By", lambda item: item["owner"], wide=True),
+    Column("Tenant", lambda item: item["tenantId"], wide=True),
+)
+
+RequestId = Annotated[str, typer.Argument(metavar="ID", help="The device's own id.")]
+Status = Annotated[str | None, typer.Option("--status", help=f"Only these: {', '.join(STYLES)}.")]
+
+
+def path_of(device_id: str) -> str:
+    """Return the path of one request."""
+    return f"{REQUESTS}/{segment(device_id)}"
+
+
+async def requests_of(lane: Lane, status: str | None, limit: int | None) -> tuple[list[Request], bool]:
+    """Return requests, oldest first, and whether there are more. Raises as `Lane.call`."""
+    path = f"{REQUESTS}?pageSize={page_size(limit)}" + (f"&status={status}" if status else "")
+    return await collect(lane, path, "newDeviceRequests", limit)
+
+
+@command(group, "list")
+async def list_requests(
+    operator: Operator, *, status: Status = None, limit: Limit = 100, everything: All = False
+) -> None:
+    """List requests, oldest first."""
+    wanted = status.upper() if status else None
+    if wanted and wanted not in STYLES:
+        raise UnusableError(f"--status: one of {', '.join(STYLES)} is expected")
+    items, more = await requests_of(operator.lane, wanted, None if everything else limit)
+    show_items(operator.screen, "newDeviceRequests", COLUMNS, items, more=more)
+
+
+@command(group, "add")
+async def add_request(
+    operator: Operator,
+    device_id: RequestId,
+    *,
+    type_: Annotated[str | None, typer.Option("--type", help="The device's type.")] = None,
+    of_group: Annotated[str | None, typer.Option("--group", help="The group it is to be in.")] = None,
+    one_time_password: Annotated[
+        bool, typer.Option("--one-time-password", help="Make one, shown once, that takes the place of acceptance.")
+    ] = False,
+) -> None:
+    """Announce a device, which may then ask for its credentials."""
+    token = secrets.token_urlsafe(_ENROLLMENT_BYTES) if one_time_password else None
+    wanted = {"id": device_id, "type": type_, "groupId": of_group, "enrollmentToken": token}
+    body = {member: value for member, value in wanted.items() if value is not None}
+    made = await operator.lane.call("POST", REQUESTS, body)
+    lines = [*request_lines(made), ("One-time password", f"{token}{ONCE}")] if token else request_lines(made)
+    operator.screen.result({**made, "enrollmentToken": token} if token else made, lines)
+
+
+def request_lines(item: Request) -> list[tuple[str, object]]:
+    """Return what is shown of one request."""
+    shown = [
+        ("Device", item["id"]),
+        ("Status", _status(item)),
+        ("Contested", "yes: somebody else asked for it too" if item.get("contested") else None),
+        ("Type", item.get("type")),
+        ("Group", item.get("groupId")),
+        ("Made", when(created_ms(item))),
+        ("By", item["owner"]),
+        ("Tenant", item["tenantId"]),
+        ("Properties", item.get("customProperties")),
+    ]
+    return [(title, value) for title, value in shown if value is not None]
+
+
+@command(group, "show")
+async def show_request(operator: Operator, device_id: RequestId) -> None:
+    """Show a request."""
+    found = await operator.lane.call("GET", path_of(device_id))
+    operator.screen.result(found, request_lines(found))
+
+
+@command(group, "accept")
+def accept_requests(
+    operator: Operator,
+    device_id: Annotated[str, typer.Argument(metavar="ID", help="The device's own id.")] = "",
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="All that wait and need no token.")] = False,
+    token: Annotated[bool, typer.Option("--token", help="Ask for the security token the device shows.")] = False,
+    yes: Yes = False,
+) -> Coroutine[Any, Any, None]:
+    """Accept a device, or all that wait: each gets a login."""
+    if bool(device_id) == everything:
+        raise UnusableError("give the id of a device, or --all")
+    if everything:
+        confirm("Accept every device that waits?", yes=yes)
+        return _accept_all(operator)
+    shown = secret_of(None, f"Security token that {device_id} shows", "no --token") if token else None
+    return _accept(operator, device_id, shown)
+
+
+async def _accept(operator: Operator, device_id: str, token: str | None) -> None:
+    body = {"status": "ACCEPTED", **({"securityToken": token} if token else {})}
+    accepted = await operator.lane.call("PUT", path_of(device_id), body)
+    operator.screen.done(accepted, f"{device_id} is accepted; it gets its login where it asks.")
+
+
+async def _accept_all(operator: Operator) -> None:
+    results: dict[str, dict[str, Any]] = {}
+    while True:
+        answer = await operator.lane.call("POST", f"{REQUESTS}/acceptAll")
+        results |= {each["id"]: each for each in answer}
+        if len(answer) < _FULL or not any(each["successful"] for each in answer):
+            break
+    show_accepted(operator, list(results.values()))
+
+
+FAILED_COLUMNS = (
+    Column("Id", lambda item: item["id"], whole=True),
+    Column("Why", lambda item: item.get("error"), whole=True),
+)
+
+
+def show_accepted(operator: Operator, results: list[dict[str, Any]]) -> None:
+    """Print what became of requests. Raises FailedError where some were refused."""
+    refused = [each for each in results if not each["successful"]]
+    operator.screen.done(results, f"{len(results) - len(refused)} accepted, {len(refused)} refused.")
+    if refused and not operator.screen.as_json:
+        operator.screen.out.print(table(FAILED_COLUMNS, refused, wide=True))
+    if refused:
+        raise FailedError(f"{len(refused)} of {len(results)} requests are not accepted")
+
+
+@command(group, "reject")
+def reject_request(operator: Operator, device_id: RequestId, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
+    """Remove a request, whatever its state; a login it led to stays."""
+    confirm(f"Remove the request of {device_id}?", yes=yes)
+
+    async def reject() -> None:
+        await operator.lane.call("DELETE", path_of(device_id))
+        operator.screen.done({"deleted": device_id}, f"The request of {device_id} is removed.")
+
+    return reject()
+
+
+@command(group, "limit")
+async def show_limit(operator: Operator) -> None:
+    """Show how many devices the tenant has and may have."""
+    found = await operator.lane.call("GET", f"{REQUESTS}/limit")
+    limit = found.get("limit", "any number")
+    lines = [("Devices", found["deviceCount"]), ("May have", limit), ("Reached", found["isReached"])]
+    operator.screen.result(found, lines)

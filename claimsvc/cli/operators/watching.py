@@ -1,0 +1,128 @@
+"""`claimsvc request watch`: requests as they come, live on a terminal, else a line for each change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from claimsvc.cli.operators.connecting import Operator, command
+from claimsvc.cli.operators.following import Every, patiently
+from claimsvc.cli.operators.lane import CallRefusedError, Lane
+from claimsvc.cli.operators.requests import (
+    COLUMNS,
+    STYLES,
+    Request,
+    contested,
+    created_ms,
+    group,
+    path_of,
+    requests_of,
+)
+from claimsvc.cli.operators.screen import Column, Screen, lasting, table, when
+from claimsvc.log import clean
+
+_OPEN = {
+    "PENDING_ACCEPTANCE": "to accept",
+    "BLOCKED": "blocked",
+    "WAITING_FOR_CONNECTION": "not heard of yet",
+}
+"""What still asks for somebody's attention, the most urgent first."""
+_MOST = 500
+_REMOVED = "REMOVED"
+"""Our word for a request that is no more."""
+
+
+@command(group, "watch")
+async def watch_requests(operator: Operator, *, every: Every = 2.0) -> None:
+    """Show requests that wait, and what becomes of them, until Ctrl-C."""
+    if operator.screen.out.is_terminal and not operator.screen.as_json:
+        await _watch_live(operator, every)
+    else:
+        await _watch_lines(operator, every)
+
+
+async def _watch_live(operator: Operator, every_s: float) -> None:
+    screen = operator.screen
+    with Live(console=screen.out, auto_refresh=False) as live:
+        async for _ in operator.lane.ticks(every_s):
+            async with patiently(lambda text: live.console.print(Text(text, "yellow"))):
+                found = await waiting(operator.lane)
+                live.update(
+                    view(list(found.values()), time.time_ns() // 1_000_000, wide=screen.is_wide), refresh=True
+                )
+
+
+async def _watch_lines(operator: Operator, every_s: float) -> None:
+    known: dict[str, Request] = {}
+    async for _ in operator.lane.ticks(every_s):
+        async with patiently(operator.screen.note):
+            found = await waiting(operator.lane)
+            gone = [await _what_became(operator.lane, known[id_]) for id_ in known if id_ not in found]
+            _print_changes(operator.screen, [*gone, *changed(known, found)])
+            known = found
+
+
+async def waiting(lane: Lane) -> dict[str, Request]:
+    """Return the requests that are not settled, by id. Raises as `Lane.call`."""
+    found: dict[str, Request] = {}
+    for status in _OPEN:
+        items, _ = await requests_of(lane, status, _MOST)
+        found |= {item["id"]: item for item in items}
+    return found
+
+
+def changed(known: Mapping[str, Request], found: Mapping[str, Request]) -> list[Request]:
+    """Return the requests that are new, or stand elsewhere than before."""
+    return [item for id_, item in found.items() if _standing(item) != _standing(known.get(id_))]
+
+
+def _standing(item: Request | None) -> tuple[object, ...] | None:
+    # One that was deleted and announced anew is another.
+    return (item["status"], item.get("contested"), item["creationTime"]) if item else None
+
+
+async def _what_became(lane: Lane, item: Request) -> Request:
+    try:
+        found: Request = await lane.call("GET", path_of(item["id"]))
+    except CallRefusedError:
+        return {**item, "status": _REMOVED}
+    return found
+
+
+def _print_changes(screen: Screen, items: Iterable[Request]) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for item in items:
+        if screen.as_json:
+            screen.json({"time": now_ms, **item})
+        else:
+            screen.line(change_line(item, now_ms))
+
+
+def change_line(item: Request, now_ms: int) -> str:
+    """Return a change as a line."""
+    mark = ["contested"] if item.get("contested") else []
+    return "  ".join([str(when(now_ms)), clean(item["id"]), item["status"], *mark])
+
+
+def view(items: list[Request], now_ms: int, *, wide: bool) -> Group:
+    """Return what a terminal shows: a line of numbers over the table."""
+    numbers = [f"{sum(item['status'] == status for item in items)} {word}" for status, word in _OPEN.items()]
+    disputed = sum(bool(item.get("contested")) for item in items)
+    heading = Text(f"{when(now_ms)}   {' · '.join(numbers)}", "bold")
+    if disputed:
+        heading.append(f" · {disputed} contested", "bold red")
+    columns = [
+        COLUMNS[0],
+        Column("Status", lambda item: Text(item["status"], STYLES.get(item["status"], ""))),
+        Column("", contested),
+        Column("For", lambda item: lasting(now_ms - created_ms(item))),
+        *COLUMNS[3:],
+    ]
+    order = list(_OPEN)
+    rows = sorted(items, key=lambda item: (order.index(item["status"]), item["creationTime"]))
+    hint = Text("claimsvc request accept ID   claimsvc request reject ID   Ctrl-C ends", "dim")
+    return Group(heading, table(columns, rows, wide=wide), hint)

@@ -1,0 +1,93 @@
+"""Calls of our own admin API about all devices of a tenant, and about why one cannot be claimed."""
+
+from __future__ import annotations
+
+from claimsvc.core.commands.base import Command
+from claimsvc.core.commands.inventory import ExamineClaiming, ListDevices
+from claimsvc.core.model import ClaimAttempts, ClaimWindow, Device, UserFailures
+from claimsvc.core.outcomes import ClaimingState, Outcome
+from claimsvc.dialects.admin.shapes import LARGEST_PAGE, PAGE, encode_page, item_json, refuse
+from claimsvc.dialects.rest import Answer, Call, Route, Section, number
+
+_DEVICES = "/claimsvc/devices"
+
+
+def _list(call: Call) -> Command:
+    limit = max(1, number(call.query, "limit", PAGE, LARGEST_PAGE))
+    return ListDevices(call.caller, limit, call.query.get("after"), call.query.get("prefix", ""))
+
+
+def _examine(call: Call) -> Command:
+    return ExamineClaiming(call.caller, call.variables["id"])
+
+
+def device_json(device: Device) -> dict[str, object]:
+    """Return all that is known of a device."""
+    return {
+        "name": device.name,
+        "id": device.id,
+        "principal": device.principal,
+        "type": device.type,
+        "label": device.label,
+        "tenantId": device.tenant,
+        "customerId": device.owner,
+        "gatewayId": device.gateway_id,
+        "gateway": device.is_gateway,
+        "createdTime": device.created_at_ms,
+        "claimedTime": device.claimed_at_ms,
+    }
+
+
+def encode_claiming(outcome: Outcome, now_ms: int) -> Answer:
+    """Return the state of a device's claiming; a key is not told, nor its hash."""
+    if not isinstance(outcome, ClaimingState):
+        return refuse(outcome, now_ms)
+    failures = {row.user: row for row in outcome.failures}
+    allowed = outcome.claiming_allowed
+    body = {
+        "device": device_json(outcome.question.device),
+        "time": now_ms,
+        "allowByDefault": outcome.question.allow_by_default,
+        "claimingAllowed": allowed.is_true if allowed else None,
+        "windows": [_window_json(row, now_ms) for row in outcome.windows],
+        "attempts": [_attempts_json(row, failures.get(row.user), now_ms) for row in outcome.attempts],
+        "events": [item_json(event) for event in outcome.events],
+    }
+    return Answer(200, body)
+
+
+def _window_json(window: ClaimWindow, now_ms: int) -> dict[str, object]:
+    return {
+        "source": window.source,
+        "openedTime": window.opened_at_ms,
+        "expirationTime": window.expires_at_ms,
+        "open": now_ms <= window.expires_at_ms,
+        "attempts": window.attempts,
+    }
+
+
+def _attempts_json(row: ClaimAttempts, over_all: UserFailures | None, now_ms: int) -> dict[str, object]:
+    """Return a user's failures at this device, and that user's lockout over all devices; null where none is on."""
+    return {
+        "principal": row.user,
+        "failures": row.count,
+        "lockouts": row.lockouts,
+        "lockedUntil": _ahead(row.locked_until_ms, now_ms),
+        "lastFailedTime": row.last_failed_at_ms,
+        "allDevicesLockedUntil": _ahead(over_all.locked_until_ms, now_ms) if over_all else None,
+    }
+
+
+def _ahead(at_ms: int, now_ms: int) -> int | None:
+    return at_ms if at_ms > now_ms else None
+
+
+SECTION = Section(
+    "/claimsvc/",
+    refuse,
+    (
+        Route("GET", _DEVICES, _list, encode_page(_DEVICES, "devices", device_json), "ListDevices"),
+        Route("GET", f"{_DEVICES}/{{id}}/claiming", _examine, encode_claiming, "ExamineClaiming"),
+    ),
+    "claimsvc",
+)
