@@ -250,6 +250,14 @@ def test_an_interrupted_import_may_be_done_all_the_same(root: Commands, play: Pl
     assert (code, err) == (130, "claimsvc: interrupted; what was asked may be done all the same\n")
 
 
+def test_an_empty_listing_says_so(root: Commands, play: Play) -> None:
+    """To a person; a program sees an empty list."""
+    play(lambda _: [NO_USERS])
+    assert root.quick("user", "list").err == "There are none.\n"
+    done = root.quick("user", "list", "--json")
+    assert (done.json, done.err) == ({"users": [], "more": False}, "")
+
+
 def test_groups_of_devices_are_listed(root: Commands, play: Play) -> None:
     """Page by page, by their paths."""
     pages = [{"deviceGroups": [{"id": "1", "path": "Plant/Hall"}], "next": "/claimsvc/deviceGroups?after=1"}]

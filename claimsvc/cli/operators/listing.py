@@ -52,5 +52,7 @@ def show_items(
         screen.json({member: items, "more": more})
     else:
         screen.items(columns, items)
+        if not items:
+            screen.note("There are none.")
     if more:
         screen.note(f"There are more than these {len(items)}: see --limit.")
