@@ -48,6 +48,7 @@ class Desk(Broker):
         self.connection = 1
         self.out: list[Word] = []
         self.on_progress: Callable[[int], None] = lambda _done: None
+        self.on_answer: Callable[[], None] = lambda: None
         self.abandoned = 0
 
     def deliver(self, *messages: Inbound) -> None:
@@ -76,6 +77,8 @@ class Desk(Broker):
             self.out.append(Word(each.topic, json.loads(each.payload) if each.payload[:1] in b"{[" else each.payload))
             if each.topic.endswith("/progress"):
                 self.on_progress(self.out[-1].body["numberOfProcessed"])
+            elif each.topic.endswith("/response/1"):
+                self.on_answer()
 
     def abandon(self, why: str) -> None:
         self.connection += 1
@@ -309,6 +312,20 @@ async def test_a_service_that_is_killed_goes_on_behind_the_last_slice(
         )
         assert_done_once(bench)
         assert bench.path.with_name("passwd").read_text().count("\ndevice_id") == ROWS - 1
+
+
+async def test_a_service_that_is_killed_before_its_answer_is_out_gives_it_later(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """It was committed with the file's end; no row is done again, and no progress told."""
+    desk, later = Desk(), Desk()
+    async with opened(settings) as bench:
+        desk.on_answer = lambda: snapshot(settings, tmp_path / "killed")
+        await work(bench, desk, send(devices()))
+    async with reopened(at(settings, tmp_path / "killed")) as bench:
+        await work(bench, later, send(devices(), redelivered=True))
+        assert [word.body for word in later.out] == desk.heard("response/1")
+        assert_done_once(bench)
 
 
 async def test_keys_that_were_made_before_a_death_are_in_the_answer(settings: Settings, tmp_path: Path) -> None:
