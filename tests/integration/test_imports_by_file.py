@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -517,6 +520,18 @@ async def test_others_are_answered_between_slices(files: int, bench: Bench, desk
         begin, end = topics.index(f"asked/{number}"), topics.index(f"claimsvc/u/other{number}/{WINDOW}/response")
         slices = [topic for topic in topics[begin:end] if topic.endswith("/progress")]
         assert len(slices) <= 2, f"{number} waited for {len(slices)} slices"
+
+
+def test_hashing_leaves_the_processor_to_whoever_answers() -> None:
+    """Its threads are nicer than the others, whose priority stays."""
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    with ThreadPoolExecutor(1, initializer=imports._stand_back) as hashers:  # noqa: SLF001 - the loop's own
+        assert hashers.submit(niceness).result(PATIENCE_S) == min(before + 10, 19)
+    assert niceness() == before
 
 
 async def test_a_file_that_cannot_be_understood_stores_nothing(bench: Bench, desk: Desk) -> None:
