@@ -402,15 +402,18 @@ FROM device AS d
 WHERE d.tenant_id = :tenant AND d.name >= max(:after, :prefix) AND d.name < :end AND d.name <> :after
 ORDER BY d.name LIMIT :limit;
 
+-- name: list_group_devices
+-- The same of one group.
+SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
+       d.label, d.claimed_at, d.claimed_with
+FROM device_group_member AS m JOIN device AS d ON d.id = m.device_id
+WHERE m.group_id = :group AND d.tenant_id = :tenant
+  AND d.name >= max(:after, :prefix) AND d.name < :end AND d.name <> :after
+ORDER BY d.name LIMIT :limit;
+
 -- name: list_device_groups
 SELECT id, tenant_id, path, created_at FROM device_group
 WHERE tenant_id = :tenant AND path > :after ORDER BY path LIMIT :limit;
-
--- name: group_devices
--- A group's devices.
-SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
-       d.label, d.claimed_at, d.claimed_with
-FROM device_group_member AS m JOIN device AS d ON d.id = m.device_id WHERE m.group_id = :group ORDER BY d.name;
 
 -- name: list_requests
 SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,

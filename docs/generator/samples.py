@@ -6,6 +6,8 @@ from claimsvc.core.commands.accounts import ListItems
 from claimsvc.core.commands.base import Command
 from claimsvc.core.model import (
     Attribute,
+    ClaimAttempts,
+    ClaimWindow,
     Credential,
     CredentialKind,
     Customer,
@@ -20,6 +22,7 @@ from claimsvc.core.model import (
     Strategy,
     Tenant,
     User,
+    WindowSource,
 )
 from claimsvc.core.outcomes import (
     AcceptedAll,
@@ -38,6 +41,7 @@ from claimsvc.core.outcomes import (
     ImportCounts,
     ImportFinished,
     Listing,
+    NewCredentials,
     Outcome,
     Page,
     ProfileListing,
@@ -115,6 +119,19 @@ OUTCOMES: dict[str, Outcome] = {
     "ListDevices": Page(Listing(Device, "default", 100, None), (DEVICE,), None),
     "ExamineClaiming": ClaimingState(ClaimingQuestion(_FREE, (), allow_by_default=True), (), None, (), (), (EVENT,)),
     "BindDevices": Bound(_GATEWAY, ("Device A",)),
+    "ListDevices": Page(Listing(Device, "default", 100, None, prefix=""), (_FREE,), None),
+    "ExamineClaiming": ClaimingState(
+        ClaimingQuestion(DEVICE, (), allow_by_default=True),
+        (ClaimWindow(_ID, WindowSource.DEVICE, "", NOW_MS, SOON_MS, 1),),
+        None,
+        (ClaimAttempts("alice", _ID, 1, 0, 0, NOW_MS),),
+        (),
+        (EVENT,),
+    ),
+    **dict.fromkeys(
+        ("RotateCredentials", "RotateOwnCredentials"),
+        NewCredentials(_FREE, "Thermostat", _PASSWORD, NOW_MS, SOON_MS),
+    ),
     "ProvisionDevice": Provisioned(_FREE, _TOKEN_CREDENTIAL, _TOKEN),
     "SaveProfile": Found(_PROFILE, Secret(SecretKind.PROVISION_SECRET, "meter-secret"), created=True),
     "ReadProfile": Found(_PROFILE),

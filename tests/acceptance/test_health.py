@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from claimsvc.founding import Account
 from tests.support.clients import Client
 from tests.support.processes import PATIENCE_S, World
 
@@ -67,6 +68,19 @@ def test_whoever_is_down_is_told(patient: World) -> None:
     os.kill(patient.service.pid, signal.SIGCONT)
     patient.broker.stop()
     assert_unhealthy(health(config), f"cannot connect to 127.0.0.1:{patient.port}")
+
+
+def test_no_question_waits_for_a_service_that_is_down(world: World) -> None:
+    """Also where nothing tells that it is: else a day's looks would be its first work."""
+    world.service.kill()
+    password = (world.directory / "broker-password").read_text().strip()
+    with Client(world.port, Account("claimsvc", password)) as service:
+        service.publish("claimsvc/status", b"", retain=True)
+    assert_unhealthy(health(world.service.config, "--timeout", "3"), "no answer within 3 s")
+    world.service.start()
+    with Client(world.port, world.accounts["device"]) as device:
+        device.open_window({})  # whatever waited came before this
+    assert not [line for line in world.service.lines if line.get("command") == "ListItems"]
 
 
 def test_what_cannot_be_used_is_told(world: World, tmp_path: Path) -> None:
