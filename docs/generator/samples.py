@@ -116,8 +116,6 @@ OUTCOMES: dict[str, Outcome] = {
     "CreateRole": Found(_ROLE, created=True),
     "CreateTenant": Found(_TENANT, created=True),
     "CreateGateway": Found(_GATEWAY, _PASSWORD, created=True),
-    "ListDevices": Page(Listing(Device, "default", 100, None), (DEVICE,), None),
-    "ExamineClaiming": ClaimingState(ClaimingQuestion(_FREE, (), allow_by_default=True), (), None, (), (), (EVENT,)),
     "BindDevices": Bound(_GATEWAY, ("Device A",)),
     "ListDevices": Page(Listing(Device, "default", 100, None, prefix=""), (_FREE,), None),
     "ExamineClaiming": ClaimingState(
