@@ -18,7 +18,8 @@ from typing import Any, Protocol, Self
 
 from pydantic_core import from_json, to_json
 
-from claimsvc.core.model import Event, Import, ImportPart
+from claimsvc.core.imports import file_imported
+from claimsvc.core.model import Import, ImportPart
 from claimsvc.core.outcomes import (
     Append,
     Change,
@@ -230,7 +231,7 @@ class Imports:
             remembered = await asyncio.to_thread(
                 self._batches.remembered, job.request, kept, job.state.digest, now_ms
             )
-            event = self._event(job, outcome.counts, now_ms)
+            event = file_imported(job.tenant, job.request.principal, outcome.counts, now_ms)
             changes: list[Change] = [Remove(Import, job.state.key), Put(remembered), Append(event)]
             async with self._turn:
                 await self._batches.finish(changes)
@@ -241,10 +242,6 @@ class Imports:
         for request in job.requests:
             outbounds = (request.to_asker(answer[0].payload), *answer[1:])
             self._send([Reply(request.inbound, request, outcome, outbounds, promises_login=True)])
-
-    def _event(self, job: Job, counts: ImportCounts, now_ms: int) -> Event:
-        detail = f"rows={counts.rows} created={counts.created} updated={counts.updated} failed={counts.failed}"
-        return Event(job.tenant, now_ms, "file_imported", job.request.principal, detail=detail)
 
     def _refuse_all(self, job: Job, refused: Refused) -> None:
         for request in job.requests:
