@@ -96,6 +96,7 @@ class Site:
 
     def __init__(self, directory: Path, plugin: Path | None) -> None:
         self.directory = directory
+        self.service_pid = 0
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -138,6 +139,7 @@ class Site:
             broker = stack.enter_context(self._process("broker", mosquitto, "-c", f"{self.directory}/mosquitto.conf"))
             self._until(lambda: _listens(self.port), broker, "broker")
             service = stack.enter_context(self._process("service", *serve))
+            self.service_pid = service.pid
             log = self.directory / "service.log"
             self._until(lambda: "broker_connected" in log.read_text(), service, "service")
             yield Admin(self.port, self.admin)

@@ -40,6 +40,8 @@ from claimsvc.sealing import Sealing, client_id, load_key, password_matches, ran
 from claimsvc.settings import CredentialStore, Settings, SettingsError
 from claimsvc.store.repository import Repository, open_store
 
+SECTIONS = (thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
+"""Every call of REST over MQTT."""
 _FINGERPRINT, _DEFAULT_TENANT = "key_fingerprint", "default_tenant"
 
 
@@ -64,6 +66,9 @@ def policy_of(settings: Settings) -> Policy:
         issue_logins=keeps_logins,
         login_excludes=EXCLUDED_FROM_LOGINS if settings.credentials.store is CredentialStore.PASSWORD_FILE else "",
         reissue_window_ms=settings.credentials.reissue_window_ms,
+        overlap_ms=settings.credentials.overlap_ms,
+        overlapping_logins=settings.credentials.store is CredentialStore.PLUGIN,
+        rotate_on_release=settings.claim.rotate_on_release,
         several_logins=settings.credentials.store is CredentialStore.PLUGIN,
         access_tokens=settings.credentials.store is CredentialStore.PLUGIN,
         security_token_policy=SecurityTokenPolicy(settings.registration.security_token_policy.value),
@@ -82,7 +87,7 @@ def dialects_of(settings: Settings) -> Dialects:
         bulk_bytes=settings.limits.bulk_bytes,
         bulk_rows=settings.limits.bulk_rows,
     )
-    router = Router([thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS])
+    router = Router(SECTIONS)
     endpoints = [
         *thingsboard.endpoints(limits),
         *thingsboard_provisioning.endpoints(limits.payload_bytes),
@@ -131,7 +136,7 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
         logins: FileLogins | None = None
         if settings.credentials.store is CredentialStore.PASSWORD_FILE:
             file = _password_file(settings)
-            logins = FileLogins(file, store, _own_login(settings, sealing, file), _logged(log))
+            logins = FileLogins(file, store, _own_login(settings, sealing, file), _logged(log), _now_ms)
         tools = Tools(
             dialects=dialects_of(settings),
             store=store,

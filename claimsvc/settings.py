@@ -59,24 +59,34 @@ class Mqtt(_Section):
     """The connection to the broker."""
 
     host: str = "127.0.0.1"
+    """Where the broker is."""
     port: Annotated[int, Field(gt=0, lt=65536)] = 1883
+    """Where it listens."""
     username: Annotated[str, Field(min_length=1)] = "claimsvc"
+    """The service's own login at the broker. The broker's ACL, and the plugin's `service_username`, name it too."""
     password: SecretStr | None = None
+    """Its password. Without one, and unless `credentials.store` is `"none"`, one is made up and kept beside the
+    store."""
     password_path: Path | None = None
-    """A file that holds the password, for those who keep secrets out of the environment."""
+    """A file that holds the password, for those who keep secrets out of settings and environment."""
     tls: bool = False
+    """Whether to connect by TLS, and check the broker's name."""
     tls_ca: Path | None = None
     """CA certificates to trust instead of the system's."""
     tls_certificate: Path | None = None
+    """The service's own certificate, for a broker that asks for one."""
     tls_key: Path | None = None
+    """Its key."""
     root: str = "claimsvc"
     """The first level of every topic of ours."""
     keepalive_s: Annotated[int, Field(ge=5, le=65535)] = 30
+    """How often at least the two of us hear of each other."""
     session_expiry_s: Annotated[int, Field(gt=0, le=4_294_967_295)] = 4_294_967_295
     """How long the broker keeps our session and its queue while we are away; the default is for ever."""
     receive_maximum: Annotated[int, Field(ge=512, le=65535)] = 2_000
     """How many requests the broker hands us at a time, and so what they cost us in memory."""
     reconnect_max_s: Annotated[float, Field(gt=0)] = 30.0
+    """The longest pause before the next try, when the broker is away."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Mqtt:
@@ -96,6 +106,7 @@ class Store(_Section):
     """The SQLite file; the key file and the client id lie beside it."""
 
     path: Path = Path("data/claimsvc.db")
+    """The database. Its directory must be the service's to write to."""
     events_days: Annotated[int, Field(gt=0, le=36_500)] = 365
     """How long the audit trail is kept."""
 
@@ -116,23 +127,38 @@ class Claim(_Section):
     """ThingsBoard's claim settings and the lockouts."""
 
     allow_by_default: bool = True
+    """Whether any device may open a window; else only one whose `claimingAllowed` is `true`.
+    ThingsBoard's `security.claim.allowClaimingByDefault`."""
     default_duration_ms: Milliseconds = DAY_MS
+    """How long a window lasts whose device does not say. ThingsBoard's `device.claim.duration`."""
     max_duration_ms: Milliseconds = DAY_MS
+    """The longest window; a longer one is cut to it. ThingsBoard's `claimDevices.timeToLiveInMinutes`."""
     server_duration_ms: Milliseconds = 365 * DAY_MS
     """How long a key from a list of claim keys is good where its row names no end."""
     max_attempts: Annotated[int, Field(gt=0)] = 5
+    """Failures of one user at one device before that user has to wait."""
     lockout_ms: Milliseconds = 900_000
+    """How long then; each time twice as long as before."""
     max_failures_per_hour: Annotated[int, Field(gt=0)] = 20
+    """Failures of one user within an hour, over all devices, before that user has to wait likewise."""
+    rotate_on_release: bool = False
+    """Whether a released device gets new credentials, which a former owner does not know."""
 
 
 class Credentials(_Section):
     """Where issued logins go."""
 
     store: CredentialStore = CredentialStore.PLUGIN
+    """Who keeps the broker's logins: the plugin looks them up in our store, we write Mosquitto's password file, or
+    somebody else."""
     reissue_window_ms: Milliseconds = 600_000
+    """How long a login that was issued can be given again; afterwards only its hash is left."""
+    overlap_ms: Annotated[int, Field(ge=0, le=30 * DAY_MS)] = 3_600_000
+    """How long what is rotated stays valid, unless the request says otherwise; a device may ask for less only."""
     pbkdf2_iterations: Annotated[int, Field(ge=1, le=8_000)] = 4_000
     """For passwords people choose. The broker hashes in its only thread: 8 000 cost everybody about 5 ms."""
     password_file: Path = Path("data/mosquitto.passwd")
+    """Mosquitto's `password_file`, with `"password_file"` as the store."""
     broker_pid_file: Path | None = None
     """Mosquitto's `pid_file`: who gets SIGHUP after a change."""
     reload_command: tuple[str, ...] = ()
@@ -143,17 +169,20 @@ class Registration(_Section):
     """Cumulocity's device registration."""
 
     security_token_policy: SecurityTokenPolicy = SecurityTokenPolicy.OPTIONAL
+    """Whether who accepts a device must type the security token it shows. Cumulocity's `security-token.policy`."""
     max_token_failures: Annotated[int, Field(gt=0)] = 5
+    """Wrong security tokens, or one-time passwords, before a request is BLOCKED."""
     enrollment_ms: Milliseconds = 7 * DAY_MS
     """How long a one-time password is good for."""
     device_limit: Annotated[int, Field(ge=0)] = 0
-    """Devices a tenant may have; 0 is no limit."""
+    """Devices a tenant may have, of any origin; 0 is no limit. A device that is known needs no new place."""
 
 
 class Devices(_Section):
     """What happens on a device's first word."""
 
     auto_create: bool = True
+    """Whether a login nobody knows becomes a device of the default tenant when it opens a window."""
 
 
 class Tenants(_Section):
@@ -171,10 +200,12 @@ class Tenants(_Section):
 
 
 class Limits(_Section):
-    """The largest requests, in bytes of payload."""
+    """How large, and how many, requests may be. What is larger is answered `too_large`."""
 
     payload_bytes: Bytes = 65_536
+    """Any request but those below."""
     gateway_bytes: Bytes = 1_048_576
+    """A gateway's claim message."""
     gateway_devices: Annotated[int, Field(gt=0)] = 10_000
     """Devices in one gateway message."""
     bulk_bytes: Bytes = 16_777_216
@@ -182,7 +213,8 @@ class Limits(_Section):
     bulk_rows: Annotated[int, Field(gt=0)] = 100_000
     """Rows of such a file."""
     requests_per_minute: Annotated[int, Field(ge=0, le=6_000_000)] = 6_000
-    """Requests of one principal, a sixth of them at once; 0 is no limit."""
+    """Requests of one principal, a sixth of them at once, so that one client cannot stand before everybody else; 0 is
+    no limit. What is more is answered `rate_limited`, and nothing is done."""
 
 
 class Requests(_Section):
@@ -196,15 +228,18 @@ class Log(_Section):
     """Logs on standard output."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    """What is less is left out."""
     format: Literal["auto", "json", "text"] = "auto"
+    """JSON lines or coloured text; by default text on a terminal, else JSON."""
 
 
 class Metrics(_Section):
     """Prometheus metrics."""
 
     port: Annotated[int, Field(ge=0, lt=65536)] = 0
-    """0 means none."""
+    """Where Prometheus may fetch them; 0 means nowhere."""
     host: str = "127.0.0.1"
+    """The address to listen on. They tell nobody's secrets, but need no login either."""
 
 
 class Settings(BaseSettings):

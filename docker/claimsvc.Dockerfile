@@ -1,8 +1,11 @@
 # The service. Built from the repository: see docker-compose.yml.
 FROM python:3.12-slim AS build
-COPY . /source
+WORKDIR /source
+COPY constraints.txt pyproject.toml README.md LICENSE mosquitto.conf ./
+COPY config config
+COPY claimsvc claimsvc
 RUN python -m venv /opt/claimsvc \
- && /opt/claimsvc/bin/pip install --no-cache-dir --constraint /source/constraints.txt /source
+ && /opt/claimsvc/bin/pip install --no-cache-dir --constraint constraints.txt .
 
 FROM python:3.12-slim
 RUN groupadd --gid 1984 claimsvc \
@@ -11,7 +14,10 @@ RUN groupadd --gid 1984 claimsvc \
  && install -d -o claimsvc -g claimsvc -m 2770 /var/lib/claimsvc
 COPY --from=build /opt/claimsvc /opt/claimsvc
 COPY docker/claimsvc.toml /etc/claimsvc/claimsvc.toml
-ENV PATH=/opt/claimsvc/bin:$PATH CLAIMSVC_CONFIG=/etc/claimsvc/claimsvc.toml
-USER claimsvc
-VOLUME /var/lib/claimsvc
-CMD ["claimsvc", "serve"]
+ENV PATH=/opt/claimsvc/bin:$PATH CLAIMSVC_CONFIG=/etc/claimsvc/claimsvc.toml PYTHONDONTWRITEBYTECODE=1
+USER 1984:1984
+VOLUME ["/var/lib/claimsvc"]
+# A round trip through broker and database.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD ["claimsvc", "health", "--timeout", "5"]
+ENTRYPOINT ["claimsvc"]
+CMD ["serve"]

@@ -1,26 +1,38 @@
 # Mosquitto as Debian has it, with claimsvc's plugin. Built from the repository: see docker-compose.yml.
 FROM debian:bookworm-slim AS build
+# Versions are the distribution's: a pinned one would be gone with its next security update.
+# hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install -y --no-install-recommends gcc make libc6-dev libmosquitto-dev mosquitto-dev libsqlite3-dev libssl-dev
+ && apt-get install -y --no-install-recommends gcc make libc6-dev libmosquitto-dev mosquitto-dev libsqlite3-dev libssl-dev \
+ && rm -rf /var/lib/apt/lists/*
 COPY plugin /plugin
 RUN make -C /plugin clean && make -C /plugin
 
 FROM debian:bookworm-slim
-RUN apt-get update \
- && apt-get install -y --no-install-recommends mosquitto libmosquitto1 libsqlite3-0 libssl3 \
- && rm -rf /var/lib/apt/lists/* \
- # The service's user and its store are the same in both images: whichever container comes first makes the volume.
+# The users' numbers are the same in every build and in both images, as the volumes' files are theirs. Whichever
+# container comes first makes the store.
+# hadolint ignore=DL3008
+RUN groupadd --gid 1883 mosquitto \
+ && useradd --uid 1883 --gid mosquitto --no-create-home --home-dir /var/lib/mosquitto mosquitto \
  && groupadd --gid 1984 claimsvc \
  && useradd --uid 1984 --gid claimsvc --no-create-home claimsvc \
+ && apt-get update \
+ && apt-get install -y --no-install-recommends mosquitto libmosquitto1 libsqlite3-0 libssl3 \
+ && rm -rf /var/lib/apt/lists/* \
  && install -d -o claimsvc -g claimsvc -m 2770 /var/lib/claimsvc \
  && install -d -o mosquitto -g mosquitto /var/lib/mosquitto
 COPY --from=build /plugin/build/claimsvc.so /usr/lib/claimsvc/claimsvc.so
 COPY config/acl /etc/mosquitto/claimsvc.acl
+COPY docker/health /usr/local/bin/health
 COPY mosquitto.conf /tmp/mosquitto.conf
-# The shipped file, for other machines, with the plugin in the place of the password file.
+# The shipped file, for other machines, with the plugin in the place of the password file, and what is mounted besides.
 RUN sed -e 's/^listener .*/listener 1883/' -e 's/^password_file /#&/' -e 's/^pid_file /#&/' \
-        -e 's/^#\(plugin\|plugin_opt_store\) /\1 /' /tmp/mosquitto.conf > /etc/mosquitto/mosquitto.conf
+        -e 's/^#\(plugin\|plugin_opt_store\) /\1 /' /tmp/mosquitto.conf > /etc/mosquitto/mosquitto.conf \
+ && echo 'include_dir /etc/mosquitto/conf.d' >> /etc/mosquitto/mosquitto.conf \
+ && rm /tmp/mosquitto.conf
 # With the group of the store, which it reads and whose locks it takes.
-USER mosquitto:claimsvc
+USER 1883:1984
 EXPOSE 1883
+VOLUME ["/var/lib/claimsvc", "/var/lib/mosquitto"]
+HEALTHCHECK --interval=60s --timeout=5s --start-period=10s CMD ["health"]
 CMD ["mosquitto", "-c", "/etc/mosquitto/mosquitto.conf"]

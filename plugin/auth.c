@@ -12,6 +12,27 @@
 /* So many times max_failures unknown logins from one address cost time; those after them none. */
 #define FLOOD_FACTOR 20
 
+/* As a generated password's, and of none. */
+#define NOBODYS_HASH                                                                                                   \
+	"$7$2$AAAAAAAAAAAAAAAA$"                                                                                       \
+	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="
+
+/* Whether the password is one that the login had before and may still use. Whatever it has had, this takes the time of
+ * FORMERS_MAX comparisons with a generated one, so that nobody learns of a rotation, or of the login, by waiting. Only
+ * the one before the first rotation may be a person's: then it takes a person's time, as the login did until then. */
+static enum found is_former(struct auth *auth, const struct login *login)
+{
+	char *hashes[FORMERS_MAX];
+	enum found found = store_find_formers(auth->store, login->username, login->now_ms, hashes);
+	bool is_right = false;
+	for (size_t i = 0; i < FORMERS_MAX; i++) {
+		const char *stored = hashes[i] ? hashes[i] : NOBODYS_HASH;
+		is_right |= password_check(stored, login->password) == PASSWORD_RIGHT && hashes[i];
+		free(hashes[i]);
+	}
+	return found == FOUND_TROUBLE ? found : is_right ? FOUND_IT : FOUND_NOTHING;
+}
+
 static enum auth_result refused(struct auth *auth, const struct login *login, enum auth_result result)
 {
 	failures_add(auth->failures, login->address, login->username, login->now_s);
@@ -33,10 +54,11 @@ static enum auth_result unknown(struct auth *auth, const struct login *login)
 	bool is_flood = strangers >= auth->max_failures * FLOOD_FACTOR;
 	failures_add(auth->failures, login->address, "", login->now_s);
 	password_take_time(is_slow && !is_flood ? people : GENERATED_ITERATIONS, login->password);
+	(void)is_former(auth, login);
 	return AUTH_UNKNOWN;
 }
 
-static enum auth_result check_password(struct auth *auth, const struct login *login, char **principal)
+static enum auth_result compare(struct auth *auth, const struct login *login, const char *stored)
 {
 	static const enum auth_result RESULTS[] = {
 		[PASSWORD_RIGHT] = AUTH_ADMITTED,
@@ -44,6 +66,18 @@ static enum auth_result check_password(struct auth *auth, const struct login *lo
 		[PASSWORD_UNREADABLE] = AUTH_UNREADABLE,
 		[PASSWORD_TOO_COSTLY] = AUTH_TOO_COSTLY,
 	};
+	enum auth_result result = RESULTS[password_check(stored, login->password)];
+	if (result == AUTH_ADMITTED) {
+		int iterations = password_iterations(stored);
+		auth->people_iterations = iterations > GENERATED_ITERATIONS ? iterations : auth->people_iterations;
+		return result;
+	}
+	enum found former = is_former(auth, login);
+	return former == FOUND_IT ? AUTH_ADMITTED : former == FOUND_TROUBLE ? AUTH_TROUBLE : result;
+}
+
+static enum auth_result check_password(struct auth *auth, const struct login *login, char **principal)
+{
 	struct credential row;
 	if (failures_of(auth->failures, login->address, login->username, login->now_s) >= auth->max_failures) {
 		return AUTH_LOCKED;
@@ -52,18 +86,14 @@ static enum auth_result check_password(struct auth *auth, const struct login *lo
 	if (found != FOUND_IT) {
 		return found == FOUND_TROUBLE ? AUTH_TROUBLE : unknown(auth, login);
 	}
-	enum auth_result result = RESULTS[password_check(row.secret_hash, login->password)];
-	int iterations = password_iterations(row.secret_hash);
-	if (result == AUTH_ADMITTED && iterations > GENERATED_ITERATIONS) {
-		auth->people_iterations = iterations;
-	}
+	enum auth_result result = compare(auth, login, row.secret_hash);
 	if (result == AUTH_ADMITTED) {
 		failures_forget(auth->failures, login->address, login->username);
 		*principal = row.principal;
 		row.principal = NULL;
 	}
 	credential_free(&row);
-	return result == AUTH_ADMITTED ? result : refused(auth, login, result);
+	return result == AUTH_ADMITTED || result == AUTH_TROUBLE ? result : refused(auth, login, result);
 }
 
 /* A token is as good as its 119 random bits and takes one look-up, known or not: nothing is counted. */

@@ -22,10 +22,13 @@
 	"SELECT 1 FROM credential"                                                                                     \
 	" WHERE principal = ?1 AND (revoked_at IS NULL OR revoked_at > ?2) LIMIT 1"
 
+#define FIND_FORMERS                                                                                                   \
+	"SELECT secret_hash FROM former_credential WHERE login = ?1 AND until > ?2 ORDER BY until DESC LIMIT ?3"
+
 struct store {
 	char *path;
 	sqlite3 *database;
-	sqlite3_stmt *find_login, *find_principal;
+	sqlite3_stmt *find_login, *find_principal, *find_formers;
 	dev_t device;
 	ino_t inode;
 	int64_t retry_at_ms;
@@ -50,8 +53,9 @@ static void store_close(struct store *store)
 {
 	sqlite3_finalize(store->find_login);
 	sqlite3_finalize(store->find_principal);
+	sqlite3_finalize(store->find_formers);
 	sqlite3_close(store->database);
-	store->find_login = store->find_principal = NULL;
+	store->find_login = store->find_principal = store->find_formers = NULL;
 	store->database = NULL;
 }
 
@@ -211,6 +215,38 @@ enum found store_find(struct store *store, const char *kind, const char *login, 
 	}
 	store_done(store->find_login);
 	return found;
+}
+
+/* The database of an earlier service has no such table, and gets it under our eyes when the service is upgraded: so this
+ * statement is prepared once it can be. */
+static enum found store_can_have_formers(struct store *store)
+{
+	if (store->find_formers || store_prepare(store, FIND_FORMERS, &store->find_formers)) {
+		return FOUND_IT;
+	}
+	if ((sqlite3_errcode(store->database) & 0xff) == SQLITE_ERROR) {
+		return FOUND_NOTHING;
+	}
+	store_fail_sqlite(store);
+	return FOUND_TROUBLE;
+}
+
+enum found store_find_formers(struct store *store, const char *login, int64_t now_ms, char *hashes[FORMERS_MAX])
+{
+	memset(hashes, 0, FORMERS_MAX * sizeof(*hashes));
+	enum found found = store_ready(store) ? store_can_have_formers(store) : FOUND_TROUBLE;
+	if (found != FOUND_IT) {
+		return found;
+	}
+	sqlite3_bind_text(store->find_formers, 1, login, -1, SQLITE_STATIC);
+	sqlite3_bind_int64(store->find_formers, 2, now_ms);
+	sqlite3_bind_int(store->find_formers, 3, FORMERS_MAX);
+	size_t count = 0;
+	while (count < FORMERS_MAX && (found = store_step(store, store->find_formers)) == FOUND_IT) {
+		hashes[count++] = column_copy(store->find_formers, 0);
+	}
+	store_done(store->find_formers);
+	return found == FOUND_TROUBLE ? found : count ? FOUND_IT : FOUND_NOTHING;
 }
 
 enum found store_find_principal(struct store *store, const char *principal, int64_t now_ms)

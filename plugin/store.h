@@ -39,6 +39,11 @@ enum found store_find(struct store *store, const char *kind, const char *login, 
 		      struct credential *credential);
 void credential_free(struct credential *credential);
 
+/* The passwords a login had before and may still use: their hashes, to be freed, the others NULL. The service lets no
+ * more be than FORMERS_MAX. */
+#define FORMERS_MAX 3
+enum found store_find_formers(struct store *store, const char *login, int64_t now_ms, char *hashes[FORMERS_MAX]);
+
 /* Whether the principal still has an unrevoked login. */
 enum found store_find_principal(struct store *store, const char *principal, int64_t now_ms);
 

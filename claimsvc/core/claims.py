@@ -9,7 +9,7 @@ from dataclasses import replace
 from claimsvc.core import access, lockouts
 from claimsvc.core.commands.claiming import ClaimDevice, ReleaseDevice
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import CLAIMING_ALLOWED, TRUE, Attribute, ClaimWindow, Device, Event, User
+from claimsvc.core.model import CLAIMING_ALLOWED, PROVISION_STATE, TRUE, Attribute, ClaimWindow, Device, Event, User
 from claimsvc.core.outcomes import (
     Append,
     Change,
@@ -24,6 +24,7 @@ from claimsvc.core.outcomes import (
 )
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rotation import rotate_released
 
 
 def claim(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
@@ -100,7 +101,17 @@ def release(command: ReleaseDevice, facts: Facts, given: Given) -> Decision:
     )
     windows = [Remove(ClaimWindow, window.key) for window in facts.windows(device.id)]
     changes: tuple[Change, ...] = (Put(released), *windows, *_allowed_again(device, given), Append(event))
-    return Decision(Released(released, was_owned=True), changes, tuple(_notices(released, given)))
+    shut_out = _shut_out(released, command.caller, facts, given) if given.policy.rotate_on_release else ()
+    ended = (released.principal,) if shut_out and released.principal else ()
+    outcome = Released(released, was_owned=True)
+    return Decision(outcome, (*changes, *shut_out), tuple(_notices(released, given)), ended)
+
+
+def _shut_out(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
+    """Whoever owned the device may know its credentials: it gets others, and may be provisioned again."""
+    state = facts.get(Attribute, (device.id, PROVISION_STATE))
+    provisioned = (Remove(Attribute, state.key),) if state else ()
+    return (*provisioned, *rotate_released(device, caller, facts, given))
 
 
 def _allowed_again(device: Device, given: Given) -> Iterator[Put]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from claimsvc.core import accounts, claims, devices, imports, inventory, profiles, provisioning, windows
+from claimsvc.core import accounts, claims, devices, imports, inventory, profiles, provisioning, rotation, windows
 from claimsvc.core import registration as requests
 from claimsvc.core.access import (
     CLAIM_DEVICES,
@@ -17,7 +17,7 @@ from claimsvc.core.access import (
     permissions,
 )
 from claimsvc.core.commands import accounts as account
-from claimsvc.core.commands import claiming, registration
+from claimsvc.core.commands import claiming, credentials, registration
 from claimsvc.core.commands import devices as device
 from claimsvc.core.commands import imports as file
 from claimsvc.core.commands import inventory as look
@@ -64,6 +64,9 @@ RULES: dict[type[Command], Rule] = {
     device.BindDevices: _admin(devices.bind),
     look.ListDevices: _admin(inventory.list_devices),
     look.ExamineClaiming: _admin(inventory.examine),
+    credentials.RotateCredentials: _admin(rotation.rotate),
+    credentials.RotateOwnCredentials: Rule(rotation.rotate_own),
+    credentials.RevokeCredentials: _admin(rotation.revoke),
     account.Establish: Rule(accounts.establish),
     account.AdmitShared: _admin(accounts.admit_shared),
     account.CreateCustomer: _admin(accounts.create_customer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.logins import credential, is_anothers
+from claimsvc.core.logins import credential, forget_formers, is_anothers
 from claimsvc.core.model import Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
 from claimsvc.core.names import principal_name, request_username
 from claimsvc.core.outcomes import Append, Change, Put, Refused
@@ -87,6 +87,7 @@ def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, give
     if is_new or described != device:
         changes.insert(len(changes) - is_new, Put(described))
     if secret is not None:
+        changes += [change for login in logins for change in forget_formers(login, facts)]
         changes += [Put(credential(login, principal, secret, given)) for login in logins]
     return Admitted(described, principal, tuple(changes), is_new)
 

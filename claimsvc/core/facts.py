@@ -6,7 +6,7 @@ Deciding applies each change here at once, so a later command of the same batch 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from claimsvc.core.model import (
     DeviceGroup,
     DeviceProfile,
     DeviceRequest,
+    FormerCredential,
     Group,
     Principal,
     PrincipalKind,
@@ -84,7 +85,9 @@ class Facts:
         "_by_principal",
         "_default_tenant",
         "_device_counts",
+        "_formers_of",
         "_group_ids",
+        "_logins_of",
         "_of_device",
         "_profile_ids",
         "_rows",
@@ -99,6 +102,8 @@ class Facts:
         self._of_device: dict[str, dict[tuple[type[Any], Key], None]] = defaultdict(dict)
         self._profile_ids: dict[Key, str] = {}
         """By provision key, and by (tenant, name); what they lead to may have changed since."""
+        self._logins_of: dict[str, dict[str, None]] = defaultdict(dict)
+        self._formers_of: dict[str, dict[Key, None]] = defaultdict(dict)
         self._used_customers: set[str] = set()
         self._device_counts: dict[str, int] = {}
         self._group_ids: dict[tuple[str, str], str] = {}
@@ -162,7 +167,11 @@ class Facts:
 
     def credentials(self, principal: str) -> list[Credential]:
         """Return the principal's loaded logins, revoked ones too."""
-        return [row for row in self._rows[Credential].values() if row.principal == principal]
+        return self._those(Credential, self._logins_of.get(principal, ()))
+
+    def former_credentials(self, login: str) -> list[FormerCredential]:
+        """Return the loaded passwords a login had before, those that are over too."""
+        return self._those(FormerCredential, self._formers_of.get(login, ()))
 
     def roles_of(self, user: User) -> set[str]:
         """Return the names of the roles a user has, directly and through groups."""
@@ -186,6 +195,10 @@ class Facts:
     def device_count(self, tenant: str) -> int:
         """Return how many devices a tenant has."""
         return self._device_counts.get(tenant, 0)
+
+    def _those(self, kind: type[R], keys: Iterable[Key]) -> list[R]:
+        found = (self.get(kind, key) for key in keys)
+        return [row for row in found if row is not None]
 
     # --- changing
 
@@ -217,11 +230,7 @@ class Facts:
         """Hold a row, loaded or decided."""
         self._rows[type(row)][row.key] = row
         if isinstance(row, Device):
-            self._by_name[row.tenant, row.name] = row.id
-            if row.principal is not None:
-                self._by_principal[row.principal] = row.id
-            if row.owner is not None:
-                self._used_customers.add(row.owner)
+            self._put_device(row)
         elif isinstance(row, DeviceProfile):
             self._profile_ids[row.provision_key] = self._profile_ids[row.tenant, row.name] = row.id
         elif isinstance(row, User):
@@ -229,8 +238,19 @@ class Facts:
                 self._used_customers.add(row.customer_id)
         elif isinstance(row, DeviceGroup):
             self._group_ids[row.tenant, row.path] = row.id
+        elif isinstance(row, Credential):
+            self._logins_of[row.principal][row.login] = None
+        elif isinstance(row, FormerCredential):
+            self._formers_of[row.login][row.key] = None
         elif isinstance(row, ClaimWindow | Attribute):
             self._of_device[row.device_id][type(row), row.key] = None
+
+    def _put_device(self, device: Device) -> None:
+        self._by_name[device.tenant, device.name] = device.id
+        if device.principal is not None:
+            self._by_principal[device.principal] = device.id
+        if device.owner is not None:
+            self._used_customers.add(device.owner)
 
     def _forget_device(self, device_id: str) -> None:
         device = self.get(Device, device_id)

@@ -27,7 +27,6 @@ from claimsvc.core.model import (
     Device,
     DeviceRequest,
     Event,
-    RequestStatus,
     Tenant,
     WindowSource,
 )
@@ -51,6 +50,7 @@ from claimsvc.core.outcomes import (
 from claimsvc.core.policy import MANAGEMENT_TENANT, Given
 from claimsvc.core.reasons import Reason
 from claimsvc.core.registration import announced, barred, is_full, request_event
+from claimsvc.core.request_states import STEPS, Step
 
 R = TypeVar("R")
 Row = tuple[RowDone | RowRefused, tuple[Change, ...], tuple[str, ...]]
@@ -75,7 +75,7 @@ def register(command: RegisterDevices, facts: Facts, given: Given) -> Decision:
     def decide(row: NewDevice) -> Row:
         tenant = command.tenant_meant(row, facts)
         if facts.get(Tenant, tenant) is None:
-            return _refused(Refused(Reason.NOT_FOUND, f"tenant {tenant}"), RowField.TENANT)
+            return _refused(Refused(Reason.NOT_FOUND, f"there is no tenant {tenant!r}"), RowField.TENANT)
         if row.entry is Entry.REQUEST:
             return _announce(row, tenant, command.caller, facts, given)
         return _let_in(row, tenant, command.caller, facts, given)
@@ -164,8 +164,8 @@ def _registered(row: NewDevice, made: Admitted, by: str, facts: Facts, given: Gi
 
 
 def _request(row: NewDevice, tenant: str, by: str, given: Given, group_id: str | None) -> DeviceRequest:
-    waiting = RequestStatus.WAITING_FOR_CONNECTION
-    return DeviceRequest(row.device_id, tenant, waiting, by, given.now_ms, group_id, row.type)
+    status = STEPS[None, Step.ANNOUNCE]
+    return DeviceRequest(row.device_id, tenant, status, by, given.now_ms, group_id, row.type)
 
 
 def _set_key(row: KeyedDevice, tenant: str, by: str, facts: Facts, given: Given) -> Row:

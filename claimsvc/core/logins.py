@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import Credential, CredentialKind, Principal, PrincipalKind
+from claimsvc.core.model import Credential, CredentialKind, FormerCredential, Principal, PrincipalKind
 from claimsvc.core.names import login_error, principal_name
 from claimsvc.core.outcomes import Change, Put, Refused, Remove
 from claimsvc.core.policy import Given
@@ -60,5 +61,12 @@ def credential(login: str, principal: str, secret: Secret, given: Given) -> Cred
 
 def revoke(principal: str, facts: Facts) -> tuple[Change, ...]:
     """End every login of a principal and free its name."""
-    logins = (Remove(Credential, row.key) for row in facts.credentials(principal))
-    return (*logins, Remove(Principal, principal))
+    rows = facts.credentials(principal)
+    formers = (change for row in rows for change in forget_formers(row.login, facts))
+    logins = (Remove(Credential, row.key) for row in rows)
+    return (*formers, *logins, Remove(Principal, principal))
+
+
+def forget_formers(login: str, facts: Facts) -> Iterator[Change]:
+    """End every password that a login had before its own."""
+    return (Remove(FormerCredential, row.key) for row in facts.former_credentials(login))

@@ -266,6 +266,22 @@ class Credential:
         return self.login
 
 
+@dataclass(frozen=True, slots=True)
+class FormerCredential:
+    """The password a login had before it was rotated: good while now < until_ms.
+
+    Where the broker knows one password for a login, this is the one until then, and the login's own follows.
+    """
+
+    login: str
+    secret_hash: str
+    until_ms: int
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.login, self.secret_hash
+
+
 class RequestStatus(StrEnum):
     """Where a device request stands (C8Y 1.3)."""
 
@@ -407,6 +423,7 @@ Row = (
     | ClaimAttempts
     | UserFailures
     | Credential
+    | FormerCredential
     | DeviceRequest
     | DeviceGroup
     | DeviceGroupMember

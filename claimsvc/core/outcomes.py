@@ -112,6 +112,20 @@ class FoundCredential:
 
 
 @dataclass(frozen=True, slots=True)
+class NewCredentials:
+    """A device's new login. `username` is None for an access token.
+
+    It lets in from `valid_from_ms`; what the device had before does until `old_valid_until_ms`, where it had any.
+    """
+
+    device: Device
+    username: str | None
+    secret: Secret
+    valid_from_ms: int
+    old_valid_until_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class FoundAttributes:
     """A device's SERVER_SCOPE attributes. Windows stand for `claimingData`, whose key is never shown."""
 
@@ -347,6 +361,7 @@ Outcome = (
     | Found[DeviceRequest]
     | Found[DeviceProfile]
     | FoundCredential
+    | NewCredentials
     | FoundAttributes
     | CredentialsGiven
     | Provisioned

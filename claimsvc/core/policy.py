@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from claimsvc.core.secrets import Secret
+from claimsvc.core.secrets import Secret, SecretKind
 
 MANAGEMENT_TENANT = "management"
 BOOTSTRAP = "bootstrap"
@@ -52,6 +52,11 @@ class Policy:
     """Whether a principal may have logins beside its name."""
     access_tokens: bool
     """Whether the broker can admit an access token, which has no password."""
+    overlap_ms: int
+    """How long what is rotated stays valid; a device may ask for less."""
+    overlapping_logins: bool
+    """Whether the broker admits a login by its new and its former password at the same time."""
+    rotate_on_release: bool
     security_token_policy: SecurityTokenPolicy
     max_token_failures: int
     enrollment_ms: int
@@ -67,8 +72,8 @@ class Given:
     policy: Policy
     now_ms: int
     new_id: Callable[[], str]
-    new_login: Callable[[], Secret]
-    """Makes a password up, hashed and sealed."""
+    new_login: Callable[[SecretKind], Secret]
+    """Makes a password or an access token up, hashed and sealed."""
     new_code: Callable[[], str]
     """Makes up 20 letters and digits: a name or key that nobody else has."""
     holds: Callable[[str, Secret], bool]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from claimsvc.core.commands.provisioning import ProvisionDevice
 from claimsvc.core.facts import Facts
-from claimsvc.core.logins import credential, is_anothers
+from claimsvc.core.logins import credential, forget_formers, is_anothers
 from claimsvc.core.model import (
     PROVISION_STATE,
     PROVISIONED,
@@ -27,7 +27,7 @@ from claimsvc.core.names import login_error, name_error, principal_name
 from claimsvc.core.outcomes import Append, Change, Decision, Provisioned, Put, Refused, Remove, refuse
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
-from claimsvc.core.secrets import Secret
+from claimsvc.core.secrets import Secret, SecretKind
 
 
 def provision(command: ProvisionDevice, facts: Facts, given: Given) -> Decision:
@@ -110,6 +110,7 @@ def _let_in(command: ProvisionDevice, device: Device, facts: Facts, given: Given
     if made != device:
         changes.append(Put(made))
     old = [] if login.row is stored else facts.credentials(principal)
+    changes += [change for row in old for change in forget_formers(row.login, facts)]
     changes += [Remove(Credential, row.key) for row in old if row.key != login.row.key]
     if login.row is not stored:
         changes.append(Put(login.row))
@@ -140,7 +141,7 @@ def _login(
         if _can_be_given(stored, given):
             return _Login(stored, None)
         if stored.kind is CredentialKind.PASSWORD:
-            secret = given.new_login()
+            secret = given.new_login(SecretKind.PASSWORD)
             return _Login(credential(stored.login, principal, secret, given), secret)
     if refused := _unsupported(kind, wish.username, principal, given):
         return refused

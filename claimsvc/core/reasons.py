@@ -54,6 +54,7 @@ class Reason(StrEnum):
     INVALID_NAME = "invalid_name"
     INVALID_VALUE = "invalid_value"
     IN_USE = "in_use"
+    NO_LOGIN = "no_login"
     REQUEST_ID_REUSED = "request_id_reused"
     # We are broken.
     INTERNAL = "internal"
@@ -123,6 +124,7 @@ MESSAGES: dict[Reason, str] = {
     Reason.INVALID_NAME: "The name cannot be used",
     Reason.INVALID_VALUE: "A value cannot be used",
     Reason.IN_USE: "The item is still in use",
+    Reason.NO_LOGIN: "This service keeps no login for the device",
     Reason.REQUEST_ID_REUSED: "The request id was used for another request within the repeat window",
     Reason.INTERNAL: "Something is broken in the service; its log has the details",
 }

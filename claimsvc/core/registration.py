@@ -1,11 +1,8 @@
 """Device registration: a request is made, its device asks, somebody accepts, the device gets its login (C8Y 1, 2).
 
-    WAITING_FOR_CONNECTION --first poll--> PENDING_ACCEPTANCE --accept--> ACCEPTED
-                                                |
-                                                +-- too many wrong tokens --> BLOCKED
-
-A request with a one-time password (C8Y 5.1) is ACCEPTED from the start; the poll that shows it is let in. Removing a
-request begins afresh from any state. Polls change nothing but the first one and the first of a stranger.
+`request_states` has the states and what leads from one to the next. A request with a one-time password (C8Y 5.1) is
+ACCEPTED from the start; the poll that shows it is let in. Polls change nothing but the first one and the first of a
+stranger.
 """
 
 from __future__ import annotations
@@ -48,10 +45,10 @@ from claimsvc.core.outcomes import (
 )
 from claimsvc.core.policy import MANAGEMENT_TENANT, Given, SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.secrets import Secret
+from claimsvc.core.request_states import STEPS, Step, after
+from claimsvc.core.secrets import Secret, SecretKind
 
-WAITING, PENDING = RequestStatus.WAITING_FOR_CONNECTION, RequestStatus.PENDING_ACCEPTANCE
-ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
+PENDING, ACCEPTED, BLOCKED = RequestStatus.PENDING_ACCEPTANCE, RequestStatus.ACCEPTED, RequestStatus.BLOCKED
 
 
 # --- for operators
@@ -71,7 +68,14 @@ def create(command: CreateRequest, facts: Facts, given: Given) -> Decision:
     if refused is not None:
         return Decision(refused)
     request = DeviceRequest(
-        device_id, tenant, WAITING, command.caller, given.now_ms, command.group_id, command.type, command.properties
+        device_id,
+        tenant,
+        STEPS[None, Step.ANNOUNCE],
+        command.caller,
+        given.now_ms,
+        command.group_id,
+        command.type,
+        command.properties,
     )
     request = announced(request, command.enrollment, given)
     event = request_event("request_created", request, command.caller, given)
@@ -95,7 +99,8 @@ def announced(request: DeviceRequest, enrollment: Secret | None, given: Given) -
     if enrollment is None:
         return request
     until_ms = given.now_ms + given.policy.enrollment_ms
-    return replace(request, status=ACCEPTED, enrollment_hash=enrollment.hardened, enrollment_until_ms=until_ms)
+    status = STEPS[None, Step.ENROLL]
+    return replace(request, status=status, enrollment_hash=enrollment.hardened, enrollment_until_ms=until_ms)
 
 
 def read(command: ReadRequest, facts: Facts, given: Given) -> Decision:
@@ -130,10 +135,10 @@ def accept(command: AcceptRequest, facts: Facts, given: Given) -> Decision:
     request = _own(command, facts)
     if request is None:
         return _refused(Reason.NO_REQUEST, command.device_id)
+    if after(request.status, Step.LET_IN) is None:
+        return _refused(Reason.NOT_PENDING, request.id, request.status)
     if request.status is ACCEPTED:
         return Decision(Found(request))
-    if request.status is not PENDING:
-        return _refused(Reason.NOT_PENDING, request.id, request.status)
     if _wants_token(request, given):
         if command.token is None or request.token_hash is None:
             reason = Reason.CONTESTED if request.contested else Reason.WRONG_TOKEN
@@ -178,8 +183,9 @@ def poll(command: PollCredentials, facts: Facts, given: Given) -> Decision:
     token = None if given.policy.security_token_policy is SecurityTokenPolicy.IGNORED else command.token
     if request.enrollment_hash is not None:
         return _enroll(request, command, facts, given)
-    if request.status is WAITING:
-        pending = replace(request, status=PENDING, lane=command.lane, token_hash=token.hardened if token else None)
+    polled = after(request.status, Step.FIRST_POLL)
+    if polled is not None:
+        pending = replace(request, status=polled, lane=command.lane, token_hash=token.hardened if token else None)
         event = request_event("request_pending", pending, command.caller or command.lane, given)
         return _not_yet(pending, Put(pending), event)
     if not _is_rightful(request, command.lane, token):
@@ -243,13 +249,13 @@ def _is_rightful(request: DeviceRequest, lane: str, token: Secret | None) -> boo
 
 def _let_in(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> Decision:
     """Make the login, tell the device where it polled, and keep the request as accepted."""
-    secret = given.new_login() if given.policy.issue_logins else None
+    secret = given.new_login(SecretKind.PASSWORD) if given.policy.issue_logins else None
     made = admit(Newcomer(request.tenant, request.id, request.type), secret, caller, facts, given)
     if not isinstance(made, Admitted):
         return Decision(RequestRefused(made.reason, made.detail, device_id=request.id, status=request.status))
     if made.is_new and is_full(request.tenant, facts, given):
         return _refused(Reason.DEVICE_LIMIT, request.id, request.status)
-    accepted = replace(request, status=ACCEPTED, issued_at_ms=given.now_ms)
+    accepted = replace(request, status=STEPS[request.status, Step.LET_IN], issued_at_ms=given.now_ms)
     placed = join(made.device, facts.get(DeviceGroup, request.group_id or ""))
     changes = (*made.changes, *placed, Put(accepted), request_event("request_accepted", accepted, caller, given))
     notice = CredentialsNotice(request.lane or "", request.tenant, username_of(request, given.policy), secret)
@@ -273,7 +279,8 @@ def _wrong_token(request: DeviceRequest, caller: str, given: Given) -> Decision:
 
 def _failed(request: DeviceRequest, given: Given) -> DeviceRequest:
     failures = request.token_failures + 1
-    status = BLOCKED if failures >= given.policy.max_token_failures else request.status
+    is_over = failures >= given.policy.max_token_failures
+    status = STEPS[request.status, Step.GIVE_UP] if is_over else request.status
     return replace(request, token_failures=failures, status=status)
 
 

@@ -11,7 +11,7 @@ from claimsvc.store.repository import Repository
 class FileLogins:
     """Brings the password file to the store. `own` is the service's (login, hash).
 
-    `report(level, event, fields)` is told what happens, for the log.
+    `report(level, event, fields)` is told what happens, for the log; `clock` gives epoch milliseconds.
     """
 
     def __init__(
@@ -20,13 +20,21 @@ class FileLogins:
         store: Repository,
         own: tuple[str, str],
         report: Callable[[str, str, dict[str, object]], None],
+        clock: Callable[[], int],
     ) -> None:
         self._file = file
         self._store = store
         self._own = own
         self._report = report
+        self._clock = clock
+        self._due_ms: int | None = None
         self._told = False
         """Whether the broker has been told of the file as it is."""
+
+    @property
+    def due_ms(self) -> int | None:
+        """When the next login changes its password though no row changes, epoch milliseconds."""
+        return self._due_ms
 
     async def sync(self) -> str | None:
         """Write the file and tell the broker; at the first call always, since the last run may have died between.
@@ -44,7 +52,9 @@ class FileLogins:
 
     async def write(self) -> None:
         """Bring the file to the store, without telling the broker. Raises PasswordFileError, StoreError."""
-        written = await self._file.write([*await self._store.password_logins(), self._own])
+        logins, due_ms = await self._store.password_logins(self._clock())
+        written = await self._file.write([*logins, self._own])
+        self._due_ms = due_ms
         if written.changed:
             self._told = False
             self._report("info", "logins_written", {"logins": written.logins})

@@ -194,6 +194,11 @@ class Dialects:
         self._prefixed = tuple((each.prefix, each) for each in self._endpoints if each.prefix is not None)
 
     @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """Return every topic that is answered on."""
+        return self._endpoints
+
+    @property
     def filters(self) -> list[str]:
         """Return the subscriptions: filters of exact depth, so that no name can shift a topic."""
         return [

@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic_core import to_json
 
+from claimsvc.core.names import name_error
 from claimsvc.core.outcomes import ImportCounts, Refused, RowField, RowRefused
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects.exchange import Rejected, malformed
@@ -28,7 +29,12 @@ _SEPARATORS = ";\t,"
 _ENCODINGS = ("utf-8", "cp1252")
 """The second is what spreadsheets call ANSI."""
 _BOM = b"\xef\xbb\xbf"
-_HEADERS_END = re.compile(rb"\r?\n\r?\n")
+LONGEST_HEADER = 65_536
+"""Bytes of a file's first line: it is read of whoever sends one, before anybody's permission is asked."""
+MOST_COLUMNS = 256
+_LONGEST_BOUNDARY, _LONGEST_PART_HEAD, _MOST_PARTS = 80, 4_096, 16
+_PART_HEAD_END = re.compile(rb"\r?\n\r?\n")
+_IS_FILE = re.compile(rb"""[;\s]name="?file["\s;]""", re.IGNORECASE)
 
 R = TypeVar("R")
 
@@ -87,7 +93,7 @@ def open_table(body: bytes, most_rows: int) -> Table:
         rows = sum(1 for _ in _lines(content, encoding, separator)) - 1
     except csv.Error as error:
         raise malformed(f"the file is no CSV: {error}") from None
-    if not rows:
+    if rows < 1:
         raise malformed("the file has no rows behind its header")
     if rows > most_rows:
         raise Rejected(Reason.TOO_LARGE, f"at most {most_rows} rows in a file")
@@ -95,13 +101,16 @@ def open_table(body: bytes, most_rows: int) -> Table:
 
 
 def columns(header: tuple[str, ...]) -> dict[str, int]:
-    """Return where each column is. Raises Rejected for one without a name and for two of the same."""
+    """Return where each column is. Raises Rejected for too many, one without a name and two of the same."""
+    if len(header) > MOST_COLUMNS:
+        raise malformed(f"at most {MOST_COLUMNS} columns")
     found: dict[str, int] = {}
     for position, name in enumerate(header):
-        if not name or not name.isprintable():
-            raise malformed(f"column {position + 1} has no name")
+        # Not quoted: in a file without a header these are data.
+        if name_error(name) or not name.isprintable():
+            raise malformed(f"column {position + 1} has no usable name")
         if name in found:
-            raise malformed(f"{name}: the column is there twice")
+            raise malformed(f"column {position + 1} has the name of an earlier one")
         found[name] = position
     return found
 
@@ -156,13 +165,25 @@ def _file(body: bytes) -> bytes:
     """Return the file itself, out of its multipart form where it came in one (seed)."""
     if not body.startswith(b"--"):
         return body.removeprefix(_BOM)
-    boundary = b"\n" + body.partition(b"\n")[0].rstrip()
-    _, *pieces, end = (b"\n" + body).split(boundary)
-    parts = [_HEADERS_END.split(piece, maxsplit=1) for piece in pieces]
-    if not parts or end.strip() not in {b"", b"--"} or any(len(part) == 1 for part in parts):
-        raise malformed("the multipart form is not whole")
-    _, content = next((part for part in parts if b'name="file"' in part[0]), parts[0])
-    return content.removesuffix(b"\r").removeprefix(_BOM)
+    parts = list(_parts(body))
+    begin, end = next((place for head, *place in parts if _IS_FILE.search(head + b"\n")), parts[0][1:])
+    return body[begin:end].removesuffix(b"\r").removeprefix(_BOM)
+
+
+def _parts(body: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the head of each part of a multipart form, and where its content begins and ends. Raises Rejected."""
+    begin = body.find(b"\n", 0, _LONGEST_BOUNDARY)
+    boundary = b"\n" + body[: max(begin, 0)].rstrip()
+    for _ in range(_MOST_PARTS):
+        end = body.find(boundary, begin)
+        if begin < 0 or end < 0 or not (head := _PART_HEAD_END.search(body, begin, begin + _LONGEST_PART_HEAD)):
+            break
+        yield body[begin : head.start()], head.end(), max(end, head.end())
+        behind = end + len(boundary)
+        if body.startswith(b"--", behind):
+            return
+        begin = body.find(b"\n", behind, behind + _LONGEST_BOUNDARY)
+    raise malformed("the multipart form is not whole")
 
 
 def _encoding(content: bytes) -> str:
@@ -180,8 +201,9 @@ def _encoding(content: bytes) -> str:
 def _header(content: bytes) -> tuple[tuple[str, ...], str]:
     """Return the header's cells and the separator that is most often in it, where it is not quoted."""
     start = len(content) - len(content.lstrip(b"\r\n")) if content[:1] in {b"\r", b"\n"} else 0
-    ends = [end for end in (content.find(b"\n", start), content.find(b"\r", start)) if end >= 0]
-    line = content[start : min(ends, default=len(content))]
+    line = re.split(rb"[\r\n]", content[start : start + LONGEST_HEADER + 1], maxsplit=1)[0]
+    if len(line) > LONGEST_HEADER:
+        raise malformed(f"at most {LONGEST_HEADER} bytes of header")
     text = line.decode(_encoding(line))
     separator = max(_SEPARATORS, key="".join(text.split('"')[::2]).count)
     try:
@@ -200,8 +222,11 @@ def cell(cells: list[str], position: int | None) -> str | None:
 
 
 def is_rehearsal(query: Mapping[str, str]) -> bool:
-    """Return whether it is only asked what would become of a file."""
-    return query.get("dryRun") == "true"
+    """Return whether it is only asked what would become of a file. Raises Rejected: a slip must not do it."""
+    word = query.get("dryRun", "false")
+    if word not in {"true", "false"}:
+        raise malformed("dryRun: true or false is expected")
+    return word == "true"
 
 
 def counters(counts: ImportCounts) -> dict[str, object]:

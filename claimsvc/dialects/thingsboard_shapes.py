@@ -35,6 +35,7 @@ STATUSES: dict[Reason, tuple[int, int]] = {
     Reason.INVALID_NAME: (400, 31),
     Reason.INVALID_VALUE: (400, 31),
     Reason.IN_USE: (400, 31),
+    Reason.NO_LOGIN: (400, 31),
     Reason.REQUEST_ID_REUSED: (409, 35),
     Reason.INTERNAL: (500, 2),
     **dict.fromkeys(OF_REGISTRATION | OF_PROVISIONING, (400, 31)),

@@ -184,6 +184,7 @@ class Batches:
         """Commit what ends a file. The logins of all its slices go to the broker together. Raises StoreError."""
         await self._make_durable(changes)
         self._tools.logins.note_all()
+        await self._tools.logins.catch_up()  # nobody else would before the next message comes
 
     async def execute(self, commands: Sequence[Command]) -> list[Outcome]:
         """Decide and commit commands of the service's own. Raises StoreError."""
@@ -242,8 +243,8 @@ class Batches:
     def _holds(self, sealed: str, secret: Secret) -> bool:
         return hmac.compare_digest(self._tools.sealing.open(sealed, secret.kind.value), (secret.text or "").encode())
 
-    def _new_login(self) -> Secret:
-        secret = Secret(SecretKind.PASSWORD, None)
+    def _new_login(self, kind: SecretKind) -> Secret:
+        secret = Secret(kind, None)
         harden(secret, self._tools.sealing)
         return secret
 

@@ -125,18 +125,18 @@ class Imports:
         except Rejected as rejected:
             self._refuse_all(job, rejected.refused)
         except StoreError as error:
+            self._tools.logins.note_all()  # of the slices before
             self._tools.log.error("import_failed", error=str(error), done=job.state.done)  # noqa: TRY400
             self._link.abandon("a slice of a file could not be committed")
         except Exception:
+            self._tools.logins.note_all()
             self._tools.log.exception("internal_error", topic=shown(job.request.inbound.topic))
             self._refuse_all(job, Refused(Reason.INTERNAL))
         finally:
             del self._jobs[job.state.key]
 
     async def _work(self, job: Job, sheet: Sheet) -> None:
-        earlier = await self._batches.answered_before(job.request, job.state.digest)
-        if earlier is not None:
-            self._send([earlier])  # it was finished while this one waited for its turn
+        if await self._is_answered(job):
             return
         stood = await self._tools.store.read_import(*job.state.key)
         if stood is not None and stood.digest != job.state.digest:
@@ -156,6 +156,15 @@ class Imports:
         finally:
             await asyncio.gather(upcoming, return_exceptions=True)
         await self._finish(job, await self._finished(job, sheet))
+
+    async def _is_answered(self, job: Job) -> bool:
+        """Answer whoever sent a file that was finished while this one waited for its turn."""
+        for request in job.requests:  # may grow meanwhile
+            earlier = await self._batches.answered_before(request, job.state.digest)
+            if earlier is None:
+                return False
+            self._send([earlier])
+        return True
 
     async def _prepared(self, slices: Iterator[Slice]) -> Slice | None:
         """Return the next slice, read and with its secrets hashed, on as many processors as there are."""
@@ -217,6 +226,9 @@ class Imports:
             async with self._turn:
                 await self._batches.finish(changes)
             answer = (*answer, self._tools.dialects.event(event))
+        elif job.state.done and not isinstance(outcome, ImportFinished):
+            async with self._turn:
+                await self._batches.finish(())  # the slices before stand
         for request in job.requests:
             outbounds = (request.to_asker(answer[0].payload), *answer[1:])
             self._send([Reply(request.inbound, request, outcome, outbounds, promises_login=True)])

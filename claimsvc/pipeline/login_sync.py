@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -16,6 +17,10 @@ _MOST_DOUBLINGS = 16
 
 class Logins(Protocol):
     """Who makes the broker admit the logins of the store."""
+
+    @property
+    def due_ms(self) -> int | None:
+        """When the logins written last are no longer the store's though no row changes, epoch milliseconds."""
 
     async def sync(self) -> str | None:
         """Bring the broker's logins to the store's; returns what went wrong, or None. Raises StoreError."""
@@ -45,12 +50,19 @@ class LoginSync:
         """Take note that many logins changed."""
         self.behind = self._logins is not None
 
+    @property
+    def due_in_s(self) -> float:
+        """Return in how many seconds the broker's logins are behind by themselves; infinity for never."""
+        due_ms = self._logins.due_ms if self._logins else None
+        return math.inf if due_ms is None else max(0, due_ms - self._clock()) / 1000
+
     async def catch_up(self) -> None:
         """Bring the broker's logins to the store's; what fails is tried again, ever more rarely.
 
         A reload that hangs holds everybody up while it is tried.
         """
         now_ms = self._clock()
+        self.behind = self.behind or not self.due_in_s
         if self._logins is None or not self.behind or now_ms < self._next_try_ms:
             return
         try:

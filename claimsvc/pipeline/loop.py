@@ -121,7 +121,8 @@ class Pipeline:
 
     @property
     def _patience_s(self) -> float:
-        return _RETRY_S if self._tools.logins.behind else _PATIENCE_S
+        logins = self._tools.logins
+        return _RETRY_S if logins.behind else min(_PATIENCE_S, logins.due_in_s)
 
     async def _committed(self, decided: Decided, link: Link) -> list[Reply] | None:
         """Return the replies of a batch that is durable; None where it could not be made so, and comes again."""

@@ -80,7 +80,7 @@ class Loading:
         self._fetch("device_groups_by_id", needs.device_group_ids, rows.device_group)
         self._fetch("devices_by_name", needs.device_names, rows.device)
         self._fetch("devices_by_id", needs.device_ids, rows.device)
-        self._fetch("credentials_by_login", needs.logins, rows.credential)
+        self._credentials("credentials_by_login", needs.logins)
         if needs.services:
             services = [rows.principal(values) for values in self._statements.select("services")]
             for service in services:
@@ -99,7 +99,14 @@ class Loading:
             self._fetch("attributes", ids, rows.attribute)
         if needs.credentials:
             owners = [device.principal for device in devices if device.principal]
-            self._fetch("credentials_by_principal", owners, rows.credential)
+            self._credentials("credentials_by_principal", owners)
+            # A name that is to be a login again must not be another's by now.
+            self._fetch("credentials_by_login", owners, rows.credential)
+
+    def _credentials(self, query: str, keys: Iterable[object]) -> None:
+        """Load logins with the passwords they had before."""
+        found = self._fetch(query, keys, rows.credential)
+        self._fetch("former_credentials", [row.login for row in found], rows.former_credential)
 
     def _failures(self, needs: Needs) -> None:
         users = {user for user, _tenant, _name in needs.attempts_at}

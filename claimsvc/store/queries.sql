@@ -112,6 +112,11 @@ FROM json_each(:keys) AS k JOIN credential AS c ON c.login = k.value;
 SELECT c.login, c.principal, c.kind, c.secret_hash, c.sealed, c.sealed_until, c.created_at, c.revoked_at
 FROM json_each(:keys) AS k JOIN credential AS c ON c.principal = k.value;
 
+-- name: former_credentials
+-- Logins -> the passwords they had before.
+SELECT f.login, f.secret_hash, f.until
+FROM json_each(:keys) AS k JOIN former_credential AS f ON f.login = k.value;
+
 -- name: requests
 -- Device ids -> requests.
 SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
@@ -270,6 +275,11 @@ ON CONFLICT (id) DO UPDATE SET
 -- name: remove_profile
 DELETE FROM device_profile WHERE id IN (SELECT value FROM json_each(:keys));
 
+-- name: put_former_credential
+INSERT INTO former_credential (login, secret_hash, until)
+SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(:rows) WHERE true
+ON CONFLICT (login, secret_hash) DO UPDATE SET until = excluded.until;
+
 -- name: put_request
 INSERT INTO device_request (id, tenant_id, status, owner, created_at, group_id, type, properties, lane, token_hash,
                             token_failures, contested, enrollment_hash, enrollment_until, issued_at)
@@ -344,6 +354,10 @@ DELETE FROM user WHERE principal IN (SELECT value FROM json_each(:keys));
 
 -- name: remove_credential
 DELETE FROM credential WHERE login IN (SELECT value FROM json_each(:keys));
+
+-- name: remove_former_credential
+DELETE FROM former_credential
+WHERE (login, secret_hash) IN (SELECT value ->> 0, value ->> 1 FROM json_each(:keys));
 
 -- name: remove_principal
 DELETE FROM principal WHERE name IN (SELECT value FROM json_each(:keys));
@@ -446,8 +460,16 @@ WHERE tenant_id = :tenant AND device = :device AND device_id = :id
 ORDER BY number DESC LIMIT :limit;
 
 -- name: password_logins
--- Logins the broker may admit by password, in the order of the file.
-SELECT login, secret_hash FROM credential WHERE kind = 'password' AND revoked_at IS NULL ORDER BY login;
+-- Logins the broker may admit by password, in the order of the file, each with the one hash that is in effect: a
+-- former one until its time.
+SELECT c.login, coalesce(
+  (SELECT f.secret_hash FROM former_credential AS f WHERE f.login = c.login AND f.until > :now
+   ORDER BY f.until DESC LIMIT 1), c.secret_hash)
+FROM credential AS c WHERE c.kind = 'password' AND c.revoked_at IS NULL ORDER BY c.login;
+
+-- name: next_login_change
+-- When `password_logins` is another one next without a change of any row, or NULL.
+SELECT min(until) FROM former_credential WHERE until > :now;
 
 -- name: sweep_answered
 -- Forget expired first answers, oldest first, a slice at a time.
@@ -462,6 +484,16 @@ UPDATE credential SET sealed = NULL WHERE login IN (
 -- name: sweep_imports
 -- Forget files whose sender never came back for the rest.
 DELETE FROM import WHERE touched_at < :before;
+
+-- name: sweep_former_credentials
+-- Forget passwords that were replaced, once they are over.
+DELETE FROM former_credential WHERE (login, secret_hash) IN (
+  SELECT login, secret_hash FROM former_credential WHERE until <= :now LIMIT :slice);
+
+-- name: sweep_tokens
+-- Forget access tokens that are over. A revoked password's row stays: it keeps the login's name.
+DELETE FROM credential WHERE login IN (
+  SELECT login FROM credential WHERE kind = 'access_token' AND revoked_at <= :now LIMIT :slice);
 
 -- name: sweep_events
 -- Forget audit events past their keeping time, oldest first, a slice at a time.

@@ -155,9 +155,16 @@ class Repository:
         ((total,),) = statements.run("count_profiles", tenant=listing.tenant)
         return ProfilePage(listing, tuple(map(rows.profile, found)), total)
 
-    async def password_logins(self) -> list[tuple[str, str]]:
-        """Return (login, hash) of every login the broker may admit by password. Raises StoreError."""
-        return await run(self._reader, lambda sql: self._statements(sql).run("password_logins"))
+    async def password_logins(self, now_ms: int) -> tuple[list[tuple[str, str]], int | None]:
+        """Return (login, hash) of every login the broker may admit by password, and until when that is so.
+
+        None: until a row changes. Raises StoreError.
+        """
+        return await run(self._reader, lambda sql: self._password_logins(self._statements(sql), now_ms))
+
+    def _password_logins(self, statements: Statements, now_ms: int) -> tuple[list[tuple[str, str]], int | None]:
+        ((until_ms,),) = statements.run("next_login_change", now=now_ms)
+        return statements.run("password_logins", now=now_ms), until_ms
 
     async def read_import(self, lane: str, request_id: str) -> Import | None:
         """Return how far a file is worked through, or None. Raises StoreError."""
@@ -210,6 +217,8 @@ class Repository:
             statements.run("sweep_answered", slice=SWEEP_SLICE, now=now_ms)
             statements.run("sweep_imports", before=now_ms - DAY_MS)
             statements.run("sweep_sealed", slice=SWEEP_SLICE, now=now_ms)
+            statements.run("sweep_former_credentials", slice=SWEEP_SLICE, now=now_ms)
+            statements.run("sweep_tokens", slice=SWEEP_SLICE, now=now_ms)
             statements.run("sweep_events", slice=SWEEP_SLICE, before=events_before_ms)
             ((until,),) = statements.run("window_slice_end", slice=SWEEP_SLICE, after=self._swept_device)
             if until is not None:

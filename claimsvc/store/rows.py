@@ -21,6 +21,7 @@ from claimsvc.core.model import (
     DeviceProfile,
     DeviceRequest,
     Event,
+    FormerCredential,
     Group,
     Import,
     ImportPart,
@@ -106,6 +107,10 @@ def failures(values: Any) -> UserFailures:
 
 def credential(values: Any) -> Credential:
     return Credential(values[0], values[1], CredentialKind(values[2]), *values[3:])
+
+
+def former_credential(values: Any) -> FormerCredential:
+    return FormerCredential(*values)
 
 
 def device_request(values: Any) -> DeviceRequest:
@@ -285,6 +290,11 @@ TABLES: dict[type[Row], Table] = {
     Device: Table(("put_device",), _device_values, "remove_device", has_dependents=True),
     DeviceProfile: Table(("put_profile",), _profile_values, "remove_profile"),
     Credential: Table(("put_credential",), _credential_values, "remove_credential", has_dependents=True),
+    FormerCredential: Table(
+        ("put_former_credential",),
+        lambda row: [row.login, row.secret_hash, row.until_ms],
+        "remove_former_credential",
+    ),
     ClaimWindow: Table(("put_window",), _window_values, "remove_window"),
     Attribute: Table(
         ("put_attribute",),

@@ -14,6 +14,13 @@
 	"RkT8zcpz5eeaGcG0oCyGYGFp4BIbgcHFV0ORd8zTSPsJ8U2X9yHo5vGHxLVabxv203ItL7s8qyfn3SLJE3KkkA=="
 #define BASE64 "RkT8zcpz5eeaGcG0oCyGYGFp4BIbgcHFV0ORd8zTSPsJ8U2X9yHo5vGHxLVabxv203ItL7s8qyfn3SLJE3KkkA=="
 #define PASSWORD "p\xc3\xa4ssword"
+/* The same of "former" and of "older". */
+#define FORMER                                                                                                         \
+	"$7$2$MDEyMzQ1Njc4OWFi$"                                                                                       \
+	"L8saAjasMGb9GGMx2AX/MLdDClf1MUB7mB/1CrUgDm+ERejx/6fRfwF7DTPvISONG5yzaOwB88vnwqb9PcABIA=="
+#define OLDER                                                                                                          \
+	"$7$2$MDEyMzQ1Njc4OWFi$"                                                                                       \
+	"BXhRHlxCTKb12iU9Xqd8G527VtrqmUCTXcvRvEx6fw69BRBWBxE/B2IZ55N/rjWMqcptpAaZxg6qsX8N7Dr4xg=="
 #define TOKEN_HASH "zAshJhsSkLKlmhB6YIxN27Vx8qTTVtwvvXsEqeiO288="
 
 static char store_path[64], key_path[64], other_path[64];
@@ -199,6 +206,45 @@ static void test_replaced(void)
 	auth_free(&auth);
 }
 
+static void test_former_passwords(void)
+{
+	struct auth auth = auth_new(10);
+	CHECK(check(&auth, "device", "former", NULL) == AUTH_WRONG, "a database of before");
+	run(store_path, "CREATE TABLE former_credential (login TEXT NOT NULL, secret_hash TEXT NOT NULL, until INTEGER,"
+			" PRIMARY KEY (login, secret_hash)) STRICT, WITHOUT ROWID;"
+			"INSERT INTO former_credential VALUES"
+			" ('device', '" FORMER "', 4001), ('device', '" OLDER "', 9000), ('device', 'plain', 9000),"
+			" ('default/device', '" FORMER "', 4000), ('revoked', '" FORMER "', 9000),"
+			" ('nobody', '" FORMER "', 9000), ('broken', '" FORMER "', 9000);");
+	static const struct {
+		const char *username, *password, *principal;
+		enum auth_result result;
+	} cases[] = {
+		{"device", PASSWORD, "device", AUTH_ADMITTED}, /* its own goes on */
+		{"device", "former", "device", AUTH_ADMITTED},
+		{"device", "older", "device", AUTH_ADMITTED},
+		{"device", "plain", NULL, AUTH_WRONG},
+		{"device", "Former", NULL, AUTH_WRONG},
+		{"device", NULL, NULL, AUTH_UNKNOWN},
+		{"default/device", PASSWORD, "device", AUTH_ADMITTED},
+		{"default/device", "former", NULL, AUTH_WRONG}, /* over by now */
+		{"default/device", "older", NULL, AUTH_WRONG},  /* of another login */
+		{"leaving", "former", NULL, AUTH_WRONG},
+		{"revoked", "former", NULL, AUTH_UNKNOWN},
+		{"nobody", "former", NULL, AUTH_UNKNOWN},
+		{"broken", "former", "broken", AUTH_ADMITTED},
+		{"broken", PASSWORD, NULL, AUTH_UNREADABLE},
+	};
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		CHECK(check(&auth, cases[i].username, cases[i].password, cases[i].principal) == cases[i].result,
+		      cases[i].username);
+	}
+	run(store_path, "INSERT INTO former_credential VALUES ('device', 'a', 9001), ('device', 'b', 9001),"
+			" ('device', 'c', 9001)");
+	CHECK(check(&auth, "device", "older", NULL) == AUTH_WRONG, "the three that last longest count");
+	auth_free(&auth);
+}
+
 static void test_locked_file(void)
 {
 	sqlite3 *writer;
@@ -244,6 +290,7 @@ int main(void)
 	test_locking();
 	test_token_key();
 	test_trouble();
+	test_former_passwords();
 	test_replaced();
 	test_locked_file();
 	topic_list_free(&rules.open_logins);

@@ -1,5 +1,6 @@
 """The benchmark's short form: it runs in every mode. Nothing is said about time."""
 
+import json
 import re
 import subprocess
 import sys
@@ -52,3 +53,14 @@ def test_no_message_is_lost_or_answered_twice(
         printed = [row[1:] for row in rows if row[0] == harm]
         assert printed, f"nothing about {harm}"
         assert {"0.0 [0.0-0.0]"} == {cell for cells in printed for cell in cells}
+
+
+def test_files_of_devices_lose_no_row(plugin: Path) -> None:
+    """Each kind of file, whole and row by row; no row is lost or done twice."""
+    command = [sys.executable, "-m", "benchmarks.imports", "--short"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert run.returncode == 0, run.stdout + run.stderr
+    measured = [tuple(re.split(r" {2,}", line.strip())[:3]) for line in run.stdout.splitlines()]
+    for kind in ("with passwords", "without", "claim keys"):
+        assert {(kind, "row by row", "25"), (kind, "one file", "500")} <= set(measured)
+    assert json.loads(run.stdout.splitlines()[-1]) == dict.fromkeys(HARMS, 0)

@@ -17,6 +17,7 @@ from claimsvc.core.model import (
     DeviceGroupMember,
     DeviceProfile,
     DeviceRequest,
+    FormerCredential,
     Group,
     Import,
     ImportPart,
@@ -65,6 +66,7 @@ CREDENTIAL = Credential("Thermostat", "Thermostat", CredentialKind.PASSWORD, "$7
 PROFILE = DeviceProfile("profile-1", "default", "sensor", Strategy.CREATE, "key-1", "hash", NOW)
 GROUP = DeviceGroup("group-1", "default", "Halle/Süd", NOW)
 IMPORT = Import("claimsvc/u/alice/", "2", "digest", 400, 390, 6, 4, NOW)
+FORMER = FormerCredential("Thermostat", "$7$former", NOW + 3_600_000)
 EVERYTHING: tuple[Row, ...] = (
     DEFAULT,
     Principal("alice", PrincipalKind.USER, "default"),
@@ -105,6 +107,7 @@ EVERYTHING: tuple[Row, ...] = (
     ImportPart(*IMPORT.key, 200, "sealed part"),
     Answered("claimsvc/u/alice/", "1", "digest", "sealed", NOW + 600_000),
     PROFILE,
+    FORMER,
 )
 CHANGED: dict[str, Row] = {
     "a tenant": replace(DEFAULT, title="Other"),
@@ -113,6 +116,7 @@ CHANGED: dict[str, Row] = {
     "a user": replace(ALICE, customer_id=None, roles=(), groups=()),
     "a device": replace(THERMOSTAT, owner=None, gateway_id=None, label=None, claimed_at_ms=None),
     "a credential": replace(CREDENTIAL, secret_hash="$7$other", sealed=None, revoked_at_ms=NOW),
+    "a former credential": replace(FORMER, until_ms=NOW + 1),
     "a window": window(THERMOSTAT, "new", expires_at_ms=NOW + 7),
     "an attribute": Attribute(THERMOSTAT.id, "claimingAllowed", "false", NOW + 1),
     "attempts": ClaimAttempts("alice", THERMOSTAT.id, 0, 2, NOW + 6, NOW + 1),

@@ -14,6 +14,7 @@ from claimsvc.core.model import (
     ClaimWindow,
     Credential,
     Device,
+    FormerCredential,
     Principal,
     PrincipalKind,
     Row,
@@ -22,7 +23,7 @@ from claimsvc.core.model import (
 from claimsvc.core.outcomes import Change, Put, Remove
 from claimsvc.store.repository import Repository
 from claimsvc.store.rows import TABLES
-from tests.integration.example import CHANGED, CREDENTIAL, EVERYTHING, GATEWAY, THERMOSTAT, load
+from tests.integration.example import CHANGED, CREDENTIAL, EVERYTHING, FORMER, GATEWAY, THERMOSTAT, load
 from tests.support.factories import NOW, device, user, window
 
 
@@ -61,6 +62,12 @@ ORDERS: dict[str, tuple[list[Change], list[Row], list[Row]]] = {
         [SECOND, CREDENTIAL],
         [THERMOSTAT, NEW],
     ),
+    "a login that goes takes its former passwords along": (
+        [Remove(Credential, "Thermostat")],
+        [THERMOSTAT],
+        [CREDENTIAL, FORMER],
+    ),
+    "a former password goes alone": ([Remove(FormerCredential, FORMER.key)], [CREDENTIAL], [FORMER]),
     "a gateway that goes leaves its devices": (
         [Remove(Device, GATEWAY.id)],
         [replace(THERMOSTAT, gateway_id=None)],

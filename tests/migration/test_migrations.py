@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from claimsvc.core.commands.registration import ReadRequest
-from claimsvc.core.model import DeviceRequest
-from claimsvc.core.outcomes import Put
+from claimsvc.core.model import DeviceGroup, DeviceGroupMember, DeviceRequest, Import, ImportPart
+from claimsvc.core.outcomes import Put, Remove
 from claimsvc.store.database import (
     SchemaTooNewError,
     StoreError,
@@ -20,7 +20,7 @@ from claimsvc.store.database import (
     open_writer,
 )
 from claimsvc.store.repository import open_store
-from tests.support.factories import given, request
+from tests.support.factories import NOW, given, request
 
 
 def schema(path: Path) -> list[tuple[str, str]]:
@@ -95,22 +95,43 @@ def rows(path: Path) -> dict[str, list[tuple[object, ...]]]:
     return found
 
 
-async def test_the_first_schemas_data_is_kept(tmp_path: Path) -> None:
-    """A file as it was before registration keeps every row of every table; what is new is empty, and can be used."""
+_A_REQUEST = """
+INSERT INTO device_request VALUES ('1234', 'default', 'ACCEPTED', 'alice', 1, 'g', 'c8y_Sensor', '{"a":1}', 'c/1234/',
+                                   'token', 2, 1, 'one-time', 9, 3);
+"""
+OLDER = {
+    # schema: what an installation of it may hold, a row in every table
+    1: _ONE_OF_EACH,
+    2: _ONE_OF_EACH + _A_REQUEST,
+}
+
+
+@pytest.mark.parametrize("version", OLDER)
+async def test_an_older_schemas_data_is_kept(version: int, tmp_path: Path) -> None:
+    """Every row of every table stays as it was; what is new is empty, and can be used."""
     path = tmp_path / "claimsvc.db"
     with sqlite3.connect(path) as connection:
-        connection.executescript(load_migrations()[0] + _ONE_OF_EACH)
-        connection.execute("PRAGMA user_version = 1")
+        connection.executescript("".join(load_migrations()[:version]) + OLDER[version])
+        connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     before = rows(path)
     assert [name for name, found in before.items() if not found] == []
     async with open_store(path) as store:
         after = rows(path)
         assert {name: after[name] for name in before} == before
-        assert {name for name, found in after.items() if found} == before.keys()
+        assert [name for name, found in after.items() if name not in before and found] == []
         await store.apply([Put(request())])
         facts = await store.load([ReadRequest("alice", "1234")], given().policy)
         assert facts.get(DeviceRequest, "1234") == request()
+        group, file = (
+            DeviceGroup("g1", "default", "Hall", NOW),
+            Import("u/alice/", "1", "digest", 200, 199, 0, 1, NOW),
+        )
+        await store.apply([Put(each) for each in (group, DeviceGroupMember("g1", "i1"), file)])
+        assert [each.name for each in await store.read_group("g1")] == ["Flur ü"]
+        assert await store.read_import("u/alice/", "1") == file
+        await store.apply([Put(ImportPart("u/alice/", "1", 0, "sealed")), Remove(Import, file.key)])
+        assert await store.read_import_parts("u/alice/", "1") == []
 
 
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:

@@ -95,14 +95,17 @@ def given(now_ms: int = NOW, **policy: object) -> Given:
         "reissue_window_ms": 10 * MINUTE,
         "several_logins": False,
         "access_tokens": True,
+        "overlap_ms": 60 * MINUTE,
+        "overlapping_logins": False,
+        "rotate_on_release": False,
         "security_token_policy": SecurityTokenPolicy.OPTIONAL,
         "max_token_failures": 5,
         "enrollment_ms": 60 * MINUTE,
         "device_limit": 0,
     }
 
-    def new_login() -> Secret:
-        secret = Secret(SecretKind.PASSWORD, f"password-{next(numbers)}")
+    def new_login(kind: SecretKind) -> Secret:
+        secret = Secret(kind, f"{kind.value}-{next(numbers)}")
         secret.digest, secret.sealed = f"hash of {secret.text}", f"sealed {secret.text}"
         return secret
 

@@ -41,6 +41,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "files.py": (set(), set()),
     "metrics.py": (set(), {"prometheus_client"}),
     "log.py": (set(), {"pydantic_core", "structlog"}),
+    "log_events.py": (set(), set()),
     "settings.py": (set(), {"pydantic", "pydantic_settings"}),
     "sealing.py": ({"files"}, {"cryptography"}),
     "broker/": ({"broker", "wire"}, {"aiomqtt", "paho"}),

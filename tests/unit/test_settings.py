@@ -29,6 +29,7 @@ def test_defaults() -> None:
     assert claim.default_duration_ms == claim.max_duration_ms == DAY_MS
     assert (settings.devices.auto_create, settings.tenants.default) == (True, "default")
     assert settings.credentials.reissue_window_ms == settings.requests.repeat_window_ms == 600_000
+    assert (settings.credentials.overlap_ms, claim.rotate_on_release) == (3_600_000, False)
     assert (settings.limits.payload_bytes, settings.limits.gateway_bytes) == (65_536, 1_048_576)
     assert settings.mqtt.root == "claimsvc"
 

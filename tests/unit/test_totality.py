@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 import claimsvc.core.commands
-from claimsvc.app import dialects_of
+from claimsvc.app import SECTIONS, dialects_of
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import RULES
 from claimsvc.core.model import Row
@@ -17,16 +17,13 @@ from claimsvc.dialects import (
     admin,
     cumulocity,
     thingsboard,
-    thingsboard_profiles,
     thingsboard_provisioning,
-    thingsboard_rest,
     thingsboard_shapes,
 )
 from claimsvc.dialects.rest import DEEPEST_PATH, Route, Section
 from claimsvc.settings import Settings
 from claimsvc.store.rows import TABLES
 
-SECTIONS = (thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
 ROUTES = [route for section in SECTIONS for route in section.routes]
 
 

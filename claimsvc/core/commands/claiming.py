@@ -93,3 +93,5 @@ class ReleaseDevice(OnNamedDevice):
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnNamedDevice.needs(self, needs, facts, policy)
         needs.windows = needs.claiming_allowed = True
+        if policy.rotate_on_release:
+            needs.credentials = needs.attributes = True

@@ -27,6 +27,7 @@ NAME, KEY, EXPIRES_AT, TYPE, LABEL = "name", "secretKey", "expirationTime", "typ
 COLUMNS = {name.lower(): name for name in (NAME, KEY, EXPIRES_AT, TYPE, LABEL)}
 LONGEST_KEY = 255
 LATEST_MS = 2**53
+_DIGITS = len(str(LATEST_MS))
 
 _FIELDS: dict[RowField | str | None, str] = {RowField.DEVICE_ID: NAME, RowField.EXPIRES_AT: EXPIRES_AT}
 
@@ -69,10 +70,14 @@ def _read(columns: dict[str, int], cells: list[str]) -> KeyedDevice:
     key, until = at(KEY), at(EXPIRES_AT)
     if key is not None and len(key) > LONGEST_KEY:
         raise BadCellError(KEY, f"at most {LONGEST_KEY} characters are expected")
-    if until is not None and not (until.isascii() and until.isdigit() and int(until[:20]) <= LATEST_MS):
+    if until is not None and not _is_time(until):
         raise BadCellError(EXPIRES_AT, "a time in milliseconds since 1970 is expected")
     secret = Secret(SecretKind.ISSUED_CLAIM_KEY, key)
     return KeyedDevice(cells[columns[NAME]], secret, int(until) if until else None, at(TYPE), at(LABEL))
+
+
+def _is_time(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= LATEST_MS
 
 
 def _note(rows: list[Row[KeyedDevice]], outcome: RowsDone) -> dict[str, list[Any]]:

@@ -43,6 +43,7 @@ STATUSES: dict[Reason, int] = {
     Reason.INVALID_NAME: 400,
     Reason.INVALID_VALUE: 400,
     Reason.IN_USE: 409,
+    Reason.NO_LOGIN: 409,
     Reason.REQUEST_ID_REUSED: 409,
     Reason.INTERNAL: 500,
     **dict.fromkeys(OF_REGISTRATION | OF_PROVISIONING, 409),

@@ -14,7 +14,7 @@ from pydantic_core import to_json
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.imports import Entry, ImportDevices, NewDevice, RegisterDevices
-from claimsvc.core.model import CLAIMING_ALLOWED, CLAIMING_DATA
+from claimsvc.core.model import CLAIMING_ALLOWED, CLAIMING_DATA, PROVISION_STATE
 from claimsvc.core.names import name_error
 from claimsvc.core.outcomes import (
     ImportFinished,
@@ -42,9 +42,10 @@ DESCRIBED = (PATH, ICCID, ID_TYPE, SHELL)
 SECRETS = frozenset({CREDENTIALS, ONE_TIME_PASSWORD})
 EXTERNAL = "external-"
 EXTERNAL_IDS = "externalIds"
-OURS = frozenset({CLAIMING_ALLOWED, CLAIMING_DATA, EXTERNAL_IDS, "c8y_SupportedOperations"})
+OURS = frozenset({CLAIMING_ALLOWED, CLAIMING_DATA, PROVISION_STATE, EXTERNAL_IDS, "c8y_SupportedOperations"})
 """Attributes that mean something here, or are made from other columns."""
 DEFAULT_ID_TYPE = "c8y_Serial"
+ICCID_PROPERTY = "c8y_Mobile.iccid"
 BASIC, CERTIFICATES = "BASIC", "CERTIFICATES"
 MASK = "****"
 SHORTEST, LONGEST = 8, 32
@@ -100,14 +101,25 @@ def columns_of(header: tuple[str, ...]) -> Columns:
     for name in DESCRIBED:
         if name in columns and not {TYPE, NAME} <= columns.keys():
             raise malformed(f"{name}: this column needs TYPE and NAME beside it")
-    for name in columns:
-        if name.partition(".")[0] in OURS:
-            raise malformed(f"{name}: no file sets this")
-        if any(other.startswith(f"{name}.") for other in columns):
-            raise malformed(f"{name}: another column is inside of it")
-        if error := name_error(name):
-            raise malformed(f"{name}: {error}")
+    _check_properties([name for name in columns if name not in BUILT_IN], with_iccid=ICCID in columns)
     return columns
+
+
+def _check_properties(names: list[str], *, with_iccid: bool) -> None:
+    """Raise Rejected where the columns of somebody's own do not make an object (C8Y 3.1)."""
+    for name in names:
+        levels = [name.removeprefix(EXTERNAL)] if name.startswith(EXTERNAL) else name.split(".")
+        if levels[0] in OURS:
+            raise malformed(f"{name}: no file sets this")
+        if error := next(filter(None, map(name_error, levels)), None):
+            raise malformed(f"{name}: {error}")
+    own = [name for name in names if not name.startswith(EXTERNAL)]
+    if with_iccid and ICCID_PROPERTY in own:
+        raise malformed(f"{ICCID_PROPERTY}: the column {ICCID} says it")
+    properties = [*own, *([ICCID_PROPERTY] if with_iccid else [])]
+    outer = {name[:position] for name in properties for position, each in enumerate(name) if each == "."}
+    if name := next((name for name in properties if name in outer), ""):
+        raise malformed(f"{name}: another column is inside of it")
 
 
 def _is_simple(columns: Columns) -> bool:

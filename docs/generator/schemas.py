@@ -1,0 +1,108 @@
+"""JSON schemas: of what is asked, from the wire models; of answers, from what the encoders make of a sample."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+
+from claimsvc.dialects import thingsboard, thingsboard_provisioning, thingsboard_rest
+from docs.generator.rest import model_of
+
+Schema = dict[str, Any]
+
+COMPONENTS: dict[str, Schema] = {}
+"""Every wire model that was described, by its name."""
+
+
+def _described(adapter: TypeAdapter[Any]) -> Schema:
+    """Return the reference to a model's schema, which is kept; schemas of no model as they are."""
+    schema = adapter.json_schema(ref_template="#/components/schemas/{model}")
+    schema = cast("Schema", json.loads(_SOURCE.sub("", json.dumps(schema, ensure_ascii=False))))
+    COMPONENTS.update(schema.pop("$defs", {}))
+    name = schema.get("title")
+    if name is None:
+        return schema  # of one model and what it holds: a reference already
+    COMPONENTS[name] = schema
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_SOURCE = re.compile(r" \((?:TB|C8Y|seed|design)[^)]*\)")
+"""Where a rule comes from is for those who read the code."""
+_CLAIM = _described(TypeAdapter(thingsboard.ClaimBody))
+_ANY_OBJECT: Schema = {"type": "object"}
+BY_COMMAND: dict[str, Schema] = {
+    # What no model of its own describes.
+    "OpenWindows": {
+        **_ANY_OBJECT,
+        "description": "A member per device, named by it.",
+        "minProperties": 1,
+        "additionalProperties": _CLAIM,
+    },
+    "ProvisionDevice": _described(TypeAdapter(thingsboard_provisioning.ProvisionBody)),
+    "ReadSessionLimits": {
+        **_ANY_OBJECT,
+        "required": ["method"],
+        "properties": {"method": {"const": "getSessionLimits"}},
+    },
+    "SetAttributes": {
+        **_ANY_OBJECT,
+        "description": "A member per attribute; the value may be any JSON but null.",
+        "properties": {
+            "claimingData": _described(TypeAdapter(thingsboard_rest.ClaimingData)),
+            "claimingAllowed": {"type": "boolean"},
+        },
+    },
+}
+
+
+def request(name: str, read: Callable[..., Any]) -> Schema | None:
+    """Return the schema of what a command is asked with; None where the payload means nothing."""
+    if name in BY_COMMAND:
+        return BY_COMMAND[name]
+    for function in _functions(read):
+        model = model_of(function)
+        if model is not None:
+            return _described(TypeAdapter(model))
+        adapters = (function.__globals__.get(each) for each in function.__code__.co_names)
+        adapter = next((each for each in adapters if isinstance(each, TypeAdapter)), None)
+        if adapter is not None:
+            return _described(adapter)
+    return None
+
+
+def _functions(function: Any) -> list[FunctionType]:
+    """Return a function and those it closes over."""
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    return [function, *(each for each in cells if isinstance(each, FunctionType))]
+
+
+def answer(payload: bytes) -> tuple[Schema, Any]:
+    """Return the schema of an answer as it is seen in one, and the answer itself."""
+    try:
+        shown = json.loads(payload)
+    except ValueError:
+        shown = payload.decode()
+    return seen_in(shown), shown
+
+
+def seen_in(value: Any) -> Schema:
+    """Return what a value says of its kind."""
+    match value:
+        case None:
+            return {}
+        case bool():
+            return {"type": "boolean"}
+        case int():
+            return {"type": "integer"}
+        case str():
+            return {"type": "string"}
+        case list():
+            return {"type": "array", "items": seen_in(value[0])} if value else {"type": "array"}
+        case dict():
+            return {**_ANY_OBJECT, "properties": {name: seen_in(each) for name, each in value.items()}}
+    raise TypeError(f"no JSON: {type(value).__name__}")

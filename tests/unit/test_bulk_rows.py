@@ -1,0 +1,438 @@
+"""Cumulocity's bulk registration on the wire: its columns, its rows, its answer (C8Y 3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from claimsvc.app import dialects_of
+from claimsvc.core.commands.imports import Entry, ImportDevices, NewDevice, RegisterDevices
+from claimsvc.core.outcomes import (
+    ImportCounts,
+    ImportFinished,
+    Refused,
+    RequestRefused,
+    RowDone,
+    RowField,
+    RowRefused,
+    RowsDone,
+    RowStatus,
+)
+from claimsvc.core.reasons import Reason
+from claimsvc.core.secrets import SecretKind
+from claimsvc.dialects.exchange import Rejected, Request, Sheet
+from claimsvc.settings import Settings
+from tests.support.factories import NOW, inbound
+
+DIALECTS = dialects_of(Settings())
+PATH = "request/1/POST/devicecontrol/bulkNewDeviceRequests"
+SEED = """ID;CREDENTIALS;TYPE;NAME;ICCID;IDTYPE;PATH;SHELL
+id_101;abcd1234;type_of_device;Device 101;111111111;;csv device/subgroup0;1
+id_102;abcd1234;type_of_device;Device 102;222222222;;csv device/subgroup0;0
+id_111;abcd1234;type_of_device;Device 111;333333333;c8y_Imei;csv device1/subgroup1;0
+id_112;abcd1234;type_of_device;Device 112;444444444;;csv device1/subgroup1;1
+id_121;abcd1234;type_of_device;Device 121;555555555;;csv device1/subgroup2;1
+id_122;abcd1234;type_of_device;Device 122;;;csv device1/subgroup2;
+id_131;abcd1234;type_of_device;Device 131;;;csv device1/subgroup3;
+"""
+CREATED, UPDATED = RowDone(RowStatus.CREATED), RowDone(RowStatus.UPDATED)
+
+
+def request_of(text: str | bytes, query: str = "") -> Request:
+    """Return the request that a file makes."""
+    request = DIALECTS.decode(inbound(PATH + query, text))
+    assert request is not None
+    return request
+
+
+def sheet_of(text: str | bytes, query: str = "") -> Sheet:
+    """Return a file as it is worked through."""
+    open_sheet = request_of(text, query).reading.open_sheet
+    assert open_sheet is not None
+    return open_sheet()
+
+
+def meanings(text: str | bytes) -> list[NewDevice | RowRefused]:
+    """Return what each row says."""
+    commands = [part.command for part in sheet_of(text).slices(0)]
+    return [row for command in commands if isinstance(command, RegisterDevices) for row in command.rows]
+
+
+def device_of(header: str, row: str) -> NewDevice:
+    """Return what the only row says, which must be understood."""
+    (meaning,) = meanings(f"{header}\n{row}\n")
+    assert isinstance(meaning, NewDevice), meaning
+    return meaning
+
+
+def refused_row(header: str, row: str) -> RowRefused:
+    """Return why the only row is not understood."""
+    (meaning,) = meanings(f"{header}\n{row}\n")
+    assert isinstance(meaning, RowRefused), meaning
+    return meaning
+
+
+def attributes(device: NewDevice) -> dict[str, Any]:
+    """Return a row's fragments."""
+    return {name: json.loads(value) for name, value in device.attributes}
+
+
+# --- the header
+
+
+def refusal(header: str) -> str:
+    """Return why a header is refused; both the look at it alone and the whole file's reading must say so."""
+    request = request_of(f"{header}\n")
+    assert request.command is None, request.command
+    assert isinstance(request.reading.command, Refused)
+    assert request.reading.command.reason is Reason.MALFORMED
+    return request.reading.command.detail
+
+
+BAD_HEADERS = {
+    "no id": ("CREDENTIALS;TYPE", "ID: the column is missing"),
+    "nothing": ("", "ID: the column is missing"),
+    "a full file without a way to log in": ("ID;TYPE;NAME", "CREDENTIALS: the column is missing"),
+    "B7 a path without a type": ("ID;CREDENTIALS;NAME;PATH", "PATH: this column needs TYPE and NAME beside it"),
+    "B7 a path without a name": ("ID;CREDENTIALS;TYPE;PATH", "PATH: this column needs TYPE and NAME beside it"),
+    "B7 an ICCID without both": ("ID;CREDENTIALS;ICCID", "ICCID: this column needs TYPE and NAME beside it"),
+    "B7 a type of id without both": ("ID;CREDENTIALS;IDTYPE", "IDTYPE: this column needs TYPE and NAME beside it"),
+    "B7 a shell without both": ("ID;CREDENTIALS;SHELL", "SHELL: this column needs TYPE and NAME beside it"),
+    "a column twice, in two cases": ("ID;CREDENTIALS;id", "column 3 has the name of an earlier one"),
+    "what claiming sets": ("ID;CREDENTIALS;claimingAllowed", "claimingAllowed: no file sets this"),
+    "inside of what claiming sets": ("ID;CREDENTIALS;claimingData.x", "claimingData.x: no file sets this"),
+    "what external columns set": ("ID;CREDENTIALS;externalIds.x", "externalIds.x: no file sets this"),
+    "a value and an object": ("ID;CREDENTIALS;a;a.b", "a: another column is inside of it"),
+    "an object and a value": ("ID;CREDENTIALS;a.b.c;a.b", "a.b: another column is inside of it"),
+    "a dot at the end": ("ID;CREDENTIALS;a.", "a.: the name is empty"),
+    "a dot at the beginning": ("ID;CREDENTIALS;.a", ".a: the name is empty"),
+    "two dots": ("ID;CREDENTIALS;a..b", "a..b: the name is empty"),
+    "no type of external id": ("ID;CREDENTIALS;external-", "external-: the name is empty"),
+    "two words for the ICCID": (
+        "ID;CREDENTIALS;TYPE;NAME;ICCID;c8y_Mobile.iccid",
+        "c8y_Mobile.iccid: the column ICCID says it",
+    ),
+    "a value where the ICCID goes": (
+        "ID;CREDENTIALS;TYPE;NAME;ICCID;c8y_Mobile",
+        "c8y_Mobile: another column is inside of it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("header", "why"), BAD_HEADERS.values(), ids=BAD_HEADERS.keys())
+def test_headers_that_make_no_file_of_devices(header: str, why: str) -> None:
+    """Are refused before anything is done, naming the column."""
+    assert refusal(header) == why
+
+
+GOOD_HEADERS = {
+    "B9 simple": ("ID;PATH", False),
+    "an id alone": ("id", False),
+    "simple, for tenants": ("TENANT;ID;PATH", True),
+    "full": ("ID;CREDENTIALS", False),
+    "in whatever order and case": ("Name;type;path;Credentials;Tenant;Id", True),
+    "certificates alone": ("ID;AUTH_TYPE;ENROLLMENT_OTP", False),
+    "properties that share an object": ("ID;CREDENTIALS;a.b;a.c;ab", False),
+    "names that differ in case": ("ID;CREDENTIALS;a;A", False),
+    "B4 a quoted separator": ('"ID";"CREDENTIALS";"a,b,c"', False),
+}
+
+
+@pytest.mark.parametrize(("header", "names_tenants"), GOOD_HEADERS.values(), ids=GOOD_HEADERS.keys())
+def test_headers_that_do(header: str, names_tenants: bool) -> None:  # noqa: FBT001 - a case's column
+    """The first look tells whether they say whose each device is; nothing behind the header is looked at."""
+    assert request_of(f"{header}\n\0").command == ImportDevices("alice", names_tenants=names_tenants)
+
+
+# --- the rows
+
+
+def test_the_seeds_rows() -> None:
+    """Each with its password, type, name, groups, and what else it says as fragments (B8)."""
+    devices = meanings(SEED)
+    assert [device.device_id for device in devices if isinstance(device, NewDevice)] == [
+        f"id_{number}" for number in (101, 102, 111, 112, 121, 122, 131)
+    ]
+    first, _, imei, _, _, bare, _ = devices
+    assert isinstance(first, NewDevice)
+    assert (first.entry, first.type, first.label) == (Entry.PASSWORD, "type_of_device", "Device 101")
+    assert first.secret is not None
+    assert (first.secret.kind, first.secret.text) == (SecretKind.PASSWORD, "abcd1234")
+    assert list(first.paths) == ["csv device", "csv device/subgroup0"]
+    assert attributes(first) == {
+        "externalIds": [{"type": "c8y_Serial", "externalId": "id_101"}],
+        "c8y_Mobile": {"iccid": "111111111"},
+        "c8y_SupportedOperations": ["c8y_Command"],
+    }
+    assert isinstance(imei, NewDevice)
+    assert attributes(imei) == {
+        "externalIds": [{"type": "c8y_Imei", "externalId": "id_111"}],
+        "c8y_Mobile": {"iccid": "333333333"},
+    }
+    assert isinstance(bare, NewDevice)
+    assert attributes(bare) == {"externalIds": [{"type": "c8y_Serial", "externalId": "id_122"}]}
+
+
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_b4_separators_make_no_difference(separator: str) -> None:
+    """As the seed's example with semicolons."""
+    assert repr(meanings(SEED.replace(";", separator))) == repr(meanings(SEED))
+
+
+def test_b9_a_simple_row() -> None:
+    """Announces its device, and says into which group."""
+    device = device_of("ID;PATH", "Device2;Group A/Group B")
+    assert device == NewDevice("Device2", Entry.REQUEST, None, None, None, None, ("Group A", "Group B"), ())
+
+
+CERTIFICATES = "ID;AUTH_TYPE;CREDENTIALS;ENROLLMENT_OTP"
+ENTRIES = {
+    "a password": ("d;BASIC;pass12345;", Entry.PASSWORD, SecretKind.PASSWORD),
+    "a password, as nothing is said": ("d;;pass12345;", Entry.PASSWORD, SecretKind.PASSWORD),
+    "the shortest password": ("d;;12345678;", Entry.PASSWORD, SecretKind.PASSWORD),
+    "the longest password": ("d;;" + 32 * "ÿ" + ";", Entry.PASSWORD, SecretKind.PASSWORD),
+    "a one-time password": ("d;CERTIFICATES;;somePassword@123", Entry.ONE_TIME_PASSWORD, SecretKind.SECURITY_TOKEN),
+    "B12 the longest one": ("d;CERTIFICATES;;" + 32 * "o", Entry.ONE_TIME_PASSWORD, SecretKind.SECURITY_TOKEN),
+    "a certificate": ("d;CERTIFICATES;;", Entry.ELSEWHERE, None),
+    "a certificate, and blanks": ("d;CERTIFICATES; ; ", Entry.ELSEWHERE, None),
+}
+
+
+@pytest.mark.parametrize(("row", "entry", "kind"), ENTRIES.values(), ids=ENTRIES.keys())
+def test_how_a_device_gets_in(row: str, entry: Entry, kind: SecretKind | None) -> None:
+    """By AUTH_TYPE and what comes with it (C8Y 3.1)."""
+    device = device_of(CERTIFICATES, row)
+    assert (device.entry, device.secret and device.secret.kind) == (entry, kind)
+
+
+_PASSWORD = (
+    "Error during password validation. : Password must have at least 8 characters and no more than 32 and must "
+    "contain only Latin1 characters."
+)
+BAD_ROWS = {
+    "B10 a short password": ("d;;1234567;", "CREDENTIALS", _PASSWORD),
+    "a long password": ("d;;" + 33 * "x" + ";", "CREDENTIALS", _PASSWORD),
+    "no password": ("d;;;", "CREDENTIALS", _PASSWORD),
+    "a password beyond Latin1": ("d;;pass€12345;", "CREDENTIALS", _PASSWORD),
+    "B11 a certificate and a password": (
+        "d;CERTIFICATES;pass12345;",
+        "CREDENTIALS",
+        "a device with AUTH_TYPE CERTIFICATES has no password",
+    ),
+    "B12 a one-time password of 33": (
+        "d;CERTIFICATES;;" + 33 * "o",
+        "ENROLLMENT_OTP",
+        "at most 32 characters are expected",
+    ),
+    "a one-time password for a password": (
+        "d;BASIC;pass12345;otp",
+        "ENROLLMENT_OTP",
+        "a one-time password is for AUTH_TYPE CERTIFICATES",
+    ),
+    "another way": ("d;TOKEN;pass12345;", "AUTH_TYPE", "BASIC or CERTIFICATES is expected"),
+}
+
+
+@pytest.mark.parametrize(("row", "column", "why"), BAD_ROWS.values(), ids=BAD_ROWS.keys())
+def test_rows_that_say_no_sensible_way(row: str, column: str, why: str) -> None:
+    """Are refused with their column; nothing of the cell is quoted."""
+    assert refused_row(CERTIFICATES, row) == RowRefused(Refused(Reason.INVALID_VALUE, why), column)
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("a//b", "a group: the name is empty"),
+        ("/a", "a group: the name is empty"),
+        ("a/", "a group: the name is empty"),
+        ("a/b\x07", "a group: the name contains U+0007, which no topic can carry"),
+        ("/".join("a" * 21), "at most 20 groups inside one another are expected"),
+        ("x" * 256, "a group: the name is longer than 255 characters"),
+    ],
+    ids=["two slashes", "a slash first", "a slash last", "a bell", "too deep", "too long"],
+)
+def test_paths_that_name_no_groups(path: str, why: str) -> None:
+    """In either mode."""
+    expected = RowRefused(Refused(Reason.INVALID_VALUE, why), "PATH")
+    assert refused_row("ID;PATH", f"d;{path}") == expected
+    assert refused_row("ID;CREDENTIALS;TYPE;NAME;PATH", f"d;pass12345;;;{path}") == expected
+
+
+def test_b10_rows_of_other_lengths_are_refused() -> None:
+    """Whichever column was left out."""
+    reasons = [
+        meaning.refused.detail if isinstance(meaning, RowRefused) else meaning.device_id
+        for meaning in meanings("ID;CREDENTIALS\na\nb;pass12345;x\nc;pass12345\n")
+    ]
+    assert reasons == ["the row has 1 cells, the header 2", "the row has 3 cells, the header 2", "c"]
+
+
+def test_properties_and_external_ids() -> None:
+    """Dots nest, values are texts, empty cells say nothing; case counts, braces do not (C8Y 3.1)."""
+    header = "ID;CREDENTIALS;com_cumulocity_model_Agent.active;a;a2.b.c;A;d;external-c8y_Imei;external-x.y"
+    device = device_of(header, "id;pass12345;true;1;{x};;  ;123;7")
+    assert attributes(device) == {
+        "externalIds": [
+            {"type": "c8y_Serial", "externalId": "id"},
+            {"type": "c8y_Imei", "externalId": "123"},
+            {"type": "x.y", "externalId": "7"},
+        ],
+        "com_cumulocity_model_Agent": {"active": "true"},
+        "a": "1",
+        "a2": {"b": {"c": "{x}"}},
+    }
+
+
+def test_a_property_beside_the_iccid() -> None:
+    """Both end in the same object."""
+    device = device_of("ID;CREDENTIALS;TYPE;NAME;ICCID;c8y_Mobile.imsi", "id;pass12345;;;49;123")
+    assert attributes(device)["c8y_Mobile"] == {"iccid": "49", "imsi": "123"}
+
+
+def test_the_deepest_property_can_be_kept() -> None:
+    """A name of 255 characters has 128 levels."""
+    device = device_of("ID;CREDENTIALS;" + ".".join("a" * 128), "id;pass12345;x")
+    assert attributes(device)["a"]["a"]["a"]
+
+
+# --- the answer
+
+
+def finished(text: str, results: Sequence[RowDone | RowRefused], **counts: int) -> Any:
+    """Return the answer to a file whose rows had these results."""
+    request = request_of(text)
+    (part,) = sheet_of(text).slices(0)
+    kept = json.loads(json.dumps(part.note(RowsDone(tuple(results)))))  # it lies in the store meanwhile
+    numbers = ImportCounts(**({"rows": 0, "created": 0, "updated": 0, "failed": 0} | counts))
+    (out,) = request.answer(ImportFinished(numbers, (kept,), is_rehearsal=False), NOW)
+    return json.loads(out.payload)
+
+
+def test_the_answer_has_the_seeds_shape() -> None:
+    """Counters and two lists; what was created is only counted (B3)."""
+    rows = [f"id{number};abcd1234;t" for number in range(1, 5)]
+    text = "\n".join(["ID;CREDENTIALS;TENANT", *rows, "id5;credentials3;tenant3", ""])
+    bad = RowRefused(Refused(Reason.NOT_FOUND, "tenant tenant3"), RowField.TENANT)
+    answer = finished(text, [CREATED, CREATED, CREATED, UPDATED, bad], rows=5, created=3, updated=1, failed=1)
+    assert answer == {
+        "status": 201,
+        "body": {
+            "numberOfAll": 5,
+            "numberOfCreated": 3,
+            "numberOfFailed": 1,
+            "numberOfSuccessful": 4,
+            "credentialUpdatedList": [{"bulkNewDeviceStatus": "CREDENTIAL_UPDATED", "deviceId": "id4"}],
+            "failedCreationList": [
+                {
+                    "bulkNewDeviceStatus": "FAILED",
+                    "deviceId": "id5",
+                    "failureReason": "tenant tenant3",
+                    "line": "DeviceInfo{id='id5', credentials='****', tenant='tenant3'}",
+                    "lineNumber": 6,
+                    "column": "TENANT",
+                    "code": "not_found",
+                }
+            ],
+        },
+    }
+
+
+def test_a_failed_line_masks_its_secrets() -> None:
+    """The password and the one-time password; a column of somebody's own is not shown at all."""
+    header = "ID;Credentials;AUTH_TYPE;ENROLLMENT_OTP;TYPE;secretProperty"
+    text = f"{header}\nid;PLANTED-1;TOKEN;PLANTED-2;type;PLANTED-3\n"
+    (meaning,) = meanings(text)
+    assert isinstance(meaning, RowRefused)
+    (failed,) = finished(text, [meaning], rows=1, failed=1)["body"]["failedCreationList"]
+    line = "DeviceInfo{id='id', credentials='****', auth_type='TOKEN', enrollment_otp='****', type='type'}"
+    assert (failed["line"], failed["column"]) == (line, "AUTH_TYPE")
+    assert "PLANTED" not in json.dumps(failed)
+
+
+@pytest.mark.parametrize("row", ["PLANTED-1", "id;PLANTED-1;x;PLANTED-2"], ids=["too few cells", "too many"])
+def test_a_line_of_another_length_shows_no_cell(row: str) -> None:
+    """What stands where cannot be told, nor what is secret."""
+    text = f"ID;CREDENTIALS\n{row}\n"
+    (meaning,) = meanings(text)
+    assert isinstance(meaning, RowRefused)
+    (failed,) = finished(text, [meaning], rows=1, failed=1)["body"]["failedCreationList"]
+    assert failed["line"] == "DeviceInfo{}"
+    assert "deviceId" not in failed
+    assert "PLANTED" not in json.dumps(failed)
+
+
+CORES = {
+    "a bad id": (
+        RequestRefused(Reason.INVALID_DEVICE_ID, "/", device_id="a/b"),
+        "Device id 'a/b' contains '/' character which is not permitted.",
+    ),
+    "an announced id": (
+        RequestRefused(Reason.ALREADY_REQUESTED, device_id="a/b"),
+        "NewDeviceRequest for id = a/b already exists.",
+    ),
+    "a full tenant": (
+        RequestRefused(Reason.DEVICE_LIMIT, device_id="a/b"),
+        "You have reached devices limit. No more devices can be registered.",
+    ),
+    "a taken name": (
+        RequestRefused(Reason.NAME_TAKEN, device_id="a/b"),
+        "The name of device a/b belongs to another login or device.",
+    ),
+    "something else": (Refused(Reason.INVALID_VALUE, "this service keeps no logins"), "this service keeps no logins"),
+}
+
+
+@pytest.mark.parametrize(("refused", "why"), CORES.values(), ids=CORES.keys())
+def test_what_the_rules_refuse_is_said_in_cumulocitys_words(refused: Refused, why: str) -> None:
+    """As the single registration says it (C8Y 1.6)."""
+    answer = finished("ID;CREDENTIALS\na/b;pass12345\n", [RowRefused(refused, RowField.DEVICE_ID)], rows=1, failed=1)
+    (failed,) = answer["body"]["failedCreationList"]
+    assert (failed["failureReason"], failed["code"], failed["column"]) == (why, refused.reason.value, "ID")
+
+
+def test_so_many_failed_rows_are_listed() -> None:
+    """The counters count all; the broker must take the answer."""
+    part = {"updated": [], "failed": [{"deviceId": "x"}] * 6_000}
+    outcome = ImportFinished(ImportCounts(12_000, 0, 0, 12_000), (part, part), is_rehearsal=False)
+    (out,) = request_of(SEED).answer(outcome, NOW)
+    body = json.loads(out.payload)["body"]
+    assert (body["numberOfFailed"], len(body["failedCreationList"])) == (12_000, 10_000)
+
+
+def test_a_rehearsal_says_200() -> None:
+    """Nothing was made."""
+    assert sheet_of(SEED, "?dryRun=true").is_rehearsal
+    outcome = ImportFinished(ImportCounts(7, 7, 0, 0), (), is_rehearsal=True)
+    (out,) = request_of(SEED, "?dryRun=true").answer(outcome, NOW)
+    assert json.loads(out.payload)["status"] == 200
+
+
+def test_a_word_that_is_no_choice_is_refused() -> None:
+    """Before a row is done."""
+    with pytest.raises(Rejected):
+        sheet_of(SEED, "?dryRun=yes")
+
+
+def test_progress_is_told_beside_the_answer() -> None:
+    """At most once, below the topic of the answer."""
+    word = request_of(SEED).progress(sheet_of(SEED).encode_progress(ImportCounts(7, 2, 1, 1)))
+    assert (word.topic, word.qos) == ("claimsvc/u/alice/response/1/progress", 0)
+    assert json.loads(word.payload) == {
+        "numberOfAll": 7,
+        "numberOfProcessed": 4,
+        "numberOfCreated": 2,
+        "numberOfFailed": 1,
+    }
+
+
+def test_a_file_above_the_limit_is_refused_unread() -> None:
+    """And one above what any other call may have is not."""
+    settings = Settings()
+    row = b"d;" + b"x" * settings.limits.payload_bytes + b"\n"
+    assert isinstance(request_of(b"ID;PATH\n" + row).command, ImportDevices)
+    command = request_of(b"x" * (settings.limits.bulk_bytes + 1)).reading.command
+    assert isinstance(command, Refused)
+    assert command.reason is Reason.TOO_LARGE
