@@ -6,6 +6,8 @@ from claimsvc.core.commands.accounts import ListItems
 from claimsvc.core.commands.base import Command
 from claimsvc.core.model import (
     Attribute,
+    ClaimAttempts,
+    ClaimWindow,
     Credential,
     CredentialKind,
     Customer,
@@ -20,11 +22,14 @@ from claimsvc.core.model import (
     Strategy,
     Tenant,
     User,
+    WindowSource,
 )
 from claimsvc.core.outcomes import (
     AcceptedAll,
     Bound,
     Claimed,
+    ClaimingQuestion,
+    ClaimingState,
     ClaimNotice,
     CredentialsGiven,
     CredentialsNotice,
@@ -84,6 +89,15 @@ REFUSED = RequestRefused(Reason.LOCKED_OUT, retry_after_ms=900_000, device_id="1
 CLAIM_NOTICE = ClaimNotice("Thermostat", claimed=True, at_ms=NOW_MS)
 CREDENTIALS_NOTICE = CredentialsNotice("c/1234/", "default", "device_1234", _PASSWORD)
 
+_CLAIMING = ClaimingState(
+    ClaimingQuestion(_FREE, (), allow_by_default=True),
+    (ClaimWindow(_ID, WindowSource.SERVER, "", NOW_MS, SOON_MS, attempts=1),),
+    Attribute(_ID, "claimingAllowed", "true", NOW_MS),
+    (ClaimAttempts("alice", _ID, 1, 0, 0, NOW_MS),),
+    (),
+    (Event("default", NOW_MS, "claim_refused", "alice", _ID, "Thermostat", "wrong_key"),),
+)
+
 OUTCOMES: dict[str, Outcome] = {
     # command: what it comes to when all is well; a command that is not here comes to `Done`
     "OpenWindow": WindowOpened("Thermostat", SOON_MS),
@@ -94,6 +108,8 @@ OUTCOMES: dict[str, Outcome] = {
     "ClaimDevice": Claimed(DEVICE),
     "ReleaseDevice": Released(_FREE, was_owned=True),
     **dict.fromkeys(("CreateDevice", "FindDevice", "ReadDevice"), Found(_FREE)),
+    "ListDevices": Page(Listing(Device, "default", 100, None, prefix=""), (DEVICE,), None),
+    "ExamineClaiming": _CLAIMING,
     "ReadCredentials": FoundCredential(_FREE, _CREDENTIAL, _PASSWORD),
     "ReadAttributes": FoundAttributes((Attribute(_ID, "claimingAllowed", "true", NOW_MS),), None),
     "CreateRequest": Found(_REQUEST, created=True),
