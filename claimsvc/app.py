@@ -14,8 +14,9 @@ from contextlib import asynccontextmanager
 
 from pydantic_core import to_json
 
-from claimsvc import __version__, metrics
+from claimsvc import __version__, monitoring
 from claimsvc.broker import ConnectOptions, Session, SessionOptions
+from claimsvc.broker.caller import CallerOptions
 from claimsvc.core.commands.accounts import Establish
 from claimsvc.core.outcomes import ClaimNotice, CredentialsNotice, Refused
 from claimsvc.core.policy import BOOTSTRAP_ALIAS, LANELESS, Policy, SecurityTokenPolicy
@@ -112,6 +113,25 @@ def broker_password(settings: Settings) -> str | None:
     if not path.exists():
         write_private(path, random_password() + "\n")
     return path.read_text().strip()
+
+
+def caller_options(settings: Settings, timeout_s: float) -> CallerOptions:
+    """Return how a command connects beside the service, as the service's own login under a client id of its own.
+
+    Raises SettingsError, also where there is no password yet, or OSError.
+    """
+    path = settings.store.path.with_name("broker-password")
+    made = settings.mqtt_password() is not None or settings.credentials.store is CredentialStore.NONE
+    if not made and not path.exists():
+        raise SettingsError(f"there is no {path}: the service makes it at its first start")
+    return CallerOptions(
+        host=settings.mqtt.host,
+        port=settings.mqtt.port,
+        username=settings.mqtt.username,
+        password=broker_password(settings),
+        tls=_tls(settings),
+        timeout_s=timeout_s,
+    )
 
 
 def _own_login(settings: Settings, sealing: Sealing, file: PasswordFile) -> tuple[str, str]:
@@ -249,10 +269,10 @@ async def serve(settings: Settings, log: Logger) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_pipeline(settings, log) as pipeline:
-        _offer_metrics(settings)
         session = Session(
             _session_options(settings), lambda level, event, **fields: _report(log, level, event, fields)
         )
+        monitoring.offer(settings, pipeline, session)
         log.info("started", version=__version__, store=str(settings.store.path))
         async with asyncio.TaskGroup() as tasks:
             connecting = tasks.create_task(session.run(), name="session")
@@ -275,27 +295,13 @@ def _notify_ready() -> None:
             sender.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
 
 
-def _offer_metrics(settings: Settings) -> None:
-    if not settings.metrics.port:
-        return
-    try:
-        metrics.serve(settings.metrics.host, settings.metrics.port)
-    except OSError as error:
-        raise SettingsError(f"metrics.port: {error}") from None
-
-
 def _logged(log: Logger) -> Callable[[str, str, dict[str, object]], None]:
     return lambda level, event, fields: getattr(log, level)(event, **fields)
 
 
 def _report(log: Logger, level: str, event: str, fields: dict[str, object]) -> None:
-    """Log what the session tells, and keep the gauges that follow from it."""
+    """Log what the session tells, and keep the metrics that follow from it."""
+    monitoring.note(event, fields)
     if event == "broker_connected":
-        metrics.CONNECTIONS.inc()
-        metrics.CONNECTED.set(1)
         _notify_ready()
-    elif event in {"broker_lost", "session_taken_over"}:
-        metrics.CONNECTED.set(0)
-    elif event == "qos0_discarded":
-        metrics.DISCARDED.inc(int(str(fields["messages"])))
     getattr(log, level)(event, **fields)

@@ -21,6 +21,7 @@ import aiomqtt
 import paho.mqtt.client as paho
 from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -79,6 +80,24 @@ class CallerOptions:
     client_id: str = ""
     """Empty: the broker makes one up."""
     timeout_s: float = 10.0
+    clean_start: bool = True
+    session_expiry_s: int = 0
+    """How long the broker keeps the session, with what it is subscribed to, after the connection."""
+    will: Outbound | None = None
+    """What the broker publishes when the connection ends without a goodbye."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What the broker said in its CONNACK. What it did not say is MQTT's default."""
+
+    session_present: bool = False
+    receive_maximum: int = 65_535
+    """Messages on their way to the broker at a time."""
+    largest_packet: int | None = None
+    """In bytes; None is no limit."""
+    highest_qos: int = 2
+    retains: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +122,11 @@ class Caller:
         """Return how many messages were dropped because nobody took them."""
         return self._line.dropped
 
+    @property
+    def granted(self) -> Granted:
+        """Return what the broker said of itself when it accepted the connection."""
+        return self._line.granted
+
     async def subscribe(self, topic_filter: str, qos: int = 1, *, no_local: bool = False) -> int:
         """Subscribe, and return the granted QoS or, from REFUSED on, why not.
 
@@ -113,15 +137,20 @@ class Caller:
             granted = await self._awaited(self._line.subscribe([(topic_filter, options)], timeout=math.inf))
         return _code(granted[0])
 
-    async def publish(self, outbound: Outbound) -> int:
+    async def publish(
+        self, outbound: Outbound, *, expires_s: int | None = None, response_topic: str | None = None
+    ) -> int:
         """Publish, and return the broker's reason code; 0 at QoS 0, which is not acknowledged.
 
-        Raises ConnectionLostError or CallTimeoutError.
+        A message not delivered within `expires_s` is thrown away by the broker. Raises ConnectionLostError or
+        CallTimeoutError.
         """
         with _plainly(f"the message on {outbound.topic}"):
-            return _code(await self._awaited(self._line.send(outbound)))
+            return _code(await self._awaited(self._line.send(outbound, expires_s, response_topic)))
 
-    async def call(self, outbound: Outbound, answer_topic: str, timeout_s: float | None = None) -> Heard:
+    async def call(
+        self, outbound: Outbound, answer_topic: str, timeout_s: float | None = None, *, expires_s: int | None = None
+    ) -> Heard:
         """Publish, and return the next message on `answer_topic`, which must be subscribed to.
 
         Raises NotAllowedError, ConnectionLostError or CallTimeoutError.
@@ -134,7 +163,7 @@ class Caller:
                 answer.set_result(heard)
 
         with self.listening(answer_topic, take):
-            code = await self.publish(outbound)
+            code = await self.publish(outbound, expires_s=expires_s)
             if code >= REFUSED:
                 raise NotAllowedError(f"publish on {outbound.topic}", code)
             with _plainly(f"the answer on {answer_topic}"):
@@ -149,6 +178,11 @@ class Caller:
             yield
         finally:
             self._line.listeners.pop(topic, None)
+
+    def vanish(self) -> None:
+        """End the connection without a goodbye."""
+        self._line.lose("we ended it without a goodbye")
+        self._line.drop()
 
     async def receive(self, timeout_s: float | None = None) -> Heard:
         """Return the next message; waits as long as it takes without `timeout_s`.
@@ -194,6 +228,9 @@ class _Line(Connection):
     """The connection of a caller: who is waiting for what."""
 
     def __init__(self, options: CallerOptions) -> None:
+        properties = properties_for(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = options.session_expiry_s
+        will = options.will
         super().__init__(
             options.host,
             options.port,
@@ -201,7 +238,9 @@ class _Line(Connection):
             username=options.username,
             password=options.password,
             protocol=aiomqtt.ProtocolVersion.V5,
-            clean_start=True,
+            clean_start=options.clean_start,
+            will=will and aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
+            properties=properties,
             keepalive=30,
             timeout=options.timeout_s,
             tls_context=options.tls,
@@ -212,12 +251,18 @@ class _Line(Connection):
         self.listeners: dict[str, Callable[[Heard], None]] = {}
         self.unread: asyncio.Queue[Heard] = asyncio.Queue(MOST_UNREAD)
         self.dropped = 0
+        self.granted = Granted()
 
-    async def send(self, outbound: Outbound) -> ReasonCode | int:
-        properties = None
-        if outbound.correlation is not None:
-            properties = properties_for(PacketTypes.PUBLISH)
-            properties.CorrelationData = outbound.correlation
+    async def send(self, outbound: Outbound, expires_s: int | None, response_topic: str | None) -> ReasonCode | int:
+        properties = properties_for(PacketTypes.PUBLISH)
+        stated = {
+            "CorrelationData": outbound.correlation,
+            "MessageExpiryInterval": expires_s,
+            "ResponseTopic": response_topic,
+        }
+        for name, value in stated.items():
+            if value is not None:
+                setattr(properties, name, value)
         sent = self._paho.publish(outbound.topic, outbound.payload, outbound.qos, outbound.retain, properties)
         if sent.rc != paho.MQTT_ERR_SUCCESS:
             raise BrokerLostError(paho.error_string(sent.rc))
@@ -229,6 +274,28 @@ class _Line(Connection):
             return await acknowledged
         finally:
             self._acknowledgements.pop(sent.mid, None)
+
+    def drop(self) -> None:
+        self._drop_socket()
+
+    def _on_connect(
+        self,
+        client: Any,
+        userdata: Any,
+        flags: paho.ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        said = {} if properties is None else vars(properties)
+        default = Granted()
+        self.granted = Granted(
+            session_present=flags.session_present,
+            receive_maximum=said.get("ReceiveMaximum", default.receive_maximum),
+            largest_packet=said.get("MaximumPacketSize"),
+            highest_qos=said.get("MaximumQoS", default.highest_qos),
+            retains=bool(said.get("RetainAvailable", default.retains)),
+        )
+        super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: ReasonCode, properties: Any) -> None:
         acknowledged = self._acknowledgements.get(mid)

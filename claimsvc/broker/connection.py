@@ -6,6 +6,7 @@ The two clients of this room stand on it: the service's own session, and a calle
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,9 @@ from typing import Any, Self
 import aiomqtt
 import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
+
+_SILENT = logging.Logger("mqtt", logging.CRITICAL)  # noqa: LOG001 - nobody else's is silenced
+"""aiomqtt complains on it of packets, such as an answer to what was cancelled; what matters is told by exceptions."""
 
 
 class BrokerLostError(Exception):
@@ -23,7 +27,7 @@ class Connection(aiomqtt.Client):
     """One connection; `_readable` and `_writable` are what the event loop calls."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+        super().__init__(*arguments, logger=_SILENT, **options)
         self._paho: paho.Client = self._client
         self._paho.disable_logger()
 

@@ -133,6 +133,11 @@ class Session:
         """Whether a message has arrived already."""
         return self._inbox.messages > 0
 
+    @property
+    def backlog(self) -> tuple[int, int]:
+        """How many messages have arrived already, and the bytes of their payload."""
+        return self._inbox.messages, self._inbox.bytes
+
     def fits(self, outbound: Outbound) -> bool:
         """Return whether the broker takes this message; any, while there is none."""
         return self._client is None or self._client.fits(outbound)

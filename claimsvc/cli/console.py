@@ -17,6 +17,7 @@ from rich.console import Console
 
 from claimsvc import __version__, founding, supervisor
 from claimsvc.app import WrongKeyError
+from claimsvc.broker.caller import CallerError
 from claimsvc.credentials.password_file import PasswordFileError
 from claimsvc.sealing import KeyFileError
 from claimsvc.settings import CONFIG_VARIABLE, Settings, SettingsError, load
@@ -30,9 +31,10 @@ EXPECTED_ERRORS = (
     founding.FoundingError,
     supervisor.SupervisorError,
     PasswordFileError,
+    CallerError,
     OSError,  # a directory nobody may write to, and the like: the text names it
 )
-EXIT_UNUSABLE = 2
+EXIT_UNUSABLE, EXIT_INTERRUPTED = 2, 130
 _DEFAULT_CONFIG = Path("config/claimsvc.toml")
 
 T = TypeVar("T")
@@ -70,27 +72,30 @@ def root(
     """Device claiming and provisioning over MQTT, attached to a Mosquitto broker."""
 
 
-def read_settings(config: Path | None) -> Settings:
-    """Return the settings; a failure ends the command."""
+def read_settings(config: Path | None, code: int = EXIT_UNUSABLE) -> Settings:
+    """Return the settings; a failure ends the command with this exit code."""
     try:
         return load(config or (_DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None))
     except SettingsError as error:
-        raise failure(error) from None
+        raise failure(error, code) from None
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a command to its end, on the fast loop. Files it makes are for its owner and group."""
+def run(work: Coroutine[Any, Any, T], code: int = EXIT_UNUSABLE) -> T:
+    """Run a command to its end, on the fast loop. Files it makes are for its owner and group.
+
+    An expected failure is told in one line and ends the command with this exit code.
+    """
     os.umask(0o007)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(work)
     except EXPECTED_ERRORS as error:
-        raise failure(error) from None
+        raise failure(error, code) from None
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
 
 
-def failure(error: Exception) -> typer.Exit:
+def failure(error: Exception, code: int = EXIT_UNUSABLE) -> typer.Exit:
     """Tell of a failure in one line and return the exit that goes with it."""
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"claimsvc: {error}", markup=False)
-    return typer.Exit(EXIT_UNUSABLE)
+    return typer.Exit(code)

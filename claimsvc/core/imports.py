@@ -36,6 +36,7 @@ from claimsvc.core.outcomes import (
     Change,
     Decision,
     ImportAllowed,
+    ImportCounts,
     Put,
     Refused,
     Remove,
@@ -87,6 +88,12 @@ def set_claim_keys(command: SetClaimKeys, facts: Facts, given: Given) -> Decisio
     """Give a slice of a list its keys."""
     tenant = facts.tenant_of(command.caller)
     return _each(command.rows, lambda row: _set_key(row, tenant, command.caller, facts, given), facts)
+
+
+def file_imported(tenant: str, by: str, counts: ImportCounts, now_ms: int) -> Event:
+    """Return the audit event of a file that was worked through; each row that did something has its own besides."""
+    detail = f"rows={counts.rows} created={counts.created} updated={counts.updated} failed={counts.failed}"
+    return Event(tenant, now_ms, "file_imported", by, detail=detail)
 
 
 def _each(rows: Iterable[R | RowRefused], decide: Callable[[R], Row], facts: Facts) -> Decision:

@@ -16,7 +16,9 @@ TOLD_OF = ("device_claimed", "device_released", "claim_refused", "claim_locked_o
 def list_devices(command: ListDevices, facts: Facts, given: Given) -> Decision:
     """Allow a page of the caller's tenant's devices."""
     tenant = facts.tenant_of(command.caller)
-    return Decision(Listing(Device, tenant, command.limit, command.after, prefix=command.prefix))
+    return Decision(
+        Listing(Device, tenant, command.limit, command.after, prefix=command.prefix, group_id=command.group_id)
+    )
 
 
 def examine(command: ExamineClaiming, facts: Facts, given: Given) -> Decision:

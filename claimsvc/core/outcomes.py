@@ -264,6 +264,8 @@ class Listing:
     since_ms: int | None = None
     prefix: str | None = None
     """All devices whose names begin so; None, for devices, means the gateways."""
+    group_id: str | None = None
+    """Of those the devices of this group only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from dataclasses import replace
 from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredentials, RotateOwnCredentials
 from claimsvc.core.commands.devices import OnDevice
 from claimsvc.core.facts import Facts
-from claimsvc.core.logins import forget_formers
-from claimsvc.core.model import Credential, CredentialKind, Device, Event
+from claimsvc.core.logins import forget_formers, is_anothers
+from claimsvc.core.model import CredentialKind, Device, Event
 from claimsvc.core.names import login_error
 from claimsvc.core.outcomes import Append, Change, Decision, Done, NewCredentials, Put, Refused, refuse
 from claimsvc.core.policy import DAY_MS, Given
@@ -124,10 +124,11 @@ def _make_anew(device: Device, principal: str, command: RotateCredentials, facts
     """Give a device credentials that has none: a name of its own that somebody else uses by now is not taken over."""
     if error := login_error(principal, given.policy):
         return refuse(Reason.INVALID_NAME, error)
-    namesake = facts.get(Credential, principal)
-    if principal in given.foreign_logins or (namesake is not None and namesake.principal != principal):
+    if is_anothers(principal, principal, facts, given):
         return refuse(Reason.NAME_TAKEN)
     kind = command.kind or SecretKind.PASSWORD
+    if kind is SecretKind.ACCESS_TOKEN and not given.policy.access_tokens:
+        return refuse(Reason.UNSUPPORTED_CREDENTIALS, "this broker cannot admit access tokens")
     is_password = kind is SecretKind.PASSWORD
     known = facts.credentials(principal) if is_password else []
     rows = [row for row in known if row.kind is CredentialKind.PASSWORD]

@@ -102,6 +102,8 @@ class Reading:
     request_id: str | None = None
     content: bytes = b""
     """What a repeat of the request id must equal."""
+    dialect: str | None = None
+    """Whose call it is, where the endpoint's dialect is only the way it came."""
     open_sheet: Callable[[], Sheet] | None = None
     """Reads the file that a command allows to be worked through; slow, and raises Rejected."""
 
@@ -239,7 +241,7 @@ class Dialects:
             inbound,
             prefix,
             principal,
-            endpoint.dialect,
+            reading.dialect or endpoint.dialect,
             reading,
             answer_topic,
             response_topic_ignored=ignored,

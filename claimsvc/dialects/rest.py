@@ -77,6 +77,8 @@ class Section:
     prefix: str
     refuse: EncodeAnswer
     routes: tuple[Route, ...]
+    dialect: str
+    """Whose calls these are, for counts."""
 
 
 def parse(model: type[B], body: bytes, *, empty: bytes | None = None) -> B:
@@ -133,9 +135,10 @@ class Router:
         command: Command | Refused
         open_sheet: Callable[[], Sheet] | None = None
         if isinstance(found, Refused):
-            command, encode, name = found, self._nearest(path).refuse, "unknown"
+            section = self._nearest(path)
+            command, encode, name, dialect = found, section.refuse, "unknown", section.dialect
         else:
-            route, variables = found
+            route, variables, dialect = found
             encode, name = route.encode, route.name
             try:
                 call = _call(route, variables, query, arrival, request_id, limits)
@@ -151,17 +154,18 @@ class Router:
             request_id=request_id,
             content=f"{method} {target}\n".encode() + arrival.payload,
             open_sheet=open_sheet,
+            dialect=dialect,
         )
 
-    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str]] | Refused:
+    def _find(self, method: str, path: str) -> tuple[Route, dict[str, str], str] | Refused:
         segments = path.split("/")
         other_methods: list[str] = []
-        for pattern, route, _section in self._by_length.get(len(segments), ()):
+        for pattern, route, section in self._by_length.get(len(segments), ()):
             variables = _match(pattern, segments)
             if variables is None:
                 continue
             if route.method == method:
-                return route, variables
+                return route, variables, section.dialect
             other_methods.append(route.method)
         if other_methods:
             return Refused(Reason.METHOD_NOT_ALLOWED, f"use {' or '.join(sorted(set(other_methods)))}")

@@ -161,4 +161,5 @@ SECTION = Section(
         Route("DELETE", f"{_PROFILE}/{{deviceProfileId}}", _by_id(DeleteProfile), encode, "DeleteProfile"),
         Route("GET", "/api/deviceProfiles", _list, encode, "ListProfiles"),
     ),
+    "thingsboard",
 )

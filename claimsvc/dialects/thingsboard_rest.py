@@ -316,4 +316,5 @@ SECTION = Section(
             )
         ),
     ),
+    "thingsboard",
 )

@@ -28,7 +28,7 @@ from claimsvc.core.secrets import LOGIN_KINDS, Secret, SecretKind
 from claimsvc.dialects.exchange import Dialects, Request, Slice
 from claimsvc.log import Logger
 from claimsvc.pipeline.hardening import harden
-from claimsvc.pipeline.journal import Reply, shown
+from claimsvc.pipeline.journal import Reply, count_events, shown
 from claimsvc.pipeline.login_sync import LoginSync
 from claimsvc.pipeline.message import LISTINGS, Replies
 from claimsvc.pipeline.rates import Rates
@@ -199,6 +199,7 @@ class Batches:
 
     def broken(self, inbound: Inbound, request: Request | None) -> Reply:
         """Return the reply to a message that broke us."""
+        metrics.INTERNAL_ERRORS.inc()
         outcome = Refused(Reason.INTERNAL)
         try:
             outbounds = request.answer(outcome, self._tools.clock()) if request else ()
@@ -251,6 +252,7 @@ class Batches:
     async def _make_durable(self, changes: Sequence[Change]) -> None:
         with metrics.COMMIT_SECONDS.time():
             await self._tools.store.apply(changes)
+        count_events(changes)
         self._tools.logins.note(changes)
 
     async def _filled(self, reply: Reply) -> Reply:

@@ -7,15 +7,19 @@ goes on behind the last slice that was committed: no row is done twice, and none
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from pydantic_core import from_json, to_json
 
-from claimsvc.core.model import Event, Import, ImportPart
+from claimsvc.core.imports import file_imported
+from claimsvc.core.model import Import, ImportPart
 from claimsvc.core.outcomes import (
     Append,
     Change,
@@ -43,6 +47,8 @@ MOST = 4
 BUSY_MS = 10_000
 """When to try again where that many are at work."""
 _PURPOSE = "import part"
+_PROCESSORS = os.cpu_count() or 1
+_NICENESS = 10
 
 
 class Teller(Protocol):
@@ -85,6 +91,8 @@ class Imports:
         """One slice of all files stands for the turn at a time: the others' requests come every second time."""
         self._jobs: dict[tuple[str, str], Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hashers = ThreadPoolExecutor(_PROCESSORS, "hashing", _stand_back)
+        """Of their own: who sets one password waits for none of a file's."""
         self._stopping = False
 
     async def __aenter__(self) -> Self:
@@ -96,6 +104,7 @@ class Imports:
         """Finish the slices in hand; the rest is for the next start."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
+        self._hashers.shutdown()
 
     def begin(self, reply: Reply) -> None:
         """Work a file through that its sender may have worked through."""
@@ -170,9 +179,10 @@ class Imports:
         """Return the next slice, read and with its secrets hashed, on as many processors as there are."""
         part = await asyncio.to_thread(next, slices, None)
         if part is not None:
-            secrets, processors = part.command.secrets, os.cpu_count() or 1
-            shares = (secrets[first::processors] for first in range(processors))
-            await asyncio.gather(*(asyncio.to_thread(self._harden, share) for share in shares if share))
+            loop, secrets = asyncio.get_running_loop(), part.command.secrets
+            shares = (secrets[first::_PROCESSORS] for first in range(_PROCESSORS))
+            hashing = (loop.run_in_executor(self._hashers, self._harden, share) for share in shares if share)
+            await asyncio.gather(*hashing)
         return part
 
     def _harden(self, secrets: Sequence[Any]) -> None:
@@ -221,7 +231,7 @@ class Imports:
             remembered = await asyncio.to_thread(
                 self._batches.remembered, job.request, kept, job.state.digest, now_ms
             )
-            event = self._event(job, outcome.counts, now_ms)
+            event = file_imported(job.tenant, job.request.principal, outcome.counts, now_ms)
             changes: list[Change] = [Remove(Import, job.state.key), Put(remembered), Append(event)]
             async with self._turn:
                 await self._batches.finish(changes)
@@ -233,10 +243,6 @@ class Imports:
             outbounds = (request.to_asker(answer[0].payload), *answer[1:])
             self._send([Reply(request.inbound, request, outcome, outbounds, promises_login=True)])
 
-    def _event(self, job: Job, counts: ImportCounts, now_ms: int) -> Event:
-        detail = f"rows={counts.rows} created={counts.created} updated={counts.updated} failed={counts.failed}"
-        return Event(job.tenant, now_ms, "file_imported", job.request.principal, detail=detail)
-
     def _refuse_all(self, job: Job, refused: Refused) -> None:
         for request in job.requests:
             self._refuse(request, refused)
@@ -244,6 +250,12 @@ class Imports:
     def _refuse(self, request: Request, refused: Refused) -> None:
         outbounds = request.answer(refused, self._tools.clock())
         self._send([Reply(request.inbound, request, refused, outbounds)])
+
+
+def _stand_back() -> None:
+    """Let a thread that hashes for minutes leave the processor to whoever answers; where the system can."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def _behind(state: Import, outcome: RowsDone, now_ms: int) -> Import:

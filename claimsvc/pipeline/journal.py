@@ -10,6 +10,7 @@ from itertools import islice
 
 from claimsvc import metrics
 from claimsvc.core.outcomes import (
+    Append,
     Change,
     ImportAllowed,
     ImportFinished,
@@ -89,6 +90,12 @@ def record_flood(replies: Sequence[Reply], log: Logger) -> None:
     for (principal, dialect, name), count in floods.items():
         metrics.requests(dialect, name, "refused", Reason.RATE_LIMITED.value).inc(count)
         log.warning("rate_limited", principal=principal, command=name, messages=count)
+
+
+def count_events(changes: Sequence[Change]) -> None:
+    """Count the audit events of a batch that is durable now."""
+    for event, count in Counter(change.event.event for change in changes if isinstance(change, Append)).items():
+        metrics.events(event).inc(count)
 
 
 def shown(topic: str) -> str:

@@ -120,6 +120,11 @@ class Pipeline:
         self._send(durable, link)
 
     @property
+    def logins_behind(self) -> bool:
+        """Whether the broker's logins are not yet the store's."""
+        return self._tools.logins.behind
+
+    @property
     def _patience_s(self) -> float:
         logins = self._tools.logins
         return _RETRY_S if logins.behind else min(_PATIENCE_S, logins.due_in_s)
@@ -143,6 +148,7 @@ class Pipeline:
     def _send(self, replies: list[Reply], link: Link) -> None:
         waiting, self._held = [*self._held, *replies], []
         flood: list[Reply] = []
+        sent: list[float] = []
         for reply in waiting:
             if reply.begins_import:
                 self._imports.begin(reply)
@@ -155,10 +161,13 @@ class Pipeline:
                 reply = self._batches.broken(reply.inbound, reply.request)  # noqa: PLW2901
             fitting = self._fitting(reply, link)
             answered = link.answer(reply.inbound, fitting.outbounds)
+            if answered:
+                sent.append(reply.inbound.arrived)
             if fitting.is_flood:
                 flood.append(fitting)
             else:
                 record(fitting, self._tools.log, answered=answered)
+        metrics.LATENCY.observe(sent)
         if flood:
             record_flood(flood, self._tools.log)
 

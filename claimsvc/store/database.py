@@ -23,6 +23,8 @@ DIRECTORY_MODE = 0o2770
 FILE_MODE = 0o660
 """The broker's plugin reads the file under another uid of the same group."""
 
+_INSTRUCTIONS_A_LOOK = 100_000
+"""Of SQLite's virtual machine: some milliseconds."""
 _NAMED = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 
@@ -92,7 +94,7 @@ def _make_file(path: Path) -> None:
 async def open_writer(path: Path) -> AsyncIterator[Sql]:
     """Open the writer connection, the file brought to the newest schema. Raises StoreError."""
     _make_file(path)
-    async with _connect(f"file:{_quoted(path)}") as connection:
+    async with _connect(f"file:{quoted(path)}") as connection:
         await connection.execute("PRAGMA journal_mode = WAL")
         await connection.execute("PRAGMA synchronous = FULL")
         await connection.execute("PRAGMA foreign_keys = ON")
@@ -103,12 +105,13 @@ async def open_writer(path: Path) -> AsyncIterator[Sql]:
 @asynccontextmanager
 async def open_reader(path: Path) -> AsyncIterator[Sql]:
     """Open a connection that cannot write. Raises StoreError."""
-    async with _connect(f"file:{_quoted(path)}?mode=ro") as connection:
+    async with _connect(f"file:{quoted(path)}?mode=ro") as connection:
         await connection.execute("PRAGMA query_only = ON")
         yield connection
 
 
-def _quoted(path: Path) -> str:
+def quoted(path: Path) -> str:
+    """Return a path as it stands in a URI of SQLite's."""
     return str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
@@ -157,6 +160,20 @@ def store_errors() -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise StoreError(str(error)) from error
+
+
+@contextmanager
+def interruptible(sql: sqlite3.Connection) -> Iterator[None]:
+    """Let Ctrl-C end a statement that takes long; it would otherwise be heard when the statement is done."""
+    sql.set_progress_handler(lambda: 0, _INSTRUCTIONS_A_LOOK)  # whatever is raised in there ends the statement
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        sql.set_progress_handler(None, 0)
 
 
 async def run(connection: Sql, work: Callable[[sqlite3.Connection], T]) -> T:

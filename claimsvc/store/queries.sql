@@ -402,15 +402,18 @@ FROM device AS d
 WHERE d.tenant_id = :tenant AND d.name >= max(:after, :prefix) AND d.name < :end AND d.name <> :after
 ORDER BY d.name LIMIT :limit;
 
+-- name: list_group_devices
+-- The same of one group.
+SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
+       d.label, d.claimed_at, d.claimed_with
+FROM device_group_member AS m JOIN device AS d ON d.id = m.device_id
+WHERE m.group_id = :group AND d.tenant_id = :tenant
+  AND d.name >= max(:after, :prefix) AND d.name < :end AND d.name <> :after
+ORDER BY d.name LIMIT :limit;
+
 -- name: list_device_groups
 SELECT id, tenant_id, path, created_at FROM device_group
 WHERE tenant_id = :tenant AND path > :after ORDER BY path LIMIT :limit;
-
--- name: group_devices
--- A group's devices.
-SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
-       d.label, d.claimed_at, d.claimed_with
-FROM device_group_member AS m JOIN device AS d ON d.id = m.device_id WHERE m.group_id = :group ORDER BY d.name;
 
 -- name: list_requests
 SELECT r.id, r.tenant_id, r.status, r.owner, r.created_at, r.group_id, r.type, r.properties, r.lane, r.token_hash,
@@ -470,6 +473,18 @@ FROM credential AS c WHERE c.kind = 'password' AND c.revoked_at IS NULL ORDER BY
 -- name: next_login_change
 -- When `password_logins` is another one next without a change of any row, or NULL.
 SELECT min(until) FROM former_credential WHERE until > :now;
+
+-- name: census
+-- What is worth watching, at a time. Requests are counted along the index of their state, for which the tenants must
+-- come first; windows and failures have no index on time, which every request would pay for: their tables are walked.
+SELECT
+  (SELECT count(*) FROM claim_window WHERE expires_at >= :now) AS windows_open,
+  (SELECT count(*) FROM tenant AS t CROSS JOIN device_request AS r
+   ON r.tenant_id = t.id AND r.status = 'WAITING_FOR_CONNECTION') AS requests_waiting,
+  (SELECT count(*) FROM tenant AS t CROSS JOIN device_request AS r
+   ON r.tenant_id = t.id AND r.status = 'PENDING_ACCEPTANCE') AS requests_pending,
+  (SELECT count(*) FROM claim_attempt WHERE locked_until > :now)
+  + (SELECT count(*) FROM user_failure WHERE locked_until > :now) AS lockouts;
 
 -- name: sweep_answered
 -- Forget expired first answers, oldest first, a slice at a time.

@@ -96,9 +96,8 @@ class Repository:
             query = "list_device_events"
             parameters["device"] = listing.device
         if listing.prefix is not None:
-            query = "list_devices"
-            parameters["prefix"] = listing.prefix
-            parameters["end"] = listing.prefix + _BEHIND_ALL
+            query = "list_devices" if listing.group_id is None else "list_group_devices"
+            parameters |= {"prefix": listing.prefix, "end": listing.prefix + _BEHIND_ALL, "group": listing.group_id}
         found = await run(self._reader, lambda sql: self._statements(sql).run(query, **parameters))
         if listing.since_ms is not None:
             # Newest first, so the rest is older still: the query need not search for where time stands.
@@ -177,11 +176,6 @@ class Repository:
         place = {"lane": lane, "request_id": request_id}
         found = await run(self._writer, lambda sql: self._statements(sql).run("import_parts", **place))
         return [sealed for (sealed,) in found]
-
-    async def read_group(self, group_id: str) -> list[Device]:
-        """Return the devices of a group, in the order of their names. Raises StoreError."""
-        found = await run(self._reader, lambda sql: self._statements(sql).run("group_devices", group=group_id))
-        return [rows.device(values) for values in found]
 
     # --- writing
 

@@ -1,24 +1,28 @@
-"""The metrics that Prometheus may fetch."""
+"""The metrics that Prometheus may fetch, as the registry describes them."""
 
 from __future__ import annotations
 
+from prometheus_client import REGISTRY, Metric
 from prometheus_client.metrics import MetricWrapperBase
 
 from claimsvc import metrics
 from docs.generator.markdown import code
 from docs.generator.markdown import table as table_of
 
-_SUFFIXES = {"counter": "_total"}
+_SUFFIXES = {"counter": "_total", "info": "_info"}
 """What Prometheus shows behind the name."""
 
 
 def table() -> str:
     """Return one row per metric of the service."""
-    rows = []
-    for metric in vars(metrics).values():
-        if not isinstance(metric, MetricWrapperBase):
-            continue
-        (family,) = metric.describe()
-        labels = ", ".join(map(code, metric._labelnames))  # noqa: SLF001 - the library tells them nowhere else
-        rows.append((code(family.name + _SUFFIXES.get(family.type, "")), family.type, family.documentation, labels))
-    return table_of(("metric", "kind", "what it is", "labels"), rows)
+    of_store = metrics.StoreGauges(lambda: dict.fromkeys(metrics.STORE_GAUGES, 0.0), OSError).collect()
+    families = [each for each in (*REGISTRY.collect(), *of_store) if each.name.startswith("claimsvc_")]
+    return table_of(("metric", "kind", "what it is", "labels"), map(_row, families))
+
+
+def _row(family: Metric) -> tuple[str, str, str, str]:
+    wrappers = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
+    # The library tells the labels nowhere else.
+    labels = next((each._labelnames for each in wrappers if each._name == family.name), ())  # noqa: SLF001
+    name = code(family.name + _SUFFIXES.get(family.type, ""))
+    return name, family.type, family.documentation, ", ".join(map(code, labels))

@@ -41,6 +41,7 @@ from claimsvc.core.outcomes import (
     ImportCounts,
     ImportFinished,
     Listing,
+    NewCredentials,
     Outcome,
     Page,
     ProfileListing,
@@ -89,15 +90,6 @@ REFUSED = RequestRefused(Reason.LOCKED_OUT, retry_after_ms=900_000, device_id="1
 CLAIM_NOTICE = ClaimNotice("Thermostat", claimed=True, at_ms=NOW_MS)
 CREDENTIALS_NOTICE = CredentialsNotice("c/1234/", "default", "device_1234", _PASSWORD)
 
-_CLAIMING = ClaimingState(
-    ClaimingQuestion(_FREE, (), allow_by_default=True),
-    (ClaimWindow(_ID, WindowSource.SERVER, "", NOW_MS, SOON_MS, attempts=1),),
-    Attribute(_ID, "claimingAllowed", "true", NOW_MS),
-    (ClaimAttempts("alice", _ID, 1, 0, 0, NOW_MS),),
-    (),
-    (Event("default", NOW_MS, "claim_refused", "alice", _ID, "Thermostat", "wrong_key"),),
-)
-
 OUTCOMES: dict[str, Outcome] = {
     # command: what it comes to when all is well; a command that is not here comes to `Done`
     "OpenWindow": WindowOpened("Thermostat", SOON_MS),
@@ -108,8 +100,6 @@ OUTCOMES: dict[str, Outcome] = {
     "ClaimDevice": Claimed(DEVICE),
     "ReleaseDevice": Released(_FREE, was_owned=True),
     **dict.fromkeys(("CreateDevice", "FindDevice", "ReadDevice"), Found(_FREE)),
-    "ListDevices": Page(Listing(Device, "default", 100, None, prefix=""), (DEVICE,), None),
-    "ExamineClaiming": _CLAIMING,
     "ReadCredentials": FoundCredential(_FREE, _CREDENTIAL, _PASSWORD),
     "ReadAttributes": FoundAttributes((Attribute(_ID, "claimingAllowed", "true", NOW_MS),), None),
     "CreateRequest": Found(_REQUEST, created=True),
@@ -127,6 +117,19 @@ OUTCOMES: dict[str, Outcome] = {
     "CreateTenant": Found(_TENANT, created=True),
     "CreateGateway": Found(_GATEWAY, _PASSWORD, created=True),
     "BindDevices": Bound(_GATEWAY, ("Device A",)),
+    "ListDevices": Page(Listing(Device, "default", 100, None, prefix=""), (_FREE,), None),
+    "ExamineClaiming": ClaimingState(
+        ClaimingQuestion(DEVICE, (), allow_by_default=True),
+        (ClaimWindow(_ID, WindowSource.DEVICE, "", NOW_MS, SOON_MS, 1),),
+        None,
+        (ClaimAttempts("alice", _ID, 1, 0, 0, NOW_MS),),
+        (),
+        (EVENT,),
+    ),
+    **dict.fromkeys(
+        ("RotateCredentials", "RotateOwnCredentials"),
+        NewCredentials(_FREE, "Thermostat", _PASSWORD, NOW_MS, SOON_MS),
+    ),
     "ProvisionDevice": Provisioned(_FREE, _TOKEN_CREDENTIAL, _TOKEN),
     "SaveProfile": Found(_PROFILE, Secret(SecretKind.PROVISION_SECRET, "meter-secret"), created=True),
     "ReadProfile": Found(_PROFILE),

@@ -13,6 +13,7 @@ from claimsvc.core.model import (
     ClaimAttempts,
     Credential,
     CredentialKind,
+    Device,
     DeviceGroup,
     DeviceGroupMember,
     DeviceProfile,
@@ -31,6 +32,7 @@ from claimsvc.core.model import (
     UserFailures,
     WindowSource,
 )
+from claimsvc.core.outcomes import Listing
 from claimsvc.core.policy import Policy
 from claimsvc.store.repository import Repository
 from tests.support.factories import NOW, customer, device, given, user, window
@@ -135,6 +137,7 @@ async def load(store: Repository, rows: Sequence[Row] = EVERYTHING) -> list[Row 
         facts.put(at_work)
     for number, sealed in enumerate(await store.read_import_parts(*IMPORT.key), start=1):
         facts.put(ImportPart(*IMPORT.key, 200 * number, sealed))
-    for member in await store.read_group(GROUP.id):
+    for member in (await store.read(Listing(Device, "default", 9, None, prefix="", group_id=GROUP.id))).items:
+        assert isinstance(member, Device)
         facts.put(DeviceGroupMember(GROUP.id, member.id))
     return [facts.get(type(row), row.key) for row in rows]

@@ -17,6 +17,7 @@ from claimsvc.broker.caller import (
     CallTimeoutError,
     CannotConnectError,
     ConnectionLostError,
+    Granted,
     LoginRefusedError,
     NotAllowedError,
     open_caller,
@@ -121,6 +122,57 @@ async def test_an_answer_that_does_not_come_is_a_timeout(shared_world: World) ->
         assert (await caller.receive(timeout_s=20)).topic == "claimsvc/u/admin/response/late"
         with pytest.raises(CallTimeoutError):
             await caller.receive(timeout_s=0.1)
+
+
+async def test_a_session_outlives_its_connection(shared_world: World) -> None:
+    """Where it was asked for: what came meanwhile waits, and expires when it may."""
+    kept = options(shared_world, client_id="lasting", clean_start=False, session_expiry_s=60)
+    topic = "claimsvc/u/admin/response/kept"
+    async with open_caller(kept) as caller:
+        assert not caller.granted.session_present
+        await caller.subscribe(topic)
+    async with open_caller(options(shared_world, "admin")) as other:
+        await other.publish(Outbound("claimsvc/u/admin/request/kept/GET/claimsvc/nothing", b""))
+        await other.subscribe(topic)
+        await other.receive(timeout_s=20)
+    async with open_caller(kept) as caller:
+        assert caller.granted.session_present
+        assert (await caller.receive(timeout_s=20)).topic == topic
+    async with open_caller(options(shared_world, client_id="lasting")) as caller:
+        assert not caller.granted.session_present
+
+
+async def test_what_the_broker_grants_can_be_looked_at(shared_world: World) -> None:
+    """The shipped configuration limits neither what is on its way nor, in CONNACK, the size of a packet."""
+    async with open_caller(options(shared_world)) as caller:
+        assert caller.granted == Granted()
+
+
+async def test_a_will_is_for_who_vanishes(shared_world: World) -> None:
+    """Who says goodbye leaves none behind."""
+    topic = "claimsvc/u/admin/request/will/GET/claimsvc/users"
+    async with open_caller(options(shared_world)) as caller:
+        await caller.subscribe("claimsvc/u/admin/response/#")
+        leaving = options(shared_world, will=Outbound(topic, b""))
+        async with open_caller(leaving):
+            pass
+        assert (await ask(caller, "behind-the-goodbye"))["status"] == 200
+        async with open_caller(leaving) as other:
+            other.vanish()
+            with pytest.raises(ConnectionLostError):
+                await other.receive()
+        assert (await caller.receive(timeout_s=20)).topic.endswith("/will")
+        with pytest.raises(CallTimeoutError):
+            await caller.receive(timeout_s=0.2)
+
+
+async def test_a_response_topic_is_sent(shared_world: World) -> None:
+    """The service answers there, in the own lane."""
+    async with open_caller(options(shared_world)) as caller:
+        await caller.subscribe("claimsvc/u/admin/response/#")
+        request = Outbound("claimsvc/u/admin/request/1/GET/claimsvc/users", b"")
+        await caller.publish(request, response_topic="claimsvc/u/admin/response/else/where")
+        assert (await caller.receive(timeout_s=20)).topic == "claimsvc/u/admin/response/else/where"
 
 
 async def test_a_broker_that_dies_is_noticed_at_once(world: World) -> None:

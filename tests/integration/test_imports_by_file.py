@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -48,6 +51,7 @@ class Desk(Broker):
         self.connection = 1
         self.out: list[Word] = []
         self.on_progress: Callable[[int], None] = lambda _done: None
+        self.on_answer: Callable[[], None] = lambda: None
         self.abandoned = 0
 
     def deliver(self, *messages: Inbound) -> None:
@@ -76,6 +80,8 @@ class Desk(Broker):
             self.out.append(Word(each.topic, json.loads(each.payload) if each.payload[:1] in b"{[" else each.payload))
             if each.topic.endswith("/progress"):
                 self.on_progress(self.out[-1].body["numberOfProcessed"])
+            elif each.topic.endswith("/response/1"):
+                self.on_answer()
 
     def abandon(self, why: str) -> None:
         self.connection += 1
@@ -311,6 +317,20 @@ async def test_a_service_that_is_killed_goes_on_behind_the_last_slice(
         assert bench.path.with_name("passwd").read_text().count("\ndevice_id") == ROWS - 1
 
 
+async def test_a_service_that_is_killed_before_its_answer_is_out_gives_it_later(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """It was committed with the file's end; no row is done again, and no progress told."""
+    desk, later = Desk(), Desk()
+    async with opened(settings) as bench:
+        desk.on_answer = lambda: snapshot(settings, tmp_path / "killed")
+        await work(bench, desk, send(devices()))
+    async with reopened(at(settings, tmp_path / "killed")) as bench:
+        await work(bench, later, send(devices(), redelivered=True))
+        assert [word.body for word in later.out] == desk.heard("response/1")
+        assert_done_once(bench)
+
+
 async def test_keys_that_were_made_before_a_death_are_in_the_answer(settings: Settings, tmp_path: Path) -> None:
     """They were committed, so nobody makes others; each key of the answer opens its device."""
     desk, later = Desk(), Desk()
@@ -500,6 +520,18 @@ async def test_others_are_answered_between_slices(files: int, bench: Bench, desk
         begin, end = topics.index(f"asked/{number}"), topics.index(f"claimsvc/u/other{number}/{WINDOW}/response")
         slices = [topic for topic in topics[begin:end] if topic.endswith("/progress")]
         assert len(slices) <= 2, f"{number} waited for {len(slices)} slices"
+
+
+def test_hashing_leaves_the_processor_to_whoever_answers() -> None:
+    """Its threads are nicer than the others, whose priority stays."""
+
+    def niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = niceness()
+    with ThreadPoolExecutor(1, initializer=imports._stand_back) as hashers:  # noqa: SLF001 - the loop's own
+        assert hashers.submit(niceness).result(PATIENCE_S) == min(before + 10, 19)
+    assert niceness() == before
 
 
 async def test_a_file_that_cannot_be_understood_stores_nothing(bench: Bench, desk: Desk) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from claimsvc.core.inventory import TOLD_OF
-from claimsvc.core.model import Device, Event
+from claimsvc.core.model import Device, DeviceGroup, DeviceGroupMember, Event
 from claimsvc.core.outcomes import Append, ClaimingQuestion, Listing, Put
 from claimsvc.store.database import load_queries
 from claimsvc.store.repository import MOST_EVENTS, Repository
@@ -49,12 +49,24 @@ async def test_devices_come_in_order_of_their_names(store: Repository, prefix: s
     assert (await store.read(Listing(Device, "acme", 2, None, prefix=""))).items == ()
 
 
+async def test_the_devices_of_a_group_are_listed(store: Repository) -> None:
+    """In order of their names, over pages of two, of the caller's tenant, and with the same prefixes."""
+    made = [device(name, principal=None) for name in ("rc", "ra", "rb", "s")]
+    group = DeviceGroup("hall", "default", "Hall", NOW)
+    members = [DeviceGroupMember(group.id, each.id) for each in made]
+    await store.apply([*map(Put, made), Put(group), *map(Put, members[::-1])])
+    assert await names(store, group_id=group.id) == ["ra", "rb", "rc", "s"]
+    assert await names(store, group_id=group.id, prefix="r") == ["ra", "rb", "rc"]
+    assert await names(store, group_id="another") == []
+    assert (await store.read(Listing(Device, "acme", 2, None, prefix="", group_id=group.id))).items == ()
+
+
 async def test_gateways_alone_are_another_listing(store: Repository) -> None:
     """Without a prefix a listing of devices is that of gateways, as before."""
     assert await names(store, prefix=None) == ["Gateway"]
 
 
-@pytest.mark.parametrize("query", ["list_devices", "device_attempts", "events_of_kind"])
+@pytest.mark.parametrize("query", ["list_devices", "list_group_devices", "device_attempts", "events_of_kind"])
 async def test_a_million_devices_are_not_looked_through(store: Repository, tmp_path: Path, query: str) -> None:
     """Every step goes by an index from its first column on; nothing is scanned but the names of a few events."""
     parameters = {
@@ -65,6 +77,7 @@ async def test_a_million_devices_are_not_looked_through(store: Repository, tmp_p
         "limit": 2,
         "device": "d",
         "id": "i",
+        "group": "g",
         "kinds": "[]",
     }
     with closing(sqlite3.connect(tmp_path / "claimsvc.db")) as connection:

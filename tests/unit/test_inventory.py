@@ -33,10 +33,11 @@ THERMOSTAT = device(owner="c1", gateway_id="g", label="Flur", claimed_at_ms=NOW 
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        ("GET/claimsvc/devices", ListDevices("alice", 100, None, "")),
-        ("GET/claimsvc/devices?limit=7&after=a%20b&prefix=Th%25", ListDevices("alice", 7, "a b", "Th%")),
-        ("GET/claimsvc/devices?limit=99999", ListDevices("alice", 1000, None, "")),
-        ("GET/claimsvc/devices?limit=0", ListDevices("alice", 1, None, "")),
+        ("GET/claimsvc/devices", ListDevices("alice", 100, None, "", None)),
+        ("GET/claimsvc/devices?limit=7&after=a%20b&prefix=Th%25", ListDevices("alice", 7, "a b", "Th%", None)),
+        ("GET/claimsvc/devices?group=g%201", ListDevices("alice", 100, None, "", "g 1")),
+        ("GET/claimsvc/devices?limit=99999", ListDevices("alice", 1000, None, "", None)),
+        ("GET/claimsvc/devices?limit=0", ListDevices("alice", 1, None, "", None)),
         ("GET/claimsvc/devices/7/claiming", ExamineClaiming("alice", "7")),
     ],
 )
@@ -52,11 +53,13 @@ def test_a_limit_is_a_number() -> None:
 
 def test_an_admin_sees_the_devices_of_the_own_tenant() -> None:
     """The listing is of the caller's tenant, whatever it begins with."""
-    decision = decide(ListDevices("root", 5, "a", "b"), facts(admin(tenant="acme")), given())
-    assert decision.outcome == Listing(Device, "acme", 5, "a", prefix="b")
+    decision = decide(ListDevices("root", 5, "a", "b", "g"), facts(admin(tenant="acme")), given())
+    assert decision.outcome == Listing(Device, "acme", 5, "a", prefix="b", group_id="g")
 
 
-@pytest.mark.parametrize("command", [ListDevices("alice", 5, None, ""), ExamineClaiming("alice", THERMOSTAT.id)])
+@pytest.mark.parametrize(
+    "command", [ListDevices("alice", 5, None, "", None), ExamineClaiming("alice", THERMOSTAT.id)]
+)
 def test_a_customer_sees_no_inventory(command: Command) -> None:
     """Who claims learns nothing here about lockouts, windows or others' devices."""
     refused(Reason.NOT_PERMITTED, facts(user(), THERMOSTAT), command)

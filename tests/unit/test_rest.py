@@ -37,12 +37,31 @@ def test_call_and_its_answer() -> None:
     assert isinstance(request.command, ClaimDevice)
     assert (request.command.caller, request.command.name) == ("alice", "Thermostat")
     assert (request.dialect, request.reading.name, request.reading.request_id) == (
-        "rest",
+        "thingsboard",
         "ClaimDevice",
         "r-1",
     )
     (out,) = request.answer(Refused(Reason.WRONG_KEY), NOW)
     assert (out.topic, out.payload) == ("claimsvc/u/alice/response/r-1", b'{"status":400,"body":"FAILURE"}')
+
+
+@pytest.mark.parametrize(
+    ("call", "dialect"),
+    [
+        (f"POST/{CLAIM}", "thingsboard"),
+        ("GET/devicecontrol/newDeviceRequests", "cumulocity"),
+        ("POST/devicecontrol/bulkNewDeviceRequests", "cumulocity"),
+        ("GET/api/deviceProfiles", "thingsboard"),
+        ("GET/claimsvc/users", "claimsvc"),
+        ("POST/claimsvc/credentials", "claimsvc"),
+        ("PUT/api/device", "thingsboard"),
+        ("GET/devicecontrol/nothing", "cumulocity"),
+        ("GET/nothing", "claimsvc"),
+    ],
+)
+def test_a_call_belongs_to_the_dialect_whose_it_is(call: str, dialect: str) -> None:
+    """Also one that is refused: by its path, and what nobody knows is ours."""
+    assert _read(f"request/1/{call}").dialect == dialect
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,8 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "log_events.py": (set(), set()),
     "settings.py": (set(), {"pydantic", "pydantic_settings"}),
     "sealing.py": ({"files"}, {"cryptography"}),
+    "checking/": ({"checking", "broker/caller", "wire", "store"}, {"pydantic_core"}),
+    "tailing/": ({"tailing"}, {"pydantic_core", "rich"}),
     "broker/": ({"broker", "wire"}, {"aiomqtt", "paho"}),
     "pipeline/": (
         {"core", "dialects/exchange", "store", "wire", "sealing", "log", "metrics", "pipeline"},
@@ -54,8 +56,10 @@ ANYTHING = {
     "__init__.py",
     "__main__.py",
     "app.py",
+    "backup.py",
     "cli/",
     "founding.py",
+    "monitoring.py",
     "supervisor.py",
     "shipped/__init__.py",
 }

@@ -26,8 +26,9 @@ from claimsvc.core.model import (
     Principal,
     RequestStatus,
     Row,
+    Strategy,
 )
-from claimsvc.core.outcomes import Append, CredentialsGiven, Done, NewCredentials, Released
+from claimsvc.core.outcomes import Append, CredentialsGiven, Done, NewCredentials, Provisioned, Released
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
 from claimsvc.core.rotation import MOST_FORMERS, OWN_PAUSE_MS, TIME_TO_READ_MS
@@ -52,6 +53,7 @@ from tests.support.factories import (
     user,
     written,
 )
+from tests.support.profiles import any_login, meter, profile, provision
 
 DEVICE = device()
 NAME = DEVICE.name
@@ -495,6 +497,22 @@ def test_a_device_that_is_registered_again_has_no_former_password() -> None:
     rows: tuple[Any, ...] = (device("1234", principal=login), credential(login), former)
     decision = decide(accept_request(), facts(admin(), request(), *rows), given())
     assert (FormerCredential, former.key) in removed(decision.changes)
+
+
+def test_a_device_that_is_provisioned_anew_has_no_former_password() -> None:
+    """Nor does the login that takes the place of another."""
+    name = "Meter 1"
+    former = FormerCredential(name, "former", NOW + HOUR)
+    known = facts(profile(Strategy.CHECK), meter(principal=name), credential(name, sealed=None), former)
+    decision = decide(provision(wish=any_login()), known, given())
+    assert isinstance(decision.outcome, Provisioned)
+    assert removed(decision.changes) == [(FormerCredential, former.key)]
+
+
+def test_a_token_the_broker_cannot_admit_is_not_made() -> None:
+    """As for provisioning."""
+    command = rotate(kind=SecretKind.ACCESS_TOKEN)
+    refused(Reason.UNSUPPORTED_CREDENTIALS, facts(admin(), DEVICE), command, given(access_tokens=False))
 
 
 # --- releasing

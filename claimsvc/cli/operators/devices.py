@@ -101,12 +101,14 @@ async def list_devices(
     operator: Operator,
     *,
     prefix: Annotated[str, typer.Option("--prefix", help="Only those whose names begin so.")] = "",
+    group_id: Annotated[str, typer.Option("--group", help="Only those of the group of this id.")] = "",
     after: Annotated[str, typer.Option("--after", help="Begin behind this name.")] = "",
     limit: Limit = 100,
     everything: All = False,
 ) -> None:
     """List devices in order of their names."""
-    path = f"/claimsvc/devices?prefix={segment(prefix)}" + (f"&after={segment(after)}" if after else "")
+    query = {"prefix": prefix, "group": group_id, "after": after}
+    path = "/claimsvc/devices?" + "&".join(f"{key}={segment(value)}" for key, value in query.items() if value)
     await show_listing(operator, path, "devices", COLUMNS, None if everything else limit)
 
 

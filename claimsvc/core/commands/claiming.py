@@ -94,4 +94,4 @@ class ReleaseDevice(OnNamedDevice):
         OnNamedDevice.needs(self, needs, facts, policy)
         needs.windows = needs.claiming_allowed = True
         if policy.rotate_on_release:
-            needs.credentials = needs.attributes = True
+            needs.credentials = needs.provision_state = True

@@ -10,11 +10,12 @@ from claimsvc.core.commands.devices import OnDevice
 
 @dataclass(frozen=True, slots=True)
 class ListDevices(Command):
-    """Read a page of devices in order of their names, those that begin with `prefix`."""
+    """Read a page of devices in order of their names that begin with `prefix`; of a group where one is named."""
 
     limit: int
     after: str | None
     prefix: str
+    group_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

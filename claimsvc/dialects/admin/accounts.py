@@ -180,4 +180,5 @@ SECTION = Section(
         listing("/claimsvc/tenants", "tenants", Tenant),
         listing("/claimsvc/events", "events", Event),
     ),
+    "claimsvc",
 )

@@ -121,4 +121,5 @@ SECTION = Section(
         Route("POST", "/claimsvc/claimKeys", _begin, encode, "ImportClaimKeys", open_sheet=open_sheet),
         listing("/claimsvc/deviceGroups", "deviceGroups", DeviceGroup),
     ),
+    "claimsvc",
 )

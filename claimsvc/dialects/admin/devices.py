@@ -81,4 +81,5 @@ SECTION = Section(
         Route("DELETE", _CREDENTIALS, _revoke, encode, "RevokeCredentials"),
         Route("POST", "/claimsvc/credentials", _rotate_own, encode_credentials, "RotateOwnCredentials"),
     ),
+    "claimsvc",
 )

@@ -14,7 +14,8 @@ _DEVICES = "/claimsvc/devices"
 
 def _list(call: Call) -> Command:
     limit = max(1, number(call.query, "limit", PAGE, LARGEST_PAGE))
-    return ListDevices(call.caller, limit, call.query.get("after"), call.query.get("prefix", ""))
+    query = call.query
+    return ListDevices(call.caller, limit, query.get("after"), query.get("prefix", ""), query.get("group"))
 
 
 def _examine(call: Call) -> Command:
@@ -89,4 +90,5 @@ SECTION = Section(
         Route("GET", _DEVICES, _list, encode_page(_DEVICES, "devices", device_json), "ListDevices"),
         Route("GET", f"{_DEVICES}/{{id}}/claiming", _examine, encode_claiming, "ExamineClaiming"),
     ),
+    "claimsvc",
 )

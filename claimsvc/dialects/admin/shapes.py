@@ -135,7 +135,7 @@ def encode_page(
 
 def _page_path(path: str, listing: Listing, after: str | None) -> str:
     query = {"after": after, "limit": listing.limit, "device": listing.device, "since": listing.since_ms}
-    query["prefix"] = listing.prefix or None
+    query |= {"prefix": listing.prefix or None, "group": listing.group_id}
     given = ((name, value) for name, value in query.items() if value is not None)
     return f"{path}?" + "&".join(f"{name}={quote(str(value), safe='')}" for name, value in given)
 

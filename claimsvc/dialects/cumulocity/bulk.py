@@ -260,4 +260,5 @@ SECTION = Section(
             open_sheet=open_sheet,
         ),
     ),
+    "cumulocity",
 )

@@ -242,4 +242,5 @@ SECTION = Section(
         _route("DELETE", _ONE, _on_request(DeleteRequest), "DeleteRequest"),
         Route("POST", CREDENTIALS, _poll, encode_credentials, "PollCredentials", for_clients=True),
     ),
+    "cumulocity",
 )

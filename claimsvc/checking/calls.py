@@ -1,0 +1,59 @@
+"""REST over MQTT in one's own lane, as far as the examination needs it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from claimsvc.broker.caller import REFUSED, Caller, CallerError, NotAllowedError
+from claimsvc.wire import Outbound
+
+
+class NotAnsweredError(CallerError):
+    """The answer is none that can be understood."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the service said."""
+
+    status: int
+    body: Any
+
+    @property
+    def told(self) -> str:
+        """Return what a refusal says, in one line."""
+        body = self.body if isinstance(self.body, dict) else {}
+        return f"{self.status} {body.get('message') or body.get('error') or ''}".strip()
+
+
+class Calls:
+    """Calls of one client in the lane of `username`."""
+
+    def __init__(self, caller: Caller, root: str, username: str) -> None:
+        self.caller = caller
+        self._lane = f"{root}/u/{username}"
+
+    async def ask(
+        self, method: str, path: str, body: object = None, *, qos: int = 1, expires_s: int | None = 30
+    ) -> Answer:
+        """Make a call and return its answer. It is thrown away where the service does not get it in time.
+
+        At QoS 0 it is not even kept. Raises CallerError.
+        """
+        request_id = secrets.token_hex(8)
+        answer_topic = f"{self._lane}/response/{request_id}"
+        granted = await self.caller.subscribe(answer_topic)
+        if granted >= REFUSED:
+            raise NotAllowedError(f"subscribe to {answer_topic}", granted)
+        payload = b"" if body is None else to_json(body)
+        request = Outbound(f"{self._lane}/request/{request_id}/{method}{path}", payload, qos=qos)
+        heard = await self.caller.call(request, answer_topic, expires_s=expires_s)
+        try:
+            answer = from_json(heard.payload)
+            return Answer(int(answer["status"]), answer["body"])
+        except (ValueError, KeyError, TypeError):
+            raise NotAnsweredError(f"the answer to {method} {path} is none of claimsvc's") from None

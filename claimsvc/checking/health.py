@@ -1,0 +1,62 @@
+"""Whether the service lives: one question, through the broker and the database, and back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from pydantic_core import from_json
+
+from claimsvc.broker.caller import Caller, CallerError, CallerOptions, Heard, open_caller
+from claimsvc.checking.calls import Calls
+from claimsvc.checking.finding import Seen
+from claimsvc.checking.scene import Site
+
+_QUESTION = "/claimsvc/tenants?limit=1"
+"""Loads a permission and reads a page: both connections to the database."""
+
+
+class UnhealthyError(CallerError):
+    """The service does not answer as it should."""
+
+
+async def round_trip(options: CallerOptions, root: str) -> float:
+    """Ask as the service's own login, and return the seconds from the question to its answer.
+
+    The question is of QoS 0: while the service is down, the broker must not keep one for every look at it.
+    Raises CallerError.
+    """
+    if options.username is None:
+        raise UnhealthyError("the service has no username at the broker")
+    async with open_caller(options) as caller:
+        offline = asyncio.get_running_loop().create_future()
+
+        def hear(heard: Heard) -> None:
+            with suppress(ValueError, KeyError, TypeError):
+                if from_json(heard.payload)["state"] == "offline" and not offline.done():
+                    offline.set_result(None)
+
+        with caller.listening(f"{root}/status", hear):
+            await caller.subscribe(f"{root}/status")
+            began = time.monotonic()
+            asking = asyncio.ensure_future(Calls(caller, root, options.username).ask("GET", _QUESTION, qos=0))
+            try:
+                await asyncio.wait({asking, offline}, return_when=asyncio.FIRST_COMPLETED)
+                if not asking.done():
+                    raise UnhealthyError(f"{root}/status says that the service is offline")
+                answer = asking.result()
+            finally:
+                asking.cancel()
+    if answer.status != 200:  # noqa: PLR2004 - HTTP's
+        raise UnhealthyError(f"the service answers {answer.told}")
+    return time.monotonic() - began
+
+
+async def see_answer(site: Site, service: Caller) -> Seen:
+    """Look whether it does."""
+    try:
+        took_s = await round_trip(site.service, site.root)
+    except CallerError as error:
+        return Seen([str(error)], "start it, or see its log: what follows needs it")
+    return Seen(seen=f"in {took_s * 1_000:.0f} ms")

@@ -1,0 +1,149 @@
+"""Attacks: hearing what is another's. Spies subscribe to everything there is, then there is something to be heard.
+
+The victim hears it all the while, or nothing could be told from the spies' silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from claimsvc.broker.caller import CallTimeoutError, ConnectionLostError, open_caller
+from claimsvc.checking.calls import Calls
+from claimsvc.checking.finding import Seen
+from claimsvc.checking.scene import Scene, nonce, word
+from claimsvc.checking.writing import CLAIM
+from claimsvc.wire import Outbound
+
+_GRANTS = "grant reading by the lines of config/acl, each with its literal tail; nobody else `{root}/#` or `#`"
+
+
+@dataclass(frozen=True, slots=True)
+class _Spy:
+    name: str
+    calls: Calls
+
+
+async def see_names(scene: Scene) -> Seen:
+    """Whether a lane can be read by its name."""
+    filters = {
+        "its claim answers": scene.lane(scene.victim, f"{CLAIM}/response"),
+        "its REST answers": scene.lane(scene.victim, "response/+"),
+        "the whole lane": scene.lane(scene.victim, "#"),
+        "credentials of a client id": scene.client_lane("s/dcr"),
+        "what a client id is provisioned with": scene.client_lane("/provision/response"),
+    }
+    troubles = await _overheard(scene, filters)
+    of_slash = {"credentials of a client id": scene.client_lane("s/dcr")}
+    slash = await _overheard(scene, of_slash, f"{scene.client_id}/s")
+    troubles += [f"{each}, by the client id `<id>/s`" for each in slash if each not in troubles]
+    return Seen(_heard_by(troubles), _GRANTS.format(root=scene.site.root))
+
+
+async def see_wildcards(scene: Scene) -> Seen:
+    """Whether anything of another's comes by a wildcard."""
+    root = scene.site.root
+    filters = [f"{root}/#", f"{root}/u/+/#", f"{root}/u/+/response/+", f"{root}/c/+/s/dcr", "+/+/+/+/+", "#"]
+    filters += [f"{root}/events/#", f"{CLAIM}/response", "+/devices/+/claim/response"]
+    troubles = await _overheard(scene, {each: each for each in filters})
+    return Seen(_heard_by(troubles), _GRANTS.format(root=root))
+
+
+async def see_shared_subscriptions(scene: Scene) -> Seen:
+    """Whether anything of another's comes by a shared subscription, in a group of the attacker's own."""
+    group = f"$share/check-{nonce()}"
+    filters = {
+        "$share/.../<another's lane>/#": f"{group}/{scene.lane(scene.victim, '#')}",
+        "$share/.../<requests of everybody>": f"{group}/{scene.site.root}/u/+/request/+/+/#",
+        "$share/.../#": f"{group}/#",
+    }
+    troubles = await _overheard(scene, filters)
+    change = _GRANTS.format(root=scene.site.root)
+    return Seen(_heard_by(troubles), change)
+
+
+async def see_response_topics(scene: Scene) -> Seen:
+    """Whether the service can be made to answer into another's lane, or over its own status."""
+    targets = {
+        "another's lane": scene.lane(scene.victim, f"response/{nonce()}"),
+        "the service's status": f"{scene.site.root}/status",
+    }
+    heard: set[str] = set()
+    async with (
+        scene.entered(scene.attacker) as attacker,
+        open_caller(scene.site.service) as judge,
+        AsyncExitStack() as listening,
+    ):
+        for topic in targets.values():
+            await judge.subscribe(topic)
+        await scene.settled(judge)
+        for topic in targets.values():
+            listening.enter_context(judge.listening(topic, lambda message: heard.add(message.topic)))
+            request = Outbound(scene.lane(scene.attacker, f"request/{nonce()}/GET/claimsvc/users"), b"")
+            await attacker.caller.publish(request, response_topic=topic)
+        await attacker.ask("GET", "/claimsvc/users")  # answered behind them
+        await scene.settled(judge)
+    troubles = [name for name, topic in targets.items() if topic in heard]
+    return Seen([f"reached: {', '.join(troubles)}"] if troubles else [], "report it: the service must not follow it")
+
+
+def _heard_by(names: list[str]) -> list[str]:
+    return [f"heard by: {', '.join(names)}"] if names else []
+
+
+async def _overheard(scene: Scene, filters: Mapping[str, str], client_id: str = "") -> list[str]:
+    """Return the names of the filters by which the attacker hears what is not its own.
+
+    With a client id there is one filter: it is one connection's. Raises CallerError.
+    """
+    async with AsyncExitStack() as stack:
+        victim = await stack.enter_async_context(scene.entered(scene.victim))
+        spies: list[_Spy] = []
+        for name, topic_filter in filters.items():
+            calls = await stack.enter_async_context(scene.entered(scene.attacker, client_id))
+            await calls.caller.subscribe(topic_filter)
+            spies.append(_Spy(name, calls))
+        secret = await _say_secrets(scene, victim)
+        return [spy.name for spy in spies if await _heard_secrets(scene, spy.calls, secret)]
+
+
+async def _say_secrets(scene: Scene, victim: Calls) -> bytes:
+    """Have requests, answers, credentials and an audit event pass, and return what marks those of our making."""
+    secret = word(nonce())
+    answers = scene.lane(scene.victim, f"{CLAIM}/response")
+    await victim.caller.subscribe(answers)
+    await victim.ask("GET", "/claimsvc/events")
+    events = f"{scene.site.root}/events/{scene.site.tenant}/claimsvc_check"
+    for topic in (scene.client_lane("s/dcr"), scene.client_lane("/provision/response"), events, answers):
+        await scene.service.publish(Outbound(topic, secret))
+    while (await victim.caller.receive(timeout_s=scene.site.service.timeout_s)).payload != secret:
+        pass
+    return secret
+
+
+async def _heard_secrets(scene: Scene, spy: Calls, secret: bytes) -> bool:
+    """Return whether a spy heard anything that is not its own, once it has heard all that came before its last word.
+
+    A connection that the broker ended for the subscription hears nothing either. Raises CallerError where the last
+    word does not come back, and so nothing can be told from its silence.
+    """
+    unheard: CallTimeoutError | None = None
+    try:
+        await spy.ask("GET", "/claimsvc/users")
+    except ConnectionLostError:
+        pass
+    except CallTimeoutError as error:
+        unheard = error
+    own = (scene.lane(scene.attacker, ""), f"{scene.site.root}/status")
+    while True:
+        try:
+            heard = await spy.caller.receive(timeout_s=0.01)
+        except (CallTimeoutError, ConnectionLostError):
+            break
+        foreign = heard.topic.startswith(f"{scene.site.root}/") and not heard.topic.startswith(own)
+        if foreign or secret in heard.payload:
+            return True
+    if unheard is not None:
+        raise unheard
+    return False

@@ -1,0 +1,54 @@
+"""The command `backup`: a copy of the database while the service runs."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+from claimsvc.backup import BackupError, back_up
+from claimsvc.cli.console import EXIT_INTERRUPTED, Config, app, failure, read_settings
+from claimsvc.store.database import StoreError
+
+
+@app.command("backup")
+def backup_command(
+    file: Annotated[Path, typer.Argument(help="The backup to write; it must not exist.", show_default=False)],
+    config: Config = None,
+    with_key: Annotated[
+        Path | None,
+        typer.Option("--with-key", metavar="DIR", help="Also copy the key file into this directory."),
+    ] = None,
+) -> None:
+    """Copy the database, while the service runs or not. The copy is examined before it gets its name.
+
+    Exit codes: 0 made, 2 not made (the reason is told, nothing is left behind), 130 interrupted.
+    """
+    store = read_settings(config).store
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way the draft is removed
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    console = Console(stderr=True)
+    try:
+        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task = bar.add_task("")
+
+            def show(done: int, pages: int) -> None:
+                doing = "copying" if done < pages else "examining"
+                bar.update(task, completed=done, total=pages, description=doing)
+
+            key_directory = with_key.absolute() if with_key else None
+            made = back_up(store.path, store.key_path, file.absolute(), key_directory, show)
+    except (BackupError, StoreError, OSError) as error:
+        raise failure(error) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    out = Console(soft_wrap=True, highlight=False, markup=False)
+    out.print(f"backup    {made.path}  ({made.bytes / 1e6:.1f} MB, schema {made.schema}, examined)")
+    if made.key is not None:
+        out.print(f"key file  {made.key}  (keep it apart from the backup: together they are every secret)")
+    else:
+        out.print(f"key file  {store.key_path} is not in it and without it the backup cannot be used: keep a copy")

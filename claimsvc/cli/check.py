@@ -1,0 +1,114 @@
+"""The command `check`: settings, files and the live broker, examined."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from claimsvc.app import caller_options
+from claimsvc.checking.conf import Conf, examine_conf, examine_no_conf, read_conf
+from claimsvc.checking.examination import Tell, examine_live
+from claimsvc.checking.files import Files, examine_files, examine_logins
+from claimsvc.checking.finding import Finding
+from claimsvc.checking.scene import Site
+from claimsvc.cli.console import EXIT_INTERRUPTED, Config, app, failure, read_settings, run
+from claimsvc.cli.report import JsonReport, Report, ScreenReport
+from claimsvc.sealing import KeyFileError, Sealing, load_key
+from claimsvc.settings import CredentialStore, Settings
+
+_EXIT_FAILED = 1
+
+
+@app.command("check")
+def check_command(
+    config: Config = None,
+    mosquitto_conf: Annotated[
+        Path | None,
+        typer.Option("--mosquitto-conf", metavar="FILE", help="Read the broker's configuration, too."),
+    ] = None,
+    as_json: Annotated[  # noqa: FBT002 - a flag
+        bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for any one answer.")] = 10.0,
+) -> None:
+    """Examine settings, files and the live broker, which is attacked with throw-away accounts.
+
+    Run it beside the service, as its user. The accounts are made by the running service and deleted in the end.
+
+    Exit codes: 0 nothing failed (warnings and what could not be examined do not count), 1 something failed,
+    2 the broker could not be reached, or an option or a file cannot be used, 130 interrupted.
+    """
+    settings = read_settings(config)
+    try:
+        conf = read_conf(mosquitto_conf) if mosquitto_conf is not None else None
+    except OSError as error:
+        raise failure(error) from None
+    report: Report = JsonReport() if as_json else ScreenReport()
+    with report.examining(settings):
+        code = _examine(settings, conf, timeout, report)
+    report.end(code)
+    if code == EXIT_INTERRUPTED:
+        raise failure(InterruptedError("interrupted; the throw-away accounts are deleted"), code)
+    raise typer.Exit(code)
+
+
+def _examine(settings: Settings, conf: Conf | None, timeout_s: float, report: Report) -> int:
+    """Tell every finding, and return the exit code."""
+    try:
+        for finding in _at_rest(settings, conf):
+            report.tell(finding)
+        run(_live(settings, timeout_s, report.tell))
+    except typer.Exit as ended:
+        return ended.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return _EXIT_FAILED if report.has_failed else 0
+
+
+def _at_rest(settings: Settings, conf: Conf | None) -> Iterator[Finding]:
+    """Yield what files say."""
+    has_plugin = settings.credentials.store is CredentialStore.PLUGIN
+    if conf is not None:
+        yield from examine_conf(conf, _largest_bytes(settings), with_plugin=has_plugin)
+        passwords = [Path(value) for value in conf.all("password_file")]
+    else:
+        yield from examine_no_conf()
+        given = settings.credentials.password_file
+        passwords = [given] if given.exists() or not has_plugin else []
+    yield from examine_files(
+        Files(
+            database=settings.store.path,
+            key=settings.store.key_path,
+            fingerprint=lambda: Sealing(load_key(settings.store.key_path), 1).fingerprint,
+            key_failure=KeyFileError,
+            tenant=settings.tenants.default,
+        )
+    )
+    yield examine_logins(passwords, is_known=conf is not None)
+
+
+async def _live(settings: Settings, timeout_s: float, tell: Tell) -> None:
+    # What ends other commands interrupts this one, so that it tidies up.
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT)
+    site = Site(
+        service=caller_options(settings, timeout_s),
+        root=settings.mqtt.root,
+        tenant=settings.tenants.default,
+        expects_plugin=settings.credentials.store is CredentialStore.PLUGIN,
+        keeps_logins=settings.credentials.store is not CredentialStore.NONE,
+        gateway_bytes=settings.limits.gateway_bytes,
+        largest_bytes=_largest_bytes(settings),
+    )
+    await examine_live(site, tell)
+
+
+def _largest_bytes(settings: Settings) -> int:
+    """Return the largest payload that the service takes."""
+    limits: dict[str, int] = settings.limits.model_dump()
+    return max(value for name, value in limits.items() if name.endswith("_bytes"))

@@ -1,0 +1,64 @@
+"""What feeds the metrics besides the batches: what the session tells, and gauges read when they are asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from prometheus_client import REGISTRY
+
+from claimsvc import __version__, metrics
+from claimsvc.broker import Session
+from claimsvc.pipeline import Pipeline
+from claimsvc.settings import Settings, SettingsError
+from claimsvc.store.census import Census
+from claimsvc.store.database import StoreError
+
+
+def _connected(_fields: Mapping[str, object]) -> None:
+    metrics.CONNECTIONS.inc()
+    metrics.CONNECTED.set(1)
+
+
+def _lost(cause: str) -> Callable[[Mapping[str, object]], None]:
+    def note(_fields: Mapping[str, object]) -> None:
+        metrics.CONNECTION_FAILURES.labels(cause).inc()
+        metrics.CONNECTED.set(0)
+
+    return note
+
+
+_EVENTS: dict[str, Callable[[Mapping[str, object]], None]] = {
+    "broker_connected": _connected,
+    "broker_lost": _lost("broker_lost"),
+    "session_taken_over": _lost("session_taken_over"),
+    "session_lost": lambda _fields: metrics.SESSIONS_LOST.inc(),
+    "qos0_discarded": lambda fields: metrics.DISCARDED.inc(int(str(fields["messages"]))),
+    "answers_refused": lambda fields: metrics.ANSWERS_REFUSED.inc(int(str(fields["messages"]))),
+}
+
+
+def note(event: str, fields: Mapping[str, object]) -> None:
+    """Count what the session tells."""
+    if event in _EVENTS:
+        _EVENTS[event](fields)
+
+
+def offer(settings: Settings, pipeline: Pipeline, session: Session) -> None:
+    """Offer the metrics over HTTP where that is wanted. Raises SettingsError when the port cannot be had."""
+    if not settings.metrics.port:
+        return
+    metrics.BUILD.info({"version": __version__})
+    # What an alert waits for is there from the start: Prometheus does not see a first count that comes from nowhere.
+    metrics.events("claim_locked_out")
+    for cause in ("broker_lost", "session_taken_over"):
+        metrics.CONNECTION_FAILURES.labels(cause)
+    metrics.WAITING.set_function(lambda: session.backlog[0])
+    metrics.WAITING_BYTES.set_function(lambda: session.backlog[1])
+    metrics.LOGINS_BEHIND.set_function(lambda: pipeline.logins_behind)
+    census = Census(settings.store.path)
+    REGISTRY.register(metrics.StoreGauges(lambda: census.take(time.time_ns() // 1_000_000), StoreError))
+    try:
+        metrics.serve(settings.metrics.host, settings.metrics.port)
+    except OSError as error:
+        raise SettingsError(f"metrics.port: {error}") from None

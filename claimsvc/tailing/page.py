@@ -1,0 +1,120 @@
+"""How an entry is shown: one line where it fits, the rest below it; the columns of requests line up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import date
+from typing import Any
+
+from pydantic_core import to_json
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
+
+from claimsvc.tailing.entry import Entry
+
+_INDENT = 13
+"""Behind the time, and in front of what has no room behind it."""
+_COMMAND, _OUTCOME = 17, 18
+_LEVEL_STYLES = {"debug": "dim", "warning": "yellow", "error": "bold red"}
+_OUTCOME_STYLES = {"done": "green", "repeated": "cyan", "refused": "yellow"}
+_SHOWN_FIRST = ("principal", "command", "outcome", "reason", "device", "ms", "exception")
+_SHOWN_NEVER = {"lane", "deviceId", "tenantId"}
+"""They say again what others say; `--json` has them."""
+_OBEYED = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
+"""What a terminal would obey, colours apart."""
+
+
+class Page:
+    """Shows entries one below the other. On no terminal: no colour, and each on one line."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._day: date | None = None
+
+    def show(self, entry: Entry) -> None:
+        """Show an entry."""
+        if entry.time is not None and entry.time.date() != self._day:
+            self._day = entry.time.date()
+            self._print(Text(f"{self._day:%Y-%m-%d} UTC", "dim"))
+        time = f"{entry.time:%H:%M:%S}.{entry.time.microsecond // 1_000:03}" if entry.time else "-"
+        line = Text(f"{time:<{_INDENT - 1}} ", "dim")
+        line.append_text(_request(entry) if entry.event == "handled" else _event(entry))
+        rest = [(name, value) for name, value in entry.fields.items() if _is_rest(name, value)]
+        self._print(*self._filled(line, (f"{name}={_quoted(value)}" for name, value in rest)))
+        exception = entry.fields.get("exception")
+        if isinstance(exception, str):
+            for each in exception.splitlines():
+                self._print(Text(" " * _INDENT + _harmless(each), "dim"))
+
+    def pass_on(self, line: str) -> None:
+        """Show a line of another program as it is; a terminal is spared what it would obey."""
+        if self._console.is_terminal:
+            self._print(Text.from_ansi(_harmless(line)))
+        else:
+            self._print(Text(line))
+
+    def _filled(self, line: Text, parts: Iterable[str]) -> Iterator[Text]:
+        """Put the parts behind the line while there is room, and below it then, word by word."""
+        width = self._console.width if self._console.is_terminal else 0
+        for word in " ".join(parts).split(" "):
+            if width and line.cell_len > _INDENT and line.cell_len + 1 + cell_len(word) > width:
+                yield line
+                line = Text(" " * _INDENT)
+            gap = "" if line.plain.endswith(" ") else " "
+            line.append(f"{gap}{word}", "dim")
+        yield line
+
+    def _print(self, *lines: Text) -> None:
+        for line in lines:
+            line.rstrip()
+            self._console.print(line, soft_wrap=True)
+
+
+def _request(entry: Entry) -> Text:
+    """Return what was asked, what came of it, by whom, about which device, in how long."""
+    fields = entry.fields
+    outcome = str(fields.get("outcome", ""))
+    told = str(fields.get("reason") or outcome)
+    who = str(fields.get("principal") or fields.get("lane", ""))
+    text = Text(f"{_shown(fields.get('command', '')):<{_COMMAND}} ", "bold")
+    text.append(f"{_shown(told):<{_OUTCOME}} ", _OUTCOME_STYLES.get(outcome, ""))
+    device = fields.get("device")
+    if who and who != device:
+        text.append(_shown(who), "cyan")
+    if device is not None:
+        text.append(" > " if who != device else "", "dim").append(_shown(device), "magenta")
+    if fields.get("ms") is not None:
+        text.append(f" {_shown(fields['ms'])} ms", "dim")
+    return text
+
+
+def _event(entry: Entry) -> Text:
+    """Return what happened, and the principal and device of it where it has them."""
+    fields = entry.fields
+    text = Text(f"{_shown(entry.event):<{_COMMAND}} ", _LEVEL_STYLES.get(entry.level, "bold"))
+    if entry.level in {"warning", "error"}:
+        text.append(f"{entry.level} ", _LEVEL_STYLES[entry.level])
+    for name, style in (("principal", "cyan"), ("device", "magenta")):
+        if fields.get(name) is not None:
+            text.append("> " if name == "device" and fields.get("principal") is not None else "", "dim")
+            text.append(f"{_shown(fields[name])} ", style)
+    told = [f"{name}={_quoted(fields[name])}" for name in ("command", "outcome", "reason", "ms") if name in fields]
+    return text.append(" ".join(told))
+
+
+def _is_rest(name: str, value: object) -> bool:
+    return name not in _SHOWN_FIRST and name not in _SHOWN_NEVER and value not in (None, {})
+
+
+def _shown(value: Any) -> str:
+    return _harmless(value if isinstance(value, str) else to_json(value).decode()).replace("\n", "\\n")
+
+
+def _quoted(value: Any) -> str:
+    return to_json(value).decode() if isinstance(value, str) and (" " in value or not value) else _shown(value)
+
+
+def _harmless(text: str) -> str:
+    return _OBEYED.sub("\ufffd", text)
