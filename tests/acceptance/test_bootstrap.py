@@ -74,7 +74,9 @@ def test_an_agent_gets_in(agent: Agent, gate: World, operator: Operator, arrive:
         assert device.open_window({})["status"] == "SUCCESS"
         if agent.is_taken_over:
             assert newcomer.disconnected.get(timeout=PATIENCE_S) is not None
-    assert newcomer.topics_heard_so_far() == set()
+    # Whoever asks once more may still hear the same again: the plugin answers a client, subscribed or not.
+    heard = [each.payload.decode().split(",") for each in newcomer.drain() if each.topic != "claimsvc/status"]
+    assert heard in ([], [cells][: agent.asks_once_more])
     assert [event for event in operator.events(name) if event != "window_opened"] == STORY
 
 
