@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import Arrive
-from tests.support.clients import Answer, Client, LoginRefusedError, fresh
+from tests.support.clients import PATIENCE_S, Answer, Client, LoginRefusedError, fresh
 from tests.support.newcomers import Operator, Registered
 from tests.support.processes import World
 
@@ -338,6 +338,21 @@ def test_a_thief_who_polled_first_gets_nothing(gate: World, sender: Importer, ar
     thief.ask()
     assert thief.topics_heard() == set()
     assert enters(gate, name)
+
+
+def test_a_new_password_ends_the_devices_connections(gate: World, sender: Importer) -> None:
+    """Where the broker can, which is with the plugin; a device the file does not name stays."""
+    name, other = fresh("id"), fresh("id")
+    assert counts(sender.send(f"ID;CREDENTIALS\n{name};{PASSWORD}\n{other};{PASSWORD}\n")) == [2, 2, 0, 2]
+    with (
+        Registered(gate, ["70", "default", f"device_{name}", PASSWORD]) as device,
+        Registered(gate, ["70", "default", f"device_{other}", PASSWORD]) as bystander,
+    ):
+        assert counts(sender.send(f"ID;CREDENTIALS\n{name};new-password\n")) == [1, 0, 0, 1]
+        if gate.has_plugin:
+            device.disconnected.get(timeout=PATIENCE_S)
+        assert bystander.open_window({})["status"] == "SUCCESS"
+    assert not enters(gate, name)
 
 
 def test_a_file_cannot_take_what_is_somebody_elses(gate: World, sender: Importer) -> None:
