@@ -4,43 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.acceptance.conftest import Arrive
-from tests.support.clients import Answer, Client, LoginRefusedError, fresh
-from tests.support.newcomers import Operator, Registered
+from tests.support.clients import PATIENCE_S, Client, fresh
+from tests.support.importers import (
+    PASSWORD,
+    Importer,
+    counts,
+    enters,
+    failures,
+    groups,
+    own_seed,
+)
+from tests.support.newcomers import Registered
 from tests.support.processes import World
-
-BULK = "/devicecontrol/bulkNewDeviceRequests"
-SEED = """ID;CREDENTIALS;TYPE;NAME;ICCID;IDTYPE;PATH;SHELL
-id_101;abcd1234;type_of_device;Device 101;111111111;;csv device/subgroup0;1
-id_102;abcd1234;type_of_device;Device 102;222222222;;csv device/subgroup0;0
-id_111;abcd1234;type_of_device;Device 111;333333333;c8y_Imei;csv device1/subgroup1;0
-id_112;abcd1234;type_of_device;Device 112;444444444;;csv device1/subgroup1;1
-id_121;abcd1234;type_of_device;Device 121;555555555;;csv device1/subgroup2;1
-id_122;abcd1234;type_of_device;Device 122;;;csv device1/subgroup2;
-id_131;abcd1234;type_of_device;Device 131;;;csv device1/subgroup3;
-"""
-SEED_IDS = [f"id_{number}" for number in (101, 102, 111, 112, 121, 122, 131)]
-PASSWORD = "abcd1234"
-
-
-class Importer(Operator):
-    """Whoever registers devices by file."""
-
-    def send(self, text: str | bytes, query: str = "", **more: Any) -> Answer:
-        """Send a file and return its answer."""
-        return self.call("POST", BULK + query, text.encode() if isinstance(text, str) else text, **more)
-
-    def attributes(self, device: str) -> dict[str, Any]:
-        """Return what a file said of a device besides."""
-        path = f"/api/plugins/telemetry/DEVICE/{self.device_id(device)}/values/attributes/SERVER_SCOPE"
-        return {each["key"]: each["value"] for each in self.call("GET", path).body}
-
-    def exists(self, device: str) -> bool:
-        return self.call("GET", f"/api/tenant/devices?deviceName={device}").status == 200
 
 
 @pytest.fixture
@@ -55,44 +34,6 @@ def manager(gate: World) -> Iterator[Importer]:
     """The management tenant's admin."""
     with Importer(gate.port, gate.accounts["manager"]) as client:
         yield client
-
-
-def counts(answer: Answer) -> list[int]:
-    """Return how many rows there were, were created, failed, and were successful."""
-    assert answer.status == 201, answer
-    names = ("numberOfAll", "numberOfCreated", "numberOfFailed", "numberOfSuccessful")
-    return [answer.body[name] for name in names]
-
-
-def own_seed() -> tuple[str, list[str]]:
-    """Return the seed's file with ids and groups nobody has used, and the ids."""
-    stem = fresh("id")
-    text = SEED.replace("id_", f"{stem}_").replace("csv device", f"csv {stem}")
-    return text, [each.replace("id_", f"{stem}_") for each in SEED_IDS]
-
-
-def enters(world: World, device_id: str, password: str = PASSWORD, tenant: str = "default") -> bool:
-    """Return whether a device of a file can log in; then it can do what devices do."""
-    try:
-        with Registered(world, ["70", tenant, f"device_{device_id}", password]) as device:
-            assert device.open_window({})["status"] == "SUCCESS"
-    except LoginRefusedError:
-        return False
-    return True
-
-
-def groups(world: World, device: str) -> list[tuple[str]]:
-    """Return the paths of a device's groups."""
-    return world.rows(
-        "SELECT g.path FROM device d JOIN device_group_member m ON m.device_id = d.id "
-        "JOIN device_group g ON g.id = m.group_id WHERE d.name = ?",
-        device,
-    )
-
-
-def failures(answer: Answer) -> list[tuple[Any, ...]]:
-    """Return the line, the column and the code of each row that failed."""
-    return [(each["lineNumber"], each.get("column"), each["code"]) for each in answer.body["failedCreationList"]]
 
 
 # --- the seed's example
@@ -340,6 +281,21 @@ def test_a_thief_who_polled_first_gets_nothing(gate: World, sender: Importer, ar
     assert enters(gate, name)
 
 
+def test_a_new_password_ends_the_devices_connections(gate: World, sender: Importer) -> None:
+    """Where the broker can, which is with the plugin; a device the file does not name stays."""
+    name, other = fresh("id"), fresh("id")
+    assert counts(sender.send(f"ID;CREDENTIALS\n{name};{PASSWORD}\n{other};{PASSWORD}\n")) == [2, 2, 0, 2]
+    with (
+        Registered(gate, ["70", "default", f"device_{name}", PASSWORD]) as device,
+        Registered(gate, ["70", "default", f"device_{other}", PASSWORD]) as bystander,
+    ):
+        assert counts(sender.send(f"ID;CREDENTIALS\n{name};new-password\n")) == [1, 0, 0, 1]
+        if gate.has_plugin:
+            device.disconnected.get(timeout=PATIENCE_S)
+        assert bystander.open_window({})["status"] == "SUCCESS"
+    assert not enters(gate, name)
+
+
 def test_a_file_cannot_take_what_is_somebody_elses(gate: World, sender: Importer) -> None:
     """A device with a login of another name, and a user's name that a device's would be."""
     device, user = fresh("Device"), fresh("user")
@@ -361,112 +317,3 @@ def test_who_may_not_register_devices_may_not_by_file(gate: World, sender: Impor
     ):
         with Importer(gate.port, account) as client:
             assert client.send(text).status == status, account.username
-
-
-# --- rehearsals, progress, size
-
-
-def test_a_rehearsal_tells_and_does_nothing(sender: Importer) -> None:
-    """200 with the answer that the file would have; a misspelt one is refused."""
-    text, ids = own_seed()
-    rehearsed = sender.send(text, "?dryRun=true")
-    assert (rehearsed.status, rehearsed.body["numberOfCreated"]) == (200, 7)
-    assert not sender.exists(ids[0])
-    assert sender.send(text, "?dryRun=1").status == 400
-    assert not sender.exists(ids[0])
-    done = sender.send(text)
-    assert done.body == rehearsed.body
-
-
-def test_progress_is_told_on_the_lane(sender: Importer) -> None:
-    """After each slice, beside the answer."""
-    stem, number = fresh("id"), fresh("r")
-    text = "\n".join(["ID;PATH", *(f"{stem}-{each};" for each in range(450)), ""])
-    answer = sender.lane(f"response/{number}")
-    sender.subscribe(answer, f"{answer}/progress")
-    sender.publish(sender.lane(f"request/{number}/POST{BULK}"), text)
-    told = [sender.receive() for _ in range(4)]
-    progress = [json.loads(each.payload) for each in told if each.topic == f"{answer}/progress"]
-    assert [each["numberOfProcessed"] for each in progress] == [200, 400, 450]
-    assert {each["numberOfAll"] for each in progress} == {450}
-    assert told[-1].topic == answer
-    assert json.loads(told[-1].payload)["body"]["numberOfCreated"] == 450
-
-
-def test_a_file_as_large_as_may_be_and_one_above(gate: World, sender: Importer) -> None:
-    """The first is worked through, the second is answered `too_large`; others are answered as ever."""
-    limit, stem = gate.settings.limits.bulk_bytes, fresh("id")
-    head, rows = "ID;AUTH_TYPE;note\n", 150
-    note = "x" * ((limit - len(head)) // rows - len(f"{stem}-000;CERTIFICATES;\n"))
-    text = head + "".join(f"{stem}-{number:03};CERTIFICATES;{note}\n" for number in range(rows))
-    fitting = text.encode().ljust(limit, b"\n")
-    with Client(gate.port, gate.accounts["device"]) as device:
-        assert counts(sender.send(fitting)) == [rows, rows, 0, rows]
-        assert device.open_window({})["status"] == "SUCCESS"
-        refused = sender.send(fitting + b"\n")
-        assert (refused.status, refused.body["code"]) == (413, "too_large")
-        assert device.open_window({})["status"] == "SUCCESS"
-
-
-def test_a_hostile_file_of_a_device_holds_nobody_up(gate: World, sender: Importer) -> None:
-    """Whoever it is, the header is read before a permission is asked: it is short, or refused."""
-    with Importer(gate.port, gate.accounts["device"]) as device:
-        for body in (
-            b"--\n" * 5_000_000,
-            b";".join(b"c%d" % number for number in range(1_000_000)),
-            b"x" * 15_000_000,
-        ):
-            answer = device.send(body)
-            assert answer.status == 400
-    assert sender.exists(fresh("nobody")) is False
-
-
-# --- lists of claim keys
-
-
-def test_a_list_of_claim_keys_lets_boxes_be_claimed(gate: World, sender: Importer) -> None:
-    """Devices are made where they are missing; each key of the answer claims its device, once."""
-    first, second, owned = fresh("Box"), fresh("Box"), fresh("Box")
-    text = f"name;secretKey;type;label\n{first};;box;A box\n{second};own-key-1;;\n"
-    answer = sender.call("POST", "/claimsvc/claimKeys", text.encode())
-    assert counts(answer) == [2, 2, 0, 2]
-    header, *lines = (line.split(";") for line in answer.body["csv"].splitlines())
-    assert header == ["name", "secretKey", "expirationTime"]
-    assert [line[0] for line in lines] == [first, second]
-    assert lines[1][1] == "own-key-1"
-    with Client(gate.port, sender.make_claimer(fresh("alice"))) as customer:
-        assert customer.claim(first, "guess").body == "FAILURE"
-        claimed = customer.claim(first, lines[0][1])
-        assert (claimed.status, claimed.body["response"]) == (200, "SUCCESS")
-        assert claimed.body["device"]["label"] == "A box"
-        assert customer.claim(second, "own-key-1").status == 200
-    again = sender.call("POST", "/claimsvc/claimKeys", f"name\n{first}\n{owned}\n".encode())
-    assert counts(again) == [2, 1, 1, 1]
-    (failed,) = again.body["failedList"]
-    assert (failed["lineNumber"], failed["column"], failed["code"]) == (2, "name", "already_claimed")
-
-
-def test_a_device_of_a_list_is_the_one_that_logs_in_by_its_name(gate: World, sender: Importer) -> None:
-    """It was claimed in its box; when it comes it is its customer's."""
-    name = fresh("Box")
-    answer = sender.call("POST", "/claimsvc/claimKeys", f"name;secretKey\n{name};own-key-1\n".encode())
-    assert counts(answer) == [1, 1, 0, 1]
-    with Client(gate.port, sender.make_claimer(fresh("alice"))) as customer:
-        assert customer.claim(name, "own-key-1").status == 200
-    assert counts(sender.send(f"ID;CREDENTIALS\n{name};{PASSWORD}\n")) == [1, 0, 0, 1]
-    with Registered(gate, ["70", "default", f"device_{name}", PASSWORD]) as device:
-        assert device.open_window({})["error"] == "already_claimed"
-
-
-def test_groups_of_devices_can_be_listed(sender: Importer) -> None:
-    """With their paths."""
-    group = fresh("Aisle")
-    counts(sender.send(f"ID;PATH\n{fresh('id')};{group}/Shelf\n"))
-    paths: list[str] = []
-    path: str | None = "/claimsvc/deviceGroups?limit=1000"
-    while path:
-        page = sender.call("GET", path).body
-        paths += [each["path"] for each in page["deviceGroups"]]
-        path = page.get("next")
-    assert {group, f"{group}/Shelf"} <= set(paths)
-    assert paths == sorted(paths)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.test_bulk import BULK, PASSWORD, enters
 from tests.support.clients import CLAIM, Client
+from tests.support.importers import BULK, PASSWORD, enters
 from tests.support.newcomers import Operator
 from tests.support.processes import World
 

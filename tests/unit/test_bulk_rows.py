@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given as examples
+from hypothesis import settings
+from hypothesis import strategies as some
 
 from claimsvc.app import dialects_of
 from claimsvc.core.commands.imports import Entry, ImportDevices, NewDevice, RegisterDevices
@@ -298,6 +303,45 @@ def test_the_deepest_property_can_be_kept() -> None:
     assert attributes(device)["a"]["a"]["a"]
 
 
+_FULL = ["CREDENTIALS", "AUTH_TYPE", "TYPE", "NAME"]
+_MORE = ["ENROLLMENT_OTP", "TENANT", "ICCID", "IDTYPE", "PATH", "SHELL"]
+_OWN = ["a", "b.c", "b.d", "c8y_Mobile", "c8y_Mobile.imsi", "external-x"]
+_CELLS = some.one_of(
+    some.sampled_from(["", " ", "1", "BASIC", "CERTIFICATES", "abcd1234", "a/b", "//"]),
+    some.text(some.characters(codec="utf-8", exclude_characters="\0"), max_size=40),
+)
+
+
+@examples(
+    base=some.sampled_from([["PATH"], _FULL, _FULL, _FULL]),
+    more=some.lists(some.sampled_from(_MORE + _OWN), unique=True, min_size=2, max_size=6),
+    rows=some.lists(some.lists(_CELLS, max_size=4), min_size=1, max_size=5),
+    evenly=some.sampled_from([True, True, True, False]),
+)
+@settings(deadline=None, max_examples=500)
+def test_no_file_breaks_us(base: list[str], more: list[str], rows: list[list[str]], evenly: bool) -> None:  # noqa: FBT001
+    """Whatever its columns and cells are, it is refused, or each row is, or it can be kept and told of."""
+    header = ["ID", *base, *(name for name in more if name not in base)]
+    if evenly:
+        rows = [[*row, *["x", "abcd1234", "BASIC", *("x" * 10)][len(row) :]][: len(header)] for row in rows]
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL).writerows([header, *rows])
+    open_sheet = request_of(text.getvalue()).reading.open_sheet
+    if open_sheet is None:
+        return
+    try:
+        parts = list(open_sheet().slices(0))
+    except Rejected:
+        return
+    for part in parts:
+        assert isinstance(part.command, RegisterDevices)
+        understood = [row for row in part.command.rows if isinstance(row, NewDevice)]
+        assert all(attributes(row) for row in understood if row.entry is not Entry.REQUEST)
+        refused = RowRefused(RequestRefused(Reason.INVALID_DEVICE_ID, "", device_id="x"), RowField.DEVICE_ID)
+        results = [row if isinstance(row, RowRefused) else refused for row in part.command.rows]
+        assert json.dumps(part.note(RowsDone(tuple(results))))
+
+
 # --- the answer
 
 
@@ -430,9 +474,9 @@ def test_progress_is_told_beside_the_answer() -> None:
 
 def test_a_file_above_the_limit_is_refused_unread() -> None:
     """And one above what any other call may have is not."""
-    settings = Settings()
-    row = b"d;" + b"x" * settings.limits.payload_bytes + b"\n"
+    limits = Settings().limits
+    row = b"d;" + b"x" * limits.payload_bytes + b"\n"
     assert isinstance(request_of(b"ID;PATH\n" + row).command, ImportDevices)
-    command = request_of(b"x" * (settings.limits.bulk_bytes + 1)).reading.command
+    command = request_of(b"x" * (limits.bulk_bytes + 1)).reading.command
     assert isinstance(command, Refused)
     assert command.reason is Reason.TOO_LARGE

@@ -129,11 +129,13 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 
 def test_the_longest_key_and_the_latest_time() -> None:
-    """255 characters are taken, one more is not."""
-    fine, long = rows_of(f"name;secretKey;expirationTime\na;{'k' * 255};{2**53}\nb;{'k' * 256};1\n")
+    """255 characters are taken, one more is not, nor what no label can show."""
+    text = f'name;secretKey;expirationTime\na;{"k" * 255};{2**53}\nb;{"k" * 256};1\nc;"k\rk";\n'
+    fine, *bad = rows_of(text)
     assert isinstance(fine, KeyedDevice)
     assert fine.expires_at_ms == 2**53
-    assert long == RowRefused(Refused(Reason.INVALID_VALUE, "at most 255 characters are expected"), "secretKey")
+    why = "at most 255 characters that can be printed are expected"
+    assert bad == [RowRefused(Refused(Reason.INVALID_VALUE, why), "secretKey")] * 2
 
 
 def test_the_answer_is_a_csv_of_the_keys() -> None:

@@ -68,8 +68,8 @@ def _read(columns: dict[str, int], cells: list[str]) -> KeyedDevice:
         return cell(cells, columns.get(name))
 
     key, until = at(KEY), at(EXPIRES_AT)
-    if key is not None and len(key) > LONGEST_KEY:
-        raise BadCellError(KEY, f"at most {LONGEST_KEY} characters are expected")
+    if key is not None and (len(key) > LONGEST_KEY or not key.isprintable()):
+        raise BadCellError(KEY, f"at most {LONGEST_KEY} characters that can be printed are expected")
     if until is not None and not _is_time(until):
         raise BadCellError(EXPIRES_AT, "a time in milliseconds since 1970 is expected")
     secret = Secret(SecretKind.ISSUED_CLAIM_KEY, key)
@@ -80,8 +80,8 @@ def _is_time(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= _DIGITS and int(text) <= LATEST_MS
 
 
-def _note(rows: list[Row[KeyedDevice]], outcome: RowsDone) -> dict[str, list[Any]]:
-    """Return the keys of a slice, and the rows that have none."""
+def _note(rows: list[Row[KeyedDevice]], outcome: RowsDone) -> dict[str, Any]:
+    """Return the keys of a slice as they will stand in the answer, and the rows that have none."""
     keys: list[list[Any]] = []
     failed: list[dict[str, Any]] = []
     for row, result in zip(rows, outcome.results, strict=True):
@@ -89,28 +89,25 @@ def _note(rows: list[Row[KeyedDevice]], outcome: RowsDone) -> dict[str, list[Any
             failed.append(sheets.failure(row.line, result, _FIELDS))
         elif isinstance(row.meaning, KeyedDevice):
             keys.append([row.meaning.name, row.meaning.key.text, result.until_ms])
-    return {"keys": keys, "failed": failed}
+    return {"csv": _csv(keys), "failed": failed}
 
 
 def encode(outcome: Outcome, now_ms: int) -> Answer:
     """Return the keys as a file to print or to send, and the rows that failed."""
     if not isinstance(outcome, ImportFinished):
         return refuse(outcome, now_ms)
-    keys = chain.from_iterable(part["keys"] for part in outcome.parts)
     failed = chain.from_iterable(part["failed"] for part in outcome.parts)
     body = sheets.counters(outcome.counts)
     if not outcome.is_rehearsal:
-        body["csv"] = _csv(keys)
+        body["csv"] = "".join([_csv([[NAME, KEY, EXPIRES_AT]]), *(part["csv"] for part in outcome.parts)])
     return Answer(
         200 if outcome.is_rehearsal else 201, body | {"failedList": list(islice(failed, sheets.MOST_FAILED))}
     )
 
 
-def _csv(keys: Iterator[list[Any]]) -> str:
+def _csv(lines: list[list[Any]]) -> str:
     text = io.StringIO()
-    writer = csv.writer(text, delimiter=";", lineterminator="\n")
-    writer.writerow([NAME, KEY, EXPIRES_AT])
-    writer.writerows(keys)
+    csv.writer(text, delimiter=";", lineterminator="\n").writerows(lines)
     return text.getvalue()
 
 
