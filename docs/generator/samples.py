@@ -136,7 +136,7 @@ OUTCOMES: dict[str, Outcome] = {
     "ListProfiles": ProfilePage(ProfileListing("default", 0, 10), (_PROFILE,), 1),
     "ImportDevices": ImportFinished(_COUNTS, ({"updated": ["1234"], "failed": []},), is_rehearsal=False),
     "ImportClaimKeys": ImportFinished(
-        _COUNTS, ({"keys": [["Thermostat", "value", SOON_MS]], "failed": []},), is_rehearsal=False
+        _COUNTS, ({"csv": f"Thermostat;value;{SOON_MS}\n", "failed": []},), is_rehearsal=False
     ),
 }
 
