@@ -155,7 +155,7 @@ def _listening(line: str) -> str:
     """Have what runs in the background hear all that comes: the next line waits until it is subscribed."""
     if not line.endswith(" &"):
         return line
-    subscribed = f"until grep -q Subscribed {HEARD}; do :; done"
+    subscribed = f"until grep -qs Subscribed {HEARD}; do :; done"
     return f"stdbuf -oL {line.removesuffix(' &')} -d > {HEARD} &\n{subscribed}"
 
 
