@@ -138,7 +138,7 @@ def _login(
     if wish.is_open and stored is not None:
         if refused := _unsupported(stored.kind, stored.login, principal, given):
             return refused
-        if _can_be_given(stored, given):
+        if _can_be_given(stored, given) and _is_in_effect(stored, facts, given):
             return _Login(stored, None)
         if stored.kind is CredentialKind.PASSWORD:
             secret = given.new_login(SecretKind.PASSWORD)
@@ -184,6 +184,12 @@ def _newest(device: Device, facts: Facts) -> Credential | None:
 
 def _can_be_given(stored: Credential, given: Given) -> bool:
     return stored.sealed is not None and given.now_ms <= stored.sealed_until_ms
+
+
+def _is_in_effect(stored: Credential, facts: Facts, given: Given) -> bool:
+    """Return whether a login lets in now: where the broker knows one password, a former one comes first."""
+    formers = facts.former_credentials(stored.login)
+    return given.policy.overlapping_logins or all(former.until_ms <= given.now_ms for former in formers)
 
 
 def _event(name: str, device: Device, command: ProvisionDevice, given: Given) -> Append:

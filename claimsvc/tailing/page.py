@@ -23,7 +23,7 @@ _SHOWN_FIRST = ("principal", "command", "outcome", "reason", "device", "ms", "ex
 _SHOWN_NEVER = {"lane", "deviceId", "tenantId"}
 """They say again what others say; `--json` has them."""
 _OBEYED = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
-"""What a terminal would obey, colours apart."""
+"""What a terminal would obey, colours apart: another program may show its lines in some."""
 
 
 class Page:
