@@ -46,7 +46,7 @@ class Page:
         exception = entry.fields.get("exception")
         if isinstance(exception, str):
             for each in exception.splitlines():
-                self._print(Text(" " * _INDENT + _harmless(each), "dim"))
+                self._print(Text(" " * _INDENT + _plain(each), "dim"))
 
     def pass_on(self, line: str) -> None:
         """Show a line of another program as it is; a terminal is spared what it would obey."""
@@ -109,11 +109,18 @@ def _is_rest(name: str, value: object) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return _harmless(value if isinstance(value, str) else to_json(value).decode()).replace("\n", "\\n")
+    text = value if isinstance(value, str) else to_json(value).decode()
+    return _plain(text.replace("\n", "\\n"))
 
 
 def _quoted(value: Any) -> str:
-    return to_json(value).decode() if isinstance(value, str) and (" " in value or not value) else _shown(value)
+    is_quoted = isinstance(value, str) and (" " in value or not value)
+    return _plain(to_json(value).decode()) if is_quoted else _shown(value)
+
+
+def _plain(text: str) -> str:
+    """Return what a field says without colours, which could hide the next ones, and what turns the order of letters."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def _harmless(text: str) -> str:
