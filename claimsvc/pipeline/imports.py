@@ -44,6 +44,8 @@ from claimsvc.wire import Outbound
 
 MOST = 4
 """Files at work at a time; each costs its size in memory."""
+MOST_OF_ONE = 2
+"""Of these, one sender's: others find a place."""
 BUSY_MS = 10_000
 """When to try again where that many are at work."""
 _PURPOSE = "import part"
@@ -118,7 +120,7 @@ class Imports:
             at_work.requests.append(request.without_content())
         elif at_work is not None:
             self._refuse(request, Refused(Reason.REQUEST_ID_REUSED))
-        elif len(self._jobs) >= MOST:
+        elif len(self._jobs) >= MOST or [lane for lane, _ in self._jobs].count(request.lane) >= MOST_OF_ONE:
             busy = Refused(Reason.RATE_LIMITED, "as many files are at work as may be", retry_after_ms=BUSY_MS)
             self._refuse(request, busy)
         else:
@@ -142,6 +144,11 @@ class Imports:
             self._tools.log.exception("internal_error", topic=shown(job.request.inbound.topic))
             self._refuse_all(job, Refused(Reason.INTERNAL))
         finally:
+            self._put_away(job)
+
+    def _put_away(self, job: Job) -> None:
+        """Let go of a file: whoever sends it from now on asks anew."""
+        if self._jobs.get(job.state.key) is job:
             del self._jobs[job.state.key]
 
     async def _work(self, job: Job, sheet: Sheet) -> None:
@@ -239,6 +246,7 @@ class Imports:
         elif job.state.done and not isinstance(outcome, ImportFinished):
             async with self._turn:
                 await self._batches.finish(())  # the slices before stand
+        self._put_away(job)  # one that comes behind these would not be among them
         for request in job.requests:
             outbounds = (request.to_asker(answer[0].payload), *answer[1:])
             self._send([Reply(request.inbound, request, outcome, outbounds, promises_login=True)])
