@@ -138,8 +138,8 @@ async def _make(calls: Calls, username: str) -> Account:
 async def _delete(site: Site, names: list[str]) -> Finding | None:
     """Delete accounts, on a connection of its own: the examination may have cost the first one.
 
-    What the service does not answer waits for it at the broker, without end: so each is asked for, whatever becomes of
-    the one before. Returns what went wrong.
+    What the service does not answer waits for it at the broker, without end: so each is asked for, whatever becomes
+    of the one before. Returns what went wrong.
     """
     troubles: list[str] = []
     try:

@@ -152,7 +152,7 @@ def _let_in(row: NewDevice, tenant: str, by: str, facts: Facts, given: Given) ->
 
 
 def _registered(row: NewDevice, made: Admitted, by: str, facts: Facts, given: Given) -> tuple[Change, ...]:
-    """Note how the device got in: a one-time password opens a request, whatever else lets it in ends one that waits."""
+    """Note how the device got in: a one-time password opens a request, all else ends one that waits."""
     if row.entry is Entry.ONE_TIME_PASSWORD:
         request = announced(_request(row, made.device.tenant, by, given, None), row.secret, given)
         return (Put(request), request_event("request_created", request, by, given))

@@ -27,6 +27,7 @@ from claimsvc.core.names import login_error, name_error, principal_name
 from claimsvc.core.outcomes import Append, Change, Decision, Provisioned, Put, Refused, Remove, refuse
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
+from claimsvc.core.renewal import newest
 from claimsvc.core.secrets import Secret, SecretKind
 
 
@@ -73,7 +74,7 @@ def _again(command: ProvisionDevice, profile: DeviceProfile, device: Device, fac
     state = facts.get(Attribute, (device.id, PROVISION_STATE))
     if state is None or device.type != profile.name:
         return refuse(Reason.ALREADY_EXISTS)
-    stored = _newest(device, facts)
+    stored = newest(device.principal, facts)
     is_given_then = stored is not None and stored.created_at_ms <= state.updated_at_ms
     if stored is None or not is_given_then or not _can_be_given(stored, given):
         return refuse(Reason.ALREADY_PROVISIONED)
@@ -99,7 +100,7 @@ def _let_in(command: ProvisionDevice, device: Device, facts: Facts, given: Given
     principal = device.principal or principal_name(device.tenant, device.name, given.policy)
     if device.principal is None and (refused := _unusable(principal, facts, given)):
         return Decision(refused)
-    stored = _newest(device, facts)
+    stored = newest(device.principal, facts)
     login = _login(command, principal, stored, facts, given)
     if isinstance(login, Refused):
         return Decision(login)
@@ -174,12 +175,6 @@ def _unusable(principal: str, facts: Facts, given: Given) -> Refused | None:
         return Refused(Reason.INVALID_NAME, error)
     is_taken = facts.get(Principal, principal) is not None or is_anothers(principal, principal, facts, given)
     return Refused(Reason.NAME_TAKEN) if is_taken else None
-
-
-def _newest(device: Device, facts: Facts) -> Credential | None:
-    """Return the login a device has; of several that came together the one named like its principal."""
-    valid = [row for row in facts.credentials(device.principal or "") if row.revoked_at_ms is None]
-    return max(valid, key=lambda row: (row.created_at_ms, row.login == row.principal), default=None)
 
 
 def _can_be_given(stored: Credential, given: Given) -> bool:

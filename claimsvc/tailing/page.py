@@ -119,7 +119,7 @@ def _quoted(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return what a field says without colours, which could hide the next ones, and what turns the order of letters."""
+    """Return what a field says without colours, which could hide the next, or what turns the order of letters."""
     return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 

@@ -229,7 +229,7 @@ async def test_one_sender_leaves_room_for_others(bench: Bench, desk: Desk) -> No
 async def test_a_repeat_that_comes_behind_a_refusal_is_answered_too(
     bench: Bench, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the slice behind the refused one is still hashed: whoever may go on by then is not left without an answer."""
+    """While the slice behind the refused one is still hashed: whoever may go on by then gets an answer."""
     await work(bench, desk, call("root", "m", "POST", "claimsvc/users", _chief()))
     desk.at(400, lambda: desk.deliver(call("chief", "p", "PUT", "claimsvc/users/root", b'{"roles":[]}')))
     finish = imports.Imports._finish  # noqa: SLF001 - where the answer goes out

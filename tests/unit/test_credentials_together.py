@@ -1,4 +1,4 @@
-"""Rotation, revocation, provisioning, registration and files at one device: what lets in after one of them had its way."""
+"""Rotation, revocation, provisioning, registration and files at one device: what lets in afterwards."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredentials
-from claimsvc.core.commands.devices import DeleteAttributes
+from claimsvc.core.commands.devices import DeleteAttributes, ReadCredentials
 from claimsvc.core.commands.imports import Entry, NewDevice, RegisterDevices
 from claimsvc.core.decide import decide
 from claimsvc.core.facts import Facts, Needs
@@ -21,7 +21,7 @@ from claimsvc.core.model import (
     RequestStatus,
     Strategy,
 )
-from claimsvc.core.outcomes import Done, Provisioned, RowsDone
+from claimsvc.core.outcomes import Done, FoundCredential, Provisioned, RowsDone
 from claimsvc.core.reasons import Reason
 from tests.support.factories import (
     MINUTE,
@@ -47,7 +47,11 @@ KNOWN = meter(principal="Meter 1")
 LOGIN = credential("Meter 1")
 REGISTERED = device("1234", principal="device_1234")
 TOKEN = credential(
-    hashed("T"), principal="device_1234", kind=CredentialKind.ACCESS_TOKEN, secret_hash=hashed("T"), sealed="sealed(T)"
+    hashed("T"),
+    principal="device_1234",
+    kind=CredentialKind.ACCESS_TOKEN,
+    secret_hash=hashed("T"),
+    sealed="sealed(T)",
 )
 
 
@@ -59,9 +63,11 @@ def row(entry: Entry = Entry.PASSWORD) -> RegisterDevices:
 
 def lets_in(known: Facts, principal: str, now_ms: int) -> set[str]:
     """Return the hashes by which a principal gets in."""
-    rows = [each for each in known.credentials(principal) if each.revoked_at_ms is None or each.revoked_at_ms > now_ms]
+    rows = [
+        each for each in known.credentials(principal) if each.revoked_at_ms is None or each.revoked_at_ms > now_ms
+    ]
     formers = [each for one in rows for each in known.former_credentials(one.login) if each.until_ms > now_ms]
-    return {each.secret_hash for each in (*rows, *formers)}
+    return {each.secret_hash for each in rows} | {each.secret_hash for each in formers}
 
 
 # --- registered again
@@ -97,7 +103,10 @@ def test_a_file_that_lets_a_device_in_elsewhere_ends_its_waiting_request() -> No
 
 @pytest.mark.parametrize(
     ("command", "is_wanted"),
-    [pytest.param(row(), True, id="a file"), pytest.param(accept_request(), False, id="an acceptance, by its request")],
+    [
+        pytest.param(row(), True, id="a file"),
+        pytest.param(accept_request(), False, id="an acceptance, by its request"),
+    ],
 )
 def test_a_registration_looks_at_the_logins_its_device_has(command: Command, is_wanted: bool) -> None:  # noqa: FBT001 - the table's column
     """Else it could not end them."""
@@ -110,7 +119,7 @@ def test_a_registration_looks_at_the_logins_its_device_has(command: Command, is_
 
 
 def test_a_password_that_is_not_good_yet_is_given_to_nobody() -> None:
-    """Where the broker knows one password, the old one stays until its time: a device provisioned then gets another."""
+    """Where the broker knows one password, the old one stays until its time: who is provisioned then gets another."""
     known = facts(admin(), CHECK, KNOWN, LOGIN)
     rotated = decide(RotateCredentials("root", KNOWN.id, 60 * MINUTE, None), known, given())
     assert written(rotated.changes, FormerCredential)
@@ -131,3 +140,12 @@ def test_a_revoked_device_does_not_get_in_by_its_profiles_key() -> None:
     assert mark is not None
     decide(DeleteAttributes("root", KNOWN.id, ("provisionState",)), known, given())
     assert result(decide(provision(), known, given(NOW + 2))) is Provisioned
+
+
+def test_an_admin_is_told_the_name_that_every_broker_admits() -> None:
+    """Of the names a registration gives at once: the principal, whatever order they are kept in."""
+    names = [credential(name, principal="device_1234") for name in ("default/device_1234", "device_1234", "x")]
+    found = decide(ReadCredentials("root", REGISTERED.id), facts(admin(), REGISTERED, *names), given()).outcome
+    assert isinstance(found, FoundCredential)
+    assert found.credential is not None
+    assert found.credential.login == "device_1234"
