@@ -23,6 +23,7 @@ from claimsvc.core.model import Import, ImportPart
 from claimsvc.core.outcomes import (
     Append,
     Change,
+    Decision,
     ImportAllowed,
     ImportCounts,
     ImportFinished,
@@ -72,6 +73,8 @@ class Job:
     state: Import
     notes: list[object]
     """Of a rehearsal, which leaves nothing in the store."""
+    ends: list[Outbound]
+    """What made the broker end connections, a message a slice: told again where it may not have got there."""
 
     @property
     def request(self) -> Request:
@@ -118,6 +121,8 @@ class Imports:
         at_work = self._jobs.get(place)
         if at_work is not None and at_work.state.digest == digest:
             at_work.requests.append(request.without_content())
+            if request.inbound.redelivered:
+                self._link.tell(at_work.ends)  # the connection they went out by is gone
         elif at_work is not None:
             self._refuse(request, Refused(Reason.REQUEST_ID_REUSED))
         elif len(self._jobs) >= MOST or [lane for lane, _ in self._jobs].count(request.lane) >= MOST_OF_ONE:
@@ -125,7 +130,7 @@ class Imports:
             self._refuse(request, busy)
         else:
             fresh = Import(*place, digest, 0, 0, 0, 0, self._tools.clock())
-            job = self._jobs[place] = Job(allowed.tenant, [request.without_content()], fresh, [])
+            job = self._jobs[place] = Job(allowed.tenant, [request.without_content()], fresh, [], [])
             task = asyncio.create_task(self._run(job, request.reading.open_sheet), name=f"import {place[1]}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -157,7 +162,10 @@ class Imports:
         stood = await self._tools.store.read_import(*job.state.key)
         if stood is not None and stood.digest != job.state.digest:
             raise Rejected(Reason.REQUEST_ID_REUSED)
-        job.state = stood or job.state
+        if stood is not None:
+            job.state = stood
+            job.ends = [end for _, ended in await self._parts(job) for end in self._batches.ends(ended)]
+            self._link.tell(job.ends)  # the service that did may have died before it did
         slices = sheet.slices(job.state.done)
         upcoming = asyncio.create_task(self._prepared(slices), name="slice")
         try:
@@ -200,33 +208,38 @@ class Imports:
         """Decide and commit a slice and say how far the file is; returns why its sender may not go on."""
         before, now_ms = job.state, self._tools.clock()
 
-        def keep(outcome: Outcome) -> tuple[Change, ...]:
+        def keep(decision: Decision) -> tuple[Change, ...]:
+            outcome = decision.outcome
             if not isinstance(outcome, RowsDone):
                 return ()
-            sealed = self._tools.sealing.seal(to_json(part.note(outcome)), _PURPOSE)
+            sealed = self._tools.sealing.seal(to_json([part.note(outcome), decision.ended]), _PURPOSE)
             return Put(_behind(before, outcome, now_ms)), Put(ImportPart(*before.key, before.done, sealed))
 
         async with self._in_line, self._turn:
             worked = await self._batches.work(part, is_rehearsal=sheet.is_rehearsal, keep=keep)
-        outcome = worked.decision.outcome
+        outcome = worked.outcome
         if not isinstance(outcome, RowsDone):
             return outcome if isinstance(outcome, Refused) else Refused(Reason.INTERNAL)
         job.state = _behind(before, outcome, now_ms)
         if sheet.is_rehearsal:
             job.notes.append(part.note(outcome))
         progress = sheet.encode_progress(_counts(job.state, sheet.rows))
-        self._link.tell([*worked.outbounds, job.request.progress(progress)])
+        job.ends += worked.ends
+        self._link.tell([*worked.outbounds, *worked.ends, job.request.progress(progress)])
         return None
 
     async def _finished(self, job: Job, sheet: Sheet) -> ImportFinished:
-        parts = job.notes
-        if not sheet.is_rehearsal:
-            sealed = await self._tools.store.read_import_parts(*job.state.key)
-            parts = await asyncio.to_thread(self._opened, sealed)
+        parts = job.notes if sheet.is_rehearsal else [note for note, _ in await self._parts(job)]
         return ImportFinished(_counts(job.state, sheet.rows), tuple(parts), is_rehearsal=sheet.is_rehearsal)
 
-    def _opened(self, sealed: Sequence[str]) -> list[object]:
-        return [from_json(self._tools.sealing.open(each, _PURPOSE)) for each in sealed]
+    async def _parts(self, job: Job) -> list[tuple[object, list[str]]]:
+        """Return what was noted of each slice that is durable, and whose connections it ended."""
+        sealed = await self._tools.store.read_import_parts(*job.state.key)
+        return await asyncio.to_thread(self._opened, sealed)
+
+    def _opened(self, sealed: Sequence[str]) -> list[tuple[object, list[str]]]:
+        opened = (from_json(self._tools.sealing.open(each, _PURPOSE)) for each in sealed)
+        return [(note, ended) for note, ended in opened]
 
     async def _finish(self, job: Job, outcome: Outcome) -> None:
         """Remember the answer in the place of the slices, then give it."""
@@ -234,9 +247,8 @@ class Imports:
         # The answer may be megabytes: made beside the loop.
         answer = await asyncio.to_thread(job.request.answer, outcome, now_ms)
         if isinstance(outcome, ImportFinished) and not outcome.is_rehearsal:
-            kept = [answer[0].payload.decode(), [], True, []]
             remembered = await asyncio.to_thread(
-                self._batches.remembered, job.request, kept, job.state.digest, now_ms
+                self._batches.remembered, job.request, answer[0].payload, job.ends, job.state.digest, now_ms
             )
             event = file_imported(job.tenant, job.request.principal, outcome.counts, now_ms)
             changes: list[Change] = [Remove(Import, job.state.key), Put(remembered), Append(event)]
