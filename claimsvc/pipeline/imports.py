@@ -57,6 +57,9 @@ _NICENESS = 10
 class Teller(Protocol):
     """What a file at work needs of the session with the broker."""
 
+    def fits(self, outbound: Outbound) -> bool:
+        """Return whether the broker takes this message."""
+
     def tell(self, outbounds: Sequence[Outbound]) -> None:
         """Publish what nobody waits for."""
 
@@ -166,6 +169,9 @@ class Imports:
             job.state = stood
             job.ends = [end for _, ended in await self._parts(job) for end in self._batches.ends(ended)]
             self._link.tell(job.ends)  # the service that did may have died before it did
+        elif not self._link.fits(job.request.to_asker(bytes(sheet.answer_bytes))):
+            # Before anything is done: what is told once would be told to nobody.
+            raise Rejected(Reason.TOO_LARGE, "the broker does not take so long an answer: send fewer rows at a time")
         slices = sheet.slices(job.state.done)
         upcoming = asyncio.create_task(self._prepared(slices), name="slice")
         try:

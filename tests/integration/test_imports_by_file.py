@@ -308,6 +308,21 @@ async def test_a_file_that_cannot_be_understood_stores_nothing(bench: Bench, des
     assert _dump(bench) == before
 
 
+async def test_keys_that_the_broker_would_not_carry_are_not_made(
+    bench: Bench, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are told once: a list that is too long for one answer is refused before any device has one."""
+    monkeypatch.setattr(desk, "fits", lambda outbound: len(outbound.payload) < 20_000)
+    before = _dump(bench)
+    await work(bench, desk, send_keys(boxes(500)))
+    (answer,) = desk.heard("response/1")
+    assert (answer["status"], answer["body"]["error"]) == (413, "too_large")
+    assert _dump(bench) == before
+    await work(bench, desk, send_keys(boxes(300), "2"))
+    (answer,) = desk.heard("response/2")
+    assert len(answer["body"]["csv"].splitlines()) == 301
+
+
 # --- secrets
 
 
