@@ -154,7 +154,12 @@ def _ours(device: Device, given: Given) -> tuple[Device, str] | Refused:
     if not given.policy.issue_logins:
         return Refused(Reason.NO_LOGIN, "the broker's logins are kept by somebody else")
     if device.principal is None:
-        return Refused(Reason.NO_LOGIN, "a gateway speaks for it")
+        why = (
+            "it has not registered, been provisioned or spoken yet"
+            if device.is_loginless
+            else "a gateway speaks for it"
+        )
+        return Refused(Reason.NO_LOGIN, why)
     return device, device.principal
 
 

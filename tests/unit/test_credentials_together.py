@@ -16,6 +16,7 @@ from claimsvc.core.model import (
     Attribute,
     Credential,
     CredentialKind,
+    Device,
     DeviceRequest,
     FormerCredential,
     RequestStatus,
@@ -68,6 +69,20 @@ def lets_in(known: Facts, principal: str, now_ms: int) -> set[str]:
     ]
     formers = [each for one in rows for each in known.former_credentials(one.login) if each.until_ms > now_ms]
     return {each.secret_hash for each in rows} | {each.secret_hash for each in formers}
+
+
+@pytest.mark.parametrize(
+    ("of", "why"),
+    [
+        pytest.param(device(principal=None), "spoken yet", id="a list made it"),
+        pytest.param(device(principal=None, gateway_id="device-Gateway"), "a gateway", id="a gateway made it"),
+    ],
+)
+@pytest.mark.parametrize("order", ["rotate", "revoke"])
+def test_whoever_has_no_login_is_told_why(of: Device, why: str, order: str) -> None:
+    """A device that a list made is nobody's yet, and no gateway's."""
+    command = RevokeCredentials("root", of.id) if order == "revoke" else RotateCredentials("root", of.id, None, None)
+    assert why in refused(Reason.NO_LOGIN, facts(admin(), of), command).message
 
 
 # --- registered again
