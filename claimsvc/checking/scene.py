@@ -138,19 +138,28 @@ async def _make(calls: Calls, username: str) -> Account:
 async def _delete(site: Site, names: list[str]) -> Finding | None:
     """Delete accounts, on a connection of its own: the examination may have cost the first one.
 
-    What the service does not answer waits for it at the broker, without end. Returns what went wrong.
+    What the service does not answer waits for it at the broker, without end: so each is asked for, whatever becomes
+    of the one before. Returns what went wrong.
     """
+    troubles: list[str] = []
     try:
         async with open_caller(site.service) as caller:
             calls = Calls(caller, site.root, site.service_name)
-            for name in names:
-                answer = await calls.ask("DELETE", f"{_USERS}/{quote(name, safe='')}", expires_s=None)
-                if answer.status not in {200, 404}:
-                    raise NotAnsweredError(f"{name}: {answer.told}")
+            troubles += [str(error) for name in names if (error := await _trouble_deleting(calls, name)) is not None]
     except CallerError as error:
-        change = f"DELETE {_USERS}/<name> of {' and '.join(names)}; the next `claimsvc check` does it, ten minutes on"
-        return Finding("accounts", "the throw-away accounts are deleted", Verdict.WARN, str(error), change)
-    return None
+        troubles.append(str(error))
+    if not troubles:
+        return None
+    change = f"DELETE {_USERS}/<name> of {' and '.join(names)}; the next `claimsvc check` does it, ten minutes on"
+    return Finding("accounts", "the throw-away accounts are deleted", Verdict.WARN, "; ".join(troubles), change)
+
+
+async def _trouble_deleting(calls: Calls, name: str) -> CallerError | None:
+    try:
+        answer = await calls.ask("DELETE", f"{_USERS}/{quote(name, safe='')}", expires_s=None)
+    except CallerError as error:
+        return error
+    return None if answer.status in {200, 404} else NotAnsweredError(f"{name}: {answer.told}")
 
 
 async def _delete_left_behind(calls: Calls) -> None:

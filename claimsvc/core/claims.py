@@ -108,10 +108,13 @@ def release(command: ReleaseDevice, facts: Facts, given: Given) -> Decision:
 
 
 def _shut_out(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
-    """Whoever owned the device may know its credentials: it gets others, and may be provisioned again."""
+    """Whoever owned the device may know its credentials: it gets others, and may be provisioned again.
+
+    One whose credentials an admin revoked stays out.
+    """
+    rotated = rotate_released(device, caller, facts, given)
     state = facts.get(Attribute, (device.id, PROVISION_STATE))
-    provisioned = (Remove(Attribute, state.key),) if state else ()
-    return (*provisioned, *rotate_released(device, caller, facts, given))
+    return (Remove(Attribute, state.key), *rotated) if state and rotated else rotated
 
 
 def _allowed_again(device: Device, given: Given) -> Iterator[Put]:

@@ -45,6 +45,7 @@ from claimsvc.core.outcomes import (
 )
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
+from claimsvc.core.renewal import newest
 from claimsvc.core.secrets import Secret
 
 
@@ -133,11 +134,10 @@ def read_credentials(command: ReadCredentials, facts: Facts, given: Given) -> De
     device = _of_tenant(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
-    valid = [row for row in facts.credentials(device.principal or "") if row.revoked_at_ms is None]
-    newest = max(valid, key=lambda row: row.created_at_ms, default=None)
-    if newest is not None and newest.sealed_until_ms < given.now_ms:
-        newest = replace(newest, sealed=None)
-    return Decision(FoundCredential(device, newest))
+    found = newest(device.principal, facts)
+    if found is not None and found.sealed_until_ms < given.now_ms:
+        found = replace(found, sealed=None)
+    return Decision(FoundCredential(device, found))
 
 
 def set_attributes(command: SetAttributes, facts: Facts, given: Given) -> Decision:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.logins import credential, forget_formers, is_anothers
-from claimsvc.core.model import Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
+from claimsvc.core.model import Credential, Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
 from claimsvc.core.names import principal_name, request_username
-from claimsvc.core.outcomes import Append, Change, Put, Refused
+from claimsvc.core.outcomes import Append, Change, Put, Refused, Remove
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret
@@ -41,6 +41,8 @@ def needs_of(request: DeviceRequest, needs: Needs, policy: Policy) -> None:
     )
     if is_accepting or request.status is RequestStatus.ACCEPTED:
         needs_names(request.tenant, request.id, needs, policy)
+    if is_accepting:
+        needs.credentials = True
     if is_accepting and request.group_id is not None:
         needs.device_group_ids.add(request.group_id)
     if is_accepting and policy.device_limit:
@@ -87,7 +89,10 @@ def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, give
     if is_new or described != device:
         changes.insert(len(changes) - is_new, Put(described))
     if secret is not None:
-        changes += [change for login in logins for change in forget_formers(login, facts)]
+        # Whatever let it in before is over: an access token too, and a name that this broker cannot admit any more.
+        old = facts.credentials(principal)
+        changes += [change for row in old for change in forget_formers(row.login, facts)]
+        changes += [Remove(Credential, row.key) for row in old if row.login not in logins]
         changes += [Put(credential(login, principal, secret, given)) for login in logins]
     return Admitted(described, principal, tuple(changes), is_new)
 

@@ -152,14 +152,12 @@ def _let_in(row: NewDevice, tenant: str, by: str, facts: Facts, given: Given) ->
 
 
 def _registered(row: NewDevice, made: Admitted, by: str, facts: Facts, given: Given) -> tuple[Change, ...]:
-    """Note how the device got in: a one-time password opens a request, a password ends one that waits."""
+    """Note how the device got in: a one-time password opens a request, all else ends one that waits."""
     if row.entry is Entry.ONE_TIME_PASSWORD:
         request = announced(_request(row, made.device.tenant, by, given, None), row.secret, given)
         return (Put(request), request_event("request_created", request, by, given))
-    if row.entry is not Entry.PASSWORD:
-        return ()
     changes: list[Change] = []
-    if not made.is_new:
+    if row.entry is Entry.PASSWORD and not made.is_new:
         device = made.device
         replaced = Event(device.tenant, given.now_ms, "credentials_replaced", by, device.id, device.name)
         changes.append(Append(replaced))

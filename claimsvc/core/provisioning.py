@@ -27,6 +27,7 @@ from claimsvc.core.names import login_error, name_error, principal_name
 from claimsvc.core.outcomes import Append, Change, Decision, Provisioned, Put, Refused, Remove, refuse
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
+from claimsvc.core.renewal import newest
 from claimsvc.core.secrets import Secret, SecretKind
 
 
@@ -73,7 +74,7 @@ def _again(command: ProvisionDevice, profile: DeviceProfile, device: Device, fac
     state = facts.get(Attribute, (device.id, PROVISION_STATE))
     if state is None or device.type != profile.name:
         return refuse(Reason.ALREADY_EXISTS)
-    stored = _newest(device, facts)
+    stored = newest(device.principal, facts)
     is_given_then = stored is not None and stored.created_at_ms <= state.updated_at_ms
     if stored is None or not is_given_then or not _can_be_given(stored, given):
         return refuse(Reason.ALREADY_PROVISIONED)
@@ -99,7 +100,7 @@ def _let_in(command: ProvisionDevice, device: Device, facts: Facts, given: Given
     principal = device.principal or principal_name(device.tenant, device.name, given.policy)
     if device.principal is None and (refused := _unusable(principal, facts, given)):
         return Decision(refused)
-    stored = _newest(device, facts)
+    stored = newest(device.principal, facts)
     login = _login(command, principal, stored, facts, given)
     if isinstance(login, Refused):
         return Decision(login)
@@ -138,7 +139,7 @@ def _login(
     if wish.is_open and stored is not None:
         if refused := _unsupported(stored.kind, stored.login, principal, given):
             return refused
-        if _can_be_given(stored, given):
+        if _can_be_given(stored, given) and _is_in_effect(stored, facts, given):
             return _Login(stored, None)
         if stored.kind is CredentialKind.PASSWORD:
             secret = given.new_login(SecretKind.PASSWORD)
@@ -176,14 +177,14 @@ def _unusable(principal: str, facts: Facts, given: Given) -> Refused | None:
     return Refused(Reason.NAME_TAKEN) if is_taken else None
 
 
-def _newest(device: Device, facts: Facts) -> Credential | None:
-    """Return the login a device has; of several that came together the one named like its principal."""
-    valid = [row for row in facts.credentials(device.principal or "") if row.revoked_at_ms is None]
-    return max(valid, key=lambda row: (row.created_at_ms, row.login == row.principal), default=None)
-
-
 def _can_be_given(stored: Credential, given: Given) -> bool:
     return stored.sealed is not None and given.now_ms <= stored.sealed_until_ms
+
+
+def _is_in_effect(stored: Credential, facts: Facts, given: Given) -> bool:
+    """Return whether a login lets in now: where the broker knows one password, a former one comes first."""
+    formers = facts.former_credentials(stored.login)
+    return given.policy.overlapping_logins or all(former.until_ms <= given.now_ms for former in formers)
 
 
 def _event(name: str, device: Device, command: ProvisionDevice, given: Given) -> Append:

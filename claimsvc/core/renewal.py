@@ -62,6 +62,12 @@ def standing(principal: str, facts: Facts) -> list[Credential]:
     return [row for row in facts.credentials(principal) if row.revoked_at_ms is None]
 
 
+def newest(principal: str | None, facts: Facts) -> Credential | None:
+    """Return the login a device has: the last that was made; of several made together the one every broker admits."""
+    rows = standing(principal, facts) if principal is not None else []
+    return max(rows, key=lambda row: (row.created_at_ms, row.login == row.principal), default=None)
+
+
 def living(rows: Sequence[Credential], now_ms: int) -> list[Credential]:
     """Return the logins that still let in."""
     return [row for row in rows if row.revoked_at_ms is None or row.revoked_at_ms > now_ms]

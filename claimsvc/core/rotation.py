@@ -16,7 +16,7 @@ from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredenti
 from claimsvc.core.commands.devices import OnDevice
 from claimsvc.core.facts import Facts
 from claimsvc.core.logins import forget_formers, is_anothers
-from claimsvc.core.model import CredentialKind, Device, Event
+from claimsvc.core.model import PROVISION_STATE, PROVISIONED, Attribute, CredentialKind, Device, Event
 from claimsvc.core.names import login_error
 from claimsvc.core.outcomes import Append, Change, Decision, Done, NewCredentials, Put, Refused, refuse
 from claimsvc.core.policy import DAY_MS, Given
@@ -79,7 +79,10 @@ def rotate_released(device: Device, caller: str, facts: Facts, given: Given) -> 
 
 
 def revoke(command: RevokeCredentials, facts: Facts, given: Given) -> Decision:
-    """End a device's credentials, former ones too, and its sessions. Its names stay its own."""
+    """End a device's credentials, former ones too, and its sessions. Its names stay its own.
+
+    The key of its profile lets it in no more, which all devices of the profile know: an admin takes the mark away.
+    """
     meant = _meant(command, facts, given)
     if isinstance(meant, Refused):
         return Decision(meant)
@@ -92,6 +95,7 @@ def revoke(command: RevokeCredentials, facts: Facts, given: Given) -> Decision:
         changes += forget_formers(row.login, facts)
         changes.append(Put(replace(row, sealed=None, revoked_at_ms=given.now_ms)))
     if changes:
+        changes.append(Put(Attribute(device.id, PROVISION_STATE, PROVISIONED, given.now_ms)))
         changes.append(_event("credentials_revoked", device, command.caller, given))
     return Decision(Done(), tuple(changes), ended=(principal,))
 
@@ -150,7 +154,12 @@ def _ours(device: Device, given: Given) -> tuple[Device, str] | Refused:
     if not given.policy.issue_logins:
         return Refused(Reason.NO_LOGIN, "the broker's logins are kept by somebody else")
     if device.principal is None:
-        return Refused(Reason.NO_LOGIN, "a gateway speaks for it")
+        why = (
+            "it has not registered, been provisioned or spoken yet"
+            if device.is_loginless
+            else "a gateway speaks for it"
+        )
+        return Refused(Reason.NO_LOGIN, why)
     return device, device.principal
 
 

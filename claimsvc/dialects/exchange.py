@@ -74,7 +74,6 @@ class Arrival:
 class Slice:
     """Some rows of a file as one command. `note` keeps of its outcome what the file's answer will need, as JSON."""
 
-    rows: int
     command: Command
     note: Callable[[RowsDone], object]
 
@@ -88,6 +87,8 @@ class Sheet:
     encode_progress: Callable[[ImportCounts], bytes]
     is_rehearsal: bool
     """Whether it is only to be told what would become of the rows."""
+    answer_bytes: int = 0
+    """Where the answer tells what is told once: how long it will be, about."""
 
 
 @dataclass(frozen=True, slots=True)

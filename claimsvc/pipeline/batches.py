@@ -64,10 +64,11 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """A slice of a file that is durable, and whom to tell of it."""
+    """A slice of a file that is durable, whom to tell of it, and which connections end."""
 
-    decision: Decision
-    outbounds: tuple[Outbound, ...]
+    outcome: Outcome
+    outbounds: tuple[Outbound, ...] = ()
+    ends: tuple[Outbound, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,28 +158,34 @@ class Batches:
             return [*first, *await self.commit(await self.decide(read[middle:]))]
         return [await self._filled(reply) for reply in decided.replies]
 
-    async def work(self, part: Slice, *, is_rehearsal: bool, keep: Callable[[Outcome], Sequence[Change]]) -> Worked:
-        """Decide a slice of a file, its secrets hashed already, and commit it with what `keep` makes of its outcome.
+    async def work(self, part: Slice, *, is_rehearsal: bool, keep: Callable[[Decision], Sequence[Change]]) -> Worked:
+        """Decide a slice of a file, its secrets hashed already, and commit it with what `keep` makes of that.
 
         A rehearsal commits nothing. Raises StoreError.
         """
         facts = await self._load([part.command], ())
         given = await self._given([part.command], facts)
         decision = decide(part.command, facts, given)
-        if not is_rehearsal:
-            changes = [*decision.changes, *keep(decision.outcome)]
-            with metrics.COMMIT_SECONDS.time():
-                await self._tools.store.apply(changes)
-        return Worked(decision, () if is_rehearsal else self._replies.told(decision))
+        if is_rehearsal:
+            return Worked(decision.outcome)
+        with metrics.COMMIT_SECONDS.time():
+            await self._tools.store.apply([*decision.changes, *keep(decision)])
+        return Worked(decision.outcome, self._replies.told(decision), self._replies.ends(decision.ended))
+
+    def ends(self, principals: Sequence[str]) -> tuple[Outbound, ...]:
+        """Return what makes the broker end the connections of principals, where it can."""
+        return self._replies.ends(principals)
 
     async def answered_before(self, request: Request, digest: str) -> Reply | None:
         """Return the first answer to a file's request id again, where there is one. Raises StoreError."""
         facts = await self._load((), _request_ids([request]))
         return self._replies.answered_before(request, digest, facts, self._tools.clock())
 
-    def remembered(self, request: Request, kept: list[object], digest: str, now_ms: int) -> Answered:
-        """Return the first answer to a request id as it is kept for a repeat."""
-        return self._replies.answered(request, kept, digest, now_ms)
+    def remembered(
+        self, request: Request, payload: bytes, ends: Sequence[Outbound], digest: str, now_ms: int
+    ) -> Answered:
+        """Return a file's answer as it is kept for a repeat, with what a redelivery tells the broker again."""
+        return self._replies.remembered(request, payload, ends, digest, now_ms)
 
     async def finish(self, changes: Sequence[Change]) -> None:
         """Commit what ends a file. The logins of all its slices go to the broker together. Raises StoreError."""

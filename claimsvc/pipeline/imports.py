@@ -23,6 +23,7 @@ from claimsvc.core.model import Import, ImportPart
 from claimsvc.core.outcomes import (
     Append,
     Change,
+    Decision,
     ImportAllowed,
     ImportCounts,
     ImportFinished,
@@ -44,6 +45,8 @@ from claimsvc.wire import Outbound
 
 MOST = 4
 """Files at work at a time; each costs its size in memory."""
+MOST_OF_ONE = 2
+"""Of these, one sender's: others find a place."""
 BUSY_MS = 10_000
 """When to try again where that many are at work."""
 _PURPOSE = "import part"
@@ -53,6 +56,9 @@ _NICENESS = 10
 
 class Teller(Protocol):
     """What a file at work needs of the session with the broker."""
+
+    def fits(self, outbound: Outbound) -> bool:
+        """Return whether the broker takes this message."""
 
     def tell(self, outbounds: Sequence[Outbound]) -> None:
         """Publish what nobody waits for."""
@@ -70,6 +76,8 @@ class Job:
     state: Import
     notes: list[object]
     """Of a rehearsal, which leaves nothing in the store."""
+    ends: list[Outbound]
+    """What made the broker end connections, a message a slice: told again where it may not have got there."""
 
     @property
     def request(self) -> Request:
@@ -116,14 +124,16 @@ class Imports:
         at_work = self._jobs.get(place)
         if at_work is not None and at_work.state.digest == digest:
             at_work.requests.append(request.without_content())
+            if request.inbound.redelivered:
+                self._link.tell(at_work.ends)  # the connection they went out by is gone
         elif at_work is not None:
             self._refuse(request, Refused(Reason.REQUEST_ID_REUSED))
-        elif len(self._jobs) >= MOST:
+        elif len(self._jobs) >= MOST or [lane for lane, _ in self._jobs].count(request.lane) >= MOST_OF_ONE:
             busy = Refused(Reason.RATE_LIMITED, "as many files are at work as may be", retry_after_ms=BUSY_MS)
             self._refuse(request, busy)
         else:
             fresh = Import(*place, digest, 0, 0, 0, 0, self._tools.clock())
-            job = self._jobs[place] = Job(allowed.tenant, [request.without_content()], fresh, [])
+            job = self._jobs[place] = Job(allowed.tenant, [request.without_content()], fresh, [], [])
             task = asyncio.create_task(self._run(job, request.reading.open_sheet), name=f"import {place[1]}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -142,6 +152,11 @@ class Imports:
             self._tools.log.exception("internal_error", topic=shown(job.request.inbound.topic))
             self._refuse_all(job, Refused(Reason.INTERNAL))
         finally:
+            self._put_away(job)
+
+    def _put_away(self, job: Job) -> None:
+        """Let go of a file: whoever sends it from now on asks anew."""
+        if self._jobs.get(job.state.key) is job:
             del self._jobs[job.state.key]
 
     async def _work(self, job: Job, sheet: Sheet) -> None:
@@ -150,7 +165,13 @@ class Imports:
         stood = await self._tools.store.read_import(*job.state.key)
         if stood is not None and stood.digest != job.state.digest:
             raise Rejected(Reason.REQUEST_ID_REUSED)
-        job.state = stood or job.state
+        if stood is not None:
+            job.state = stood
+            job.ends = [end for _, ended in await self._parts(job) for end in self._batches.ends(ended)]
+            self._link.tell(job.ends)  # the service that did may have died before it did
+        elif not self._link.fits(job.request.to_asker(bytes(sheet.answer_bytes))):
+            # Before anything is done: what is told once would be told to nobody.
+            raise Rejected(Reason.TOO_LARGE, "the broker does not take so long an answer: send fewer rows at a time")
         slices = sheet.slices(job.state.done)
         upcoming = asyncio.create_task(self._prepared(slices), name="slice")
         try:
@@ -193,33 +214,38 @@ class Imports:
         """Decide and commit a slice and say how far the file is; returns why its sender may not go on."""
         before, now_ms = job.state, self._tools.clock()
 
-        def keep(outcome: Outcome) -> tuple[Change, ...]:
+        def keep(decision: Decision) -> tuple[Change, ...]:
+            outcome = decision.outcome
             if not isinstance(outcome, RowsDone):
                 return ()
-            sealed = self._tools.sealing.seal(to_json(part.note(outcome)), _PURPOSE)
+            sealed = self._tools.sealing.seal(to_json([part.note(outcome), decision.ended]), _PURPOSE)
             return Put(_behind(before, outcome, now_ms)), Put(ImportPart(*before.key, before.done, sealed))
 
         async with self._in_line, self._turn:
             worked = await self._batches.work(part, is_rehearsal=sheet.is_rehearsal, keep=keep)
-        outcome = worked.decision.outcome
+        outcome = worked.outcome
         if not isinstance(outcome, RowsDone):
             return outcome if isinstance(outcome, Refused) else Refused(Reason.INTERNAL)
         job.state = _behind(before, outcome, now_ms)
         if sheet.is_rehearsal:
             job.notes.append(part.note(outcome))
         progress = sheet.encode_progress(_counts(job.state, sheet.rows))
-        self._link.tell([*worked.outbounds, job.request.progress(progress)])
+        job.ends += worked.ends
+        self._link.tell([*worked.outbounds, *worked.ends, job.request.progress(progress)])
         return None
 
     async def _finished(self, job: Job, sheet: Sheet) -> ImportFinished:
-        parts = job.notes
-        if not sheet.is_rehearsal:
-            sealed = await self._tools.store.read_import_parts(*job.state.key)
-            parts = await asyncio.to_thread(self._opened, sealed)
+        parts = job.notes if sheet.is_rehearsal else [note for note, _ in await self._parts(job)]
         return ImportFinished(_counts(job.state, sheet.rows), tuple(parts), is_rehearsal=sheet.is_rehearsal)
 
-    def _opened(self, sealed: Sequence[str]) -> list[object]:
-        return [from_json(self._tools.sealing.open(each, _PURPOSE)) for each in sealed]
+    async def _parts(self, job: Job) -> list[tuple[object, list[str]]]:
+        """Return what was noted of each slice that is durable, and whose connections it ended."""
+        sealed = await self._tools.store.read_import_parts(*job.state.key)
+        return await asyncio.to_thread(self._opened, sealed)
+
+    def _opened(self, sealed: Sequence[str]) -> list[tuple[object, list[str]]]:
+        opened = (from_json(self._tools.sealing.open(each, _PURPOSE)) for each in sealed)
+        return [(note, ended) for note, ended in opened]
 
     async def _finish(self, job: Job, outcome: Outcome) -> None:
         """Remember the answer in the place of the slices, then give it."""
@@ -227,9 +253,8 @@ class Imports:
         # The answer may be megabytes: made beside the loop.
         answer = await asyncio.to_thread(job.request.answer, outcome, now_ms)
         if isinstance(outcome, ImportFinished) and not outcome.is_rehearsal:
-            kept = [answer[0].payload.decode(), [], True, []]
             remembered = await asyncio.to_thread(
-                self._batches.remembered, job.request, kept, job.state.digest, now_ms
+                self._batches.remembered, job.request, answer[0].payload, job.ends, job.state.digest, now_ms
             )
             event = file_imported(job.tenant, job.request.principal, outcome.counts, now_ms)
             changes: list[Change] = [Remove(Import, job.state.key), Put(remembered), Append(event)]
@@ -239,6 +264,7 @@ class Imports:
         elif job.state.done and not isinstance(outcome, ImportFinished):
             async with self._turn:
                 await self._batches.finish(())  # the slices before stand
+        self._put_away(job)  # one that comes behind these would not be among them
         for request in job.requests:
             outbounds = (request.to_asker(answer[0].payload), *answer[1:])
             self._send([Reply(request.inbound, request, outcome, outbounds, promises_login=True)])

@@ -86,14 +86,23 @@ class Replies:
         return self._refused(request, recalled, now_ms) if recalled is not None else None
 
     def told(self, decision: Decision) -> tuple[Outbound, ...]:
-        """Return what others are told of a decision: devices, who listens to events, and connections that end."""
+        """Return what others are told of a decision: devices, and who listens to events."""
         dialects = self._dialects
         notices = (notice for each in decision.notices if (notice := dialects.notice(each)))
         events = (dialects.event(change.event) for change in decision.changes if isinstance(change, Append))
-        ends = (self._end_sessions(decision.ended),) if decision.ended and self._end_sessions else ()
-        return (*notices, *events, *ends)
+        return (*notices, *events)
 
-    def answered(self, request: Request, kept: list[object], digest: str, now_ms: int) -> Answered:
+    def ends(self, principals: Sequence[str]) -> tuple[Outbound, ...]:
+        """Return what makes the broker end the connections of principals, where it can."""
+        return (self._end_sessions(principals),) if principals and self._end_sessions else ()
+
+    def remembered(
+        self, request: Request, payload: bytes, ends: Sequence[Outbound], digest: str, now_ms: int
+    ) -> Answered:
+        """Return a file's answer as it is kept for a repeat, with what a redelivery tells the broker again."""
+        return self._answered(request, [payload.decode(), [], True, _texts(ends)], digest, now_ms)
+
+    def _answered(self, request: Request, kept: list[object], digest: str, now_ms: int) -> Answered:
         """Return the first answer to a request id as it is kept for a repeat."""
         sealed = self._sealing.seal(to_json(kept), _purpose(request))
         request_id = request.reading.request_id or ""
@@ -112,13 +121,13 @@ class Replies:
         notices = [notice for each in decision.notices if (notice := dialects.notice(each))]
         events = [dialects.event(change.event) for change in decision.changes if isinstance(change, Append)]
         # Behind the answer, which the asker must get even where the login that ends is the asker's own.
-        ends = [self._end_sessions(decision.ended)] if decision.ended and self._end_sessions else []
+        ends = self.ends(decision.ended)
         changes = decision.changes
         promises = any(map(changes_logins, changes)) or (isinstance(outcome, SHOW_LOGINS) and bool(outcome.secret))
         if request.reading.request_id is not None and changes:
             kept = [answer[0].payload.decode(), _texts(notices), promises, _texts(ends)]
             digest = self._sealing.digest(request.reading.content)
-            remembered = Put(self.answered(request, kept, digest, given.now_ms))
+            remembered = Put(self._answered(request, kept, digest, given.now_ms))
             facts.apply(remembered)
             changes = (*changes, remembered)
         outbounds = (*notices, *answer, *events, *ends)

@@ -23,7 +23,7 @@ _SHOWN_FIRST = ("principal", "command", "outcome", "reason", "device", "ms", "ex
 _SHOWN_NEVER = {"lane", "deviceId", "tenantId"}
 """They say again what others say; `--json` has them."""
 _OBEYED = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
-"""What a terminal would obey, colours apart."""
+"""What a terminal would obey, colours apart: another program may show its lines in some."""
 
 
 class Page:
@@ -46,7 +46,7 @@ class Page:
         exception = entry.fields.get("exception")
         if isinstance(exception, str):
             for each in exception.splitlines():
-                self._print(Text(" " * _INDENT + _harmless(each), "dim"))
+                self._print(Text(" " * _INDENT + _plain(each), "dim"))
 
     def pass_on(self, line: str) -> None:
         """Show a line of another program as it is; a terminal is spared what it would obey."""
@@ -109,11 +109,18 @@ def _is_rest(name: str, value: object) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return _harmless(value if isinstance(value, str) else to_json(value).decode()).replace("\n", "\\n")
+    text = value if isinstance(value, str) else to_json(value).decode()
+    return _plain(text.replace("\n", "\\n"))
 
 
 def _quoted(value: Any) -> str:
-    return to_json(value).decode() if isinstance(value, str) and (" " in value or not value) else _shown(value)
+    is_quoted = isinstance(value, str) and (" " in value or not value)
+    return _plain(to_json(value).decode()) if is_quoted else _shown(value)
+
+
+def _plain(text: str) -> str:
+    """Return what a field says without colours, which could hide the next, or what turns the order of letters."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 
 def _harmless(text: str) -> str:

@@ -148,8 +148,7 @@ async def test_repeats_that_were_read_before_the_end_are_all_answered(
 
 async def test_a_permission_that_is_taken_away_stops_the_file(bench: Bench, desk: Desk) -> None:
     """What was done stays, with logins that work; given back, the same message goes on there."""
-    chief = b'{"username":"chief","roles":["admin"]}'
-    await work(bench, desk, call("root", "m", "POST", "claimsvc/users", chief))
+    await work(bench, desk, call("root", "m", "POST", "claimsvc/users", _chief()))
     taken = call("chief", "p", "PUT", "claimsvc/users/root", b'{"roles":[]}')
     desk.at(400, lambda: desk.deliver(taken))
     await work(bench, desk, send(devices()))
@@ -189,6 +188,11 @@ async def test_a_rehearsal_changes_nothing(kind: str, bench: Bench, desk: Desk) 
     assert counts(done)["numberOfSuccessful"] - counts(done)["numberOfCreated"] == 2
 
 
+def _chief(name: str = "chief") -> bytes:
+    """Return an order for another admin."""
+    return json.dumps({"username": name, "roles": ["admin"]}).encode()
+
+
 def _dump(bench: Bench) -> list[str]:
     with closing(sqlite3.connect(bench.path)) as connection:
         return list(connection.iterdump())
@@ -196,7 +200,13 @@ def _dump(bench: Bench) -> list[str]:
 
 async def test_more_files_than_may_be_at_work_have_to_wait(bench: Bench, desk: Desk) -> None:
     """The one too many is told when to try again, and is taken then."""
-    files = [send(devices(300, f"id{number}-"), str(number)) for number in range(imports.MOST + 1)]
+    names = [f"chief{number}" for number in range(-(-(imports.MOST + 1) // imports.MOST_OF_ONE))]
+    for name in names:
+        await work(bench, desk, call("root", name, "POST", "claimsvc/users", _chief(name)))
+    files = [
+        send(devices(300, f"id{number}-"), str(number), who=names[number // imports.MOST_OF_ONE])
+        for number in range(imports.MOST + 1)
+    ]
     await work(bench, desk, *files)
     statuses = [desk.heard(f"response/{number}")[0]["status"] for number in range(imports.MOST + 1)]
     assert statuses == [201] * imports.MOST + [429]
@@ -206,7 +216,44 @@ async def test_more_files_than_may_be_at_work_have_to_wait(bench: Bench, desk: D
     assert bench.rows("SELECT count(*) FROM device WHERE name LIKE 'id%'") == [((imports.MOST + 1) * 299,)]
 
 
-@pytest.mark.parametrize("files", [1, 3])
+async def test_one_sender_leaves_room_for_others(bench: Bench, desk: Desk) -> None:
+    """Who sends more files than its share is told to wait, while somebody else's is taken."""
+    await work(bench, desk, call("root", "m", "POST", "claimsvc/users", _chief()))
+    mine = [send(devices(300, f"id{number}-"), str(number)) for number in range(imports.MOST)]
+    await work(bench, desk, *mine, send(devices(300, "id-"), "c", who="chief"))
+    statuses = [desk.heard(f"u/root/response/{number}")[0]["status"] for number in range(imports.MOST)]
+    assert statuses == [201] * imports.MOST_OF_ONE + [429] * (imports.MOST - imports.MOST_OF_ONE)
+    assert desk.heard("u/chief/response/c")[0]["status"] == 201
+
+
+async def test_a_repeat_that_comes_behind_a_refusal_is_answered_too(
+    bench: Bench, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the slice behind the refused one is still hashed: whoever may go on by then gets an answer."""
+    await work(bench, desk, call("root", "m", "POST", "claimsvc/users", _chief()))
+    desk.at(400, lambda: desk.deliver(call("chief", "p", "PUT", "claimsvc/users/root", b'{"roles":[]}')))
+    finish = imports.Imports._finish  # noqa: SLF001 - where the answer goes out
+
+    async def slow(self: imports.Imports, job: imports.Job, outcome: Any) -> None:
+        """Take as long as the next slice does: until the repeat was taken."""
+        monkeypatch.setattr(imports.Imports, "_finish", finish)
+        await finish(self, job, outcome)
+        while len(job.requests) == 1 and len(desk.heard("u/root/response/1")) == 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+    def repeat() -> None:
+        desk.on_answer = lambda: None
+        back = call("chief", "b", "PUT", "claimsvc/users/root", b'{"roles":["admin"]}')
+        desk.deliver(back, send(devices()))
+
+    desk.on_answer = repeat
+    monkeypatch.setattr(imports.Imports, "_finish", slow)
+    await work(bench, desk, send(devices()))
+    assert [each["status"] for each in desk.heard("u/root/response/1")] == [403, 201]
+    assert_done_once(bench)
+
+
+@pytest.mark.parametrize("files", [1, imports.MOST_OF_ONE])
 async def test_others_are_answered_between_slices(files: int, bench: Bench, desk: Desk) -> None:
     """However many files there are: whoever comes during a slice is answered when two more are done at the latest."""
     asked = 0
@@ -250,7 +297,8 @@ async def test_a_file_that_cannot_be_understood_stores_nothing(bench: Bench, des
         "no column": b"ID;CREDENTIALS;PATH\na;abcd1234;g\n",
         "too many rows": b"ID;PATH\n" + b"".join(b"d%d;\n" % number for number in range(100_001)),
     }
-    await work(bench, desk, *(send(body, f"r{number}") for number, body in enumerate(bodies.values())))
+    for number, body in enumerate(bodies.values()):
+        await work(bench, desk, send(body, f"r{number}"))
     answers = [desk.heard(f"response/r{number}")[0] for number in range(len(bodies))]
     assert [each["status"] for each in answers] == [400] * 5 + [413]
     assert {each["body"]["error"] for each in answers} == {
@@ -258,6 +306,21 @@ async def test_a_file_that_cannot_be_understood_stores_nothing(bench: Bench, des
         "devicecontrol/Payload Too Large",
     }
     assert _dump(bench) == before
+
+
+async def test_keys_that_the_broker_would_not_carry_are_not_made(
+    bench: Bench, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are told once: a list that is too long for one answer is refused before any device has one."""
+    monkeypatch.setattr(desk, "fits", lambda outbound: len(outbound.payload) < 20_000)
+    before = _dump(bench)
+    await work(bench, desk, send_keys(boxes(500)))
+    (answer,) = desk.heard("response/1")
+    assert (answer["status"], answer["body"]["error"]) == (413, "too_large")
+    assert _dump(bench) == before
+    await work(bench, desk, send_keys(boxes(300), "2"))
+    (answer,) = desk.heard("response/2")
+    assert len(answer["body"]["csv"].splitlines()) == 301
 
 
 # --- secrets

@@ -142,7 +142,7 @@ def test_logins_somebody_else_keeps_are_not_ours_to_change(command: Command) -> 
 @pytest.mark.parametrize("command", [rotate(), REVOKE], ids=lambda command: type(command).__name__)
 def test_a_device_behind_a_gateway_has_no_login(command: Command) -> None:
     """There is nothing to rotate, and none is made."""
-    outcome = refused(Reason.NO_LOGIN, facts(admin(), device(principal=None)), command)
+    outcome = refused(Reason.NO_LOGIN, facts(admin(), device(principal=None, gateway_id="device-Gateway")), command)
     assert "a gateway speaks for it" in outcome.message
 
 

@@ -166,6 +166,16 @@ def test_a_terminal_obeys_no_stranger() -> None:
         assert not {"\x1b", "\x07", "\x9b"} & set(text.replace("\x1b[", ""))
         assert "\x1b]" not in text
     assert "red" in shown("\x1b[31mred\x1b[0m", terminal=True)
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["a terminal", "a file"])
+@pytest.mark.parametrize("trick", ["\x1b[8m", "\x9b2J", "\u202e"], ids=["hidden", "cleared", "turned"])
+def test_a_field_neither_hides_what_follows_nor_turns_it(trick: str, *, terminal: bool) -> None:
+    """Colours are our own: those of a field would go on behind it. Of another program's line they are its own."""
+    fields = {"device": f"meter{trick}x", "detail": f"a{trick} b", "exception": f"Error: {trick}oh"}
+    for line in ({**REFUSED, **fields}, {**REFUSED, **fields, "event": f"odd{trick}"}):
+        assert trick not in shown(line, terminal=terminal)
+        assert re.search(r"meter\ufffd.*x", shown(line, terminal=terminal))
     assert shown("no [JSON] at all") == "no [JSON] at all\n"
 
 

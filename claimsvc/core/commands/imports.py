@@ -80,6 +80,7 @@ class RegisterDevices(Command):
                 needs.requests.add(row.device_id)
                 needs.device_groups.update((tenant, path) for path in row.paths)
                 needs_names(tenant, row.device_id, needs, policy)
+                needs.credentials = needs.credentials or row.entry is Entry.PASSWORD
                 if policy.device_limit:
                     needs.device_counts.add(tenant)
 

@@ -28,6 +28,7 @@ COLUMNS = {name.lower(): name for name in (NAME, KEY, EXPIRES_AT, TYPE, LABEL)}
 LONGEST_KEY = 255
 LATEST_MS = 2**53
 _DIGITS = len(str(LATEST_MS))
+_BESIDE_NAME = len(r";0123456789012345678901;1700000000000\n")
 
 _FIELDS: dict[RowField | str | None, str] = {RowField.DEVICE_ID: NAME, RowField.EXPIRES_AT: EXPIRES_AT}
 
@@ -47,9 +48,16 @@ def open_sheet(call: Call, most_rows: int) -> Sheet:
     def slices(skip: int) -> Iterator[Slice]:
         for rows in sheets.slices(table, skip, columns[NAME], read):
             command = SetClaimKeys(call.caller, tuple(row.meaning for row in rows))
-            yield Slice(len(rows), command, partial(_note, rows))
+            yield Slice(command, partial(_note, rows))
 
-    return Sheet(table.rows, slices, sheets.encode_progress, is_rehearsal=sheets.is_rehearsal(call.query))
+    is_rehearsal = sheets.is_rehearsal(call.query)
+    answer_bytes = 0 if is_rehearsal else sum(_bytes_of(line.cells, columns[NAME]) for line in table.lines())
+    return Sheet(table.rows, slices, sheets.encode_progress, is_rehearsal=is_rehearsal, answer_bytes=answer_bytes)
+
+
+def _bytes_of(cells: list[str], position: int) -> int:
+    """Return what a row takes in the answer, with a key that is made up, about."""
+    return _BESIDE_NAME + (len(cells[position].encode()) if position < len(cells) else 0)
 
 
 def _columns(header: tuple[str, ...]) -> dict[str, int]:

@@ -84,7 +84,7 @@ def open_sheet(call: Call, most_rows: int) -> Sheet:
     def slices(skip: int) -> Iterator[Slice]:
         for rows in sheets.slices(table, skip, columns[ID], read):
             command = RegisterDevices(call.caller, tuple(row.meaning for row in rows))
-            yield Slice(len(rows), command, partial(_note, rows, columns))
+            yield Slice(command, partial(_note, rows, columns))
 
     return Sheet(table.rows, slices, sheets.encode_progress, is_rehearsal=sheets.is_rehearsal(call.query))
 
