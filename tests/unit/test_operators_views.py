@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from claimsvc.cli.operators import events, requests, watching, why
+from claimsvc.cli.operators.screen import table, when
 from claimsvc.core.reasons import Reason
 from tests.support.factories import MINUTE, NOW
 from tests.support.screens import DEVICE, printed, screen_of
@@ -191,6 +192,19 @@ def test_the_live_view_is_for_eighty_columns() -> None:
     assert "contested" in lines[3]
     assert "1 min" in lines[3]
     assert all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize("shown", ["list", "watch"])
+def test_a_status_is_readable_beside_a_long_id(shown: str) -> None:
+    """The id is folded at 80 columns, and neither status nor heading is cut or nameless."""
+    item = request(id="c8y-agent-" * 5, status="WAITING_FOR_CONNECTION", type="c8y_Linux")
+    made = requests.COLUMNS if shown == "list" else None
+    text = printed(table(made, [item], wide=False) if made else watching.view([item], NOW, wide=False))
+    assert "WAITING_FOR_CONNECTION" in text
+    assert "c8y_Linux" in text
+    assert str(when(requests.created_ms(item))) in text or shown == "watch"
+    assert "…" not in text
+    assert all(column.title for column in requests.COLUMNS)
 
 
 def test_a_request_is_shown_with_what_there_is() -> None:

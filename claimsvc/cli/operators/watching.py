@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from rich.console import Group
 from rich.live import Live
@@ -14,9 +15,7 @@ from claimsvc.cli.operators.following import Every, patiently
 from claimsvc.cli.operators.lane import CallRefusedError, Lane
 from claimsvc.cli.operators.requests import (
     COLUMNS,
-    STYLES,
     Request,
-    contested,
     created_ms,
     group,
     path_of,
@@ -115,13 +114,9 @@ def view(items: list[Request], now_ms: int, *, wide: bool) -> Group:
     heading = Text(f"{when(now_ms)}   {' · '.join(numbers)}", "bold")
     if disputed:
         heading.append(f" · {disputed} contested", "bold red")
-    columns = [
-        COLUMNS[0],
-        Column("Status", lambda item: Text(item["status"], STYLES.get(item["status"], ""))),
-        Column("", contested),
-        Column("For", lambda item: lasting(now_ms - created_ms(item))),
-        *COLUMNS[3:],
-    ]
+    age = Column("For", lambda item: lasting(now_ms - created_ms(item)), firm=True)
+    # How long it waits says when it was made, where there is little room.
+    columns = [*COLUMNS[:2], age, *(replace(each, wide=each.wide or each.title == "Made") for each in COLUMNS[2:])]
     order = list(_OPEN)
     rows = sorted(items, key=lambda item: (order.index(item["status"]), item["creationTime"]))
     hint = Text("claimsvc request accept ID   claimsvc request reject ID   Ctrl-C ends", "dim")
