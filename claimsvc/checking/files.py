@@ -43,7 +43,8 @@ def examine_files(files: Files) -> Iterator[Finding]:
     try:
         found = inspect(files.database, _FINGERPRINT, _TENANT)
     except StoreError as error:
-        change = "see the backup's page" if is_there(files.database) else "run `claimsvc init`, or look at store.path"
+        missing = "run `claimsvc init`, look at store.path, or run this as the service's user"
+        change = "see the backup's page" if is_there(files.database) else missing
         yield Finding(DATABASE, "the database can be read", Verdict.FAIL, f"{files.database}: {error}", change)
     else:
         size_mb = files.database.stat().st_size / 1e6
