@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from claimsvc.broker.caller import CannotConnectError
 from claimsvc.cli.operators import events, requests, watching, why
+from claimsvc.cli.operators.following import Patience
 from claimsvc.cli.operators.screen import table, when
 from claimsvc.core.reasons import Reason
 from tests.support.factories import MINUTE, NOW
@@ -151,6 +153,25 @@ def test_unseen_events(found: list[int], known: list[int], fresh: list[int]) -> 
     """By the row of events known, since times may be equal and clocks may go back."""
     made = events.unseen([event(number) for number in found], [event(number) for number in known])
     assert made == [event(number) for number in fresh]
+
+
+@pytest.mark.parametrize("name", ["device_claimed", "device_group_created", "an_event_of_a_later_release"])
+def test_an_event_as_a_line(name: str) -> None:
+    """Time, event, device, who and what: in a column where the event is a known one."""
+    line = events.event_line(told(name, "detail")).plain
+    assert line.split() == [*str(when(NOW)).split(), name, "Lamp", "ann", "detail"]
+    assert len(name) > 20 or line.index("Lamp") == 19 + 2 + 20 + 2
+
+
+async def test_a_trouble_that_lasts_is_told_once() -> None:
+    """Another one is told, and the same one again after all went well."""
+    notes: list[str] = []
+    patience = Patience(notes.append)
+    for trouble in ("lost", "refused", "refused", None, "refused"):
+        async with patience.trying():
+            if trouble:
+                raise CannotConnectError(trouble)
+    assert notes == [f"{trouble}; trying on" for trouble in ("lost", "refused", "refused")]
 
 
 # --- requests

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from claimsvc.cli.operators.connecting import Operator, command
-from claimsvc.cli.operators.following import Every, patiently
+from claimsvc.cli.operators.following import Every, Patience
 from claimsvc.cli.operators.lane import CallRefusedError, Lane
 from claimsvc.cli.operators.requests import (
     COLUMNS,
@@ -47,8 +47,9 @@ async def watch_requests(operator: Operator, *, every: Every = 2.0) -> None:
 async def _watch_live(operator: Operator, every_s: float) -> None:
     screen = operator.screen
     with Live(console=screen.out, auto_refresh=False) as live:
+        patience = Patience(lambda text: live.console.print(Text(text, "yellow")))
         async for _ in operator.lane.ticks(every_s):
-            async with patiently(lambda text: live.console.print(Text(text, "yellow"))):
+            async with patience.trying():
                 found = await waiting(operator.lane)
                 live.update(
                     view(list(found.values()), time.time_ns() // 1_000_000, wide=screen.is_wide), refresh=True
@@ -57,8 +58,9 @@ async def _watch_live(operator: Operator, every_s: float) -> None:
 
 async def _watch_lines(operator: Operator, every_s: float) -> None:
     known: dict[str, Request] = {}
+    patience = Patience(operator.screen.note)
     async for _ in operator.lane.ticks(every_s):
-        async with patiently(operator.screen.note):
+        async with patience.trying():
             found = await waiting(operator.lane)
             gone = [await _what_became(operator.lane, known[id_]) for id_ in known if id_ not in found]
             _print_changes(operator.screen, [*gone, *changed(known, found)])
