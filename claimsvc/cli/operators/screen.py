@@ -125,6 +125,8 @@ def _text(value: object) -> Text:
         return Text(NOTHING, "dim")
     if isinstance(value, bool):
         return Text("yes" if value else "no")
+    if isinstance(value, dict):
+        return Text(clean(to_json(value).decode()))
     if isinstance(value, list | tuple):
         return Text(clean(", ".join(map(str, value))))
     return Text(clean(str(value)))
