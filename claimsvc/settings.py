@@ -15,17 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnparsableError
 
+from claimsvc import environment
+
 DAY_MS = 86_400_000
 ENVIRONMENT_PREFIX = "CLAIMSVC_"
-CONFIG_VARIABLE = "CLAIMSVC_CONFIG"
-OPERATOR_URL = "CLAIMSVC_OPERATOR_URL"
-OPERATOR_PASSWORD = "CLAIMSVC_OPERATOR_PASSWORD"  # noqa: S105 - a variable's name
-OPERATOR_PASSWORD_FILE = "CLAIMSVC_OPERATOR_PASSWORD_FILE"  # noqa: S105 - a variable's name
-OPERATOR_CLAIM_URL = "CLAIMSVC_OPERATOR_CLAIM_URL"
-NO_SETTINGS = frozenset(
-    {CONFIG_VARIABLE, OPERATOR_URL, OPERATOR_PASSWORD, OPERATOR_PASSWORD_FILE, OPERATOR_CLAIM_URL}
-)
-"""Variables of ours that commands read, and that are no settings of the service."""
 
 Milliseconds = Annotated[int, Field(gt=0, le=2**53)]
 Bytes = Annotated[int, Field(gt=0, le=268_435_455)]
@@ -304,7 +297,7 @@ def load(path: Path | None) -> Settings:
 
 def _no_unknown_variables() -> None:
     for name in os.environ:
-        if not name.upper().startswith(ENVIRONMENT_PREFIX) or name in NO_SETTINGS:
+        if not name.upper().startswith(ENVIRONMENT_PREFIX) or name in environment.ALL:
             continue
         section, separator, _key = name[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
         if not separator or section not in Settings.model_fields:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,9 @@ from claimsvc.founding import Account
 from tests.support.clients import Admin, Client
 from tests.support.plugin import build_plugin
 from tests.support.processes import World
+
+for variable in ("COLUMNS", "LINES"):
+    os.environ.pop(variable, None)  # how wide somebody's terminal is, or a test runner's, decides about no output
 
 Connect = Callable[..., Client]
 Visit = Callable[..., Client]

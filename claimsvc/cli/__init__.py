@@ -1,6 +1,25 @@
-"""The console command, a file for each group of commands."""
+"""The console command, a file for each group of commands; `claimsvc --help` lists them all.
 
-from claimsvc.cli import backup, check, health, operators, service, tail
-from claimsvc.cli.console import app
+Only what is asked for is loaded: the whole service would take most of the time of a command that does not run it.
+"""
 
-__all__ = ["app", "backup", "check", "health", "operators", "service", "tail"]
+from importlib import import_module
+
+MODULES = {
+    # the module that has a command; all others are the operators'
+    **dict.fromkeys(("serve", "init", "up"), "service"),
+    "backup": "backup",
+    "check": "check",
+    "health": "health",
+    "tail": "tail",
+}
+OPERATORS = "operators"
+
+
+def load(command: str | None) -> None:
+    """Load the module of a command; all of them for none, or for an option in its place."""
+    names = {*MODULES.values(), OPERATORS}
+    if command is not None and not command.startswith("-"):
+        names = {MODULES.get(command, OPERATORS)}
+    for name in sorted(names):
+        import_module(f"claimsvc.cli.{name}")

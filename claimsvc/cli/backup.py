@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from claimsvc.backup import BackupError, back_up
-from claimsvc.cli.console import EXIT_INTERRUPTED, Config, app, failure, read_settings
+from claimsvc.cli.configured import Config, read_settings
+from claimsvc.cli.console import EXIT_INTERRUPTED, app, failure
 from claimsvc.store.database import StoreError
 
 

@@ -17,7 +17,8 @@ from claimsvc.checking.examination import Tell, examine_live
 from claimsvc.checking.files import Files, examine_files, examine_logins, is_there
 from claimsvc.checking.finding import Finding
 from claimsvc.checking.scene import Site
-from claimsvc.cli.console import EXIT_INTERRUPTED, Config, app, failure, read_settings, run
+from claimsvc.cli.configured import Config, read_settings, run
+from claimsvc.cli.console import EXIT_INTERRUPTED, app, failure
 from claimsvc.cli.report import JsonReport, Report, ScreenReport
 from claimsvc.sealing import KeyFileError, Sealing, load_key
 from claimsvc.settings import CredentialStore, Settings

@@ -9,7 +9,8 @@ import typer
 
 from claimsvc.app import caller_options
 from claimsvc.checking.health import UnhealthyError, round_trip
-from claimsvc.cli.console import Config, app, read_settings, run
+from claimsvc.cli.configured import Config, read_settings, run
+from claimsvc.cli.console import app
 from claimsvc.settings import Settings
 
 _EXIT_UNHEALTHY = 1

@@ -12,7 +12,8 @@ from rich.console import Console
 
 from claimsvc import founding, supervisor
 from claimsvc.app import serve
-from claimsvc.cli.console import Config, app, read_settings, run
+from claimsvc.cli.configured import Config, read_settings, run
+from claimsvc.cli.console import app
 from claimsvc.core.policy import BOOTSTRAP, PROVISION
 from claimsvc.log import open_log
 

@@ -7,12 +7,14 @@ from typing import Any
 import typer
 from typer.core import TyperArgument, TyperGroup, TyperOption
 
+from claimsvc.cli import load
 from claimsvc.cli.console import app
 from docs.generator.markdown import code, table
 
 
 def reference() -> str:
     """Return a section per command."""
+    load(None)
     return "\n\n".join(
         _section(path, command) for path, command in _commands("claimsvc", typer.main.get_command(app))
     )

@@ -115,6 +115,8 @@ class Demo:
 
 
 Up = Callable[..., Demo]
+HEARD = "heard.log"
+"""What the line that listens prints, in the directory the lines are run in."""
 
 
 @pytest.fixture
@@ -139,9 +141,11 @@ def test_the_printed_lines_do_what_they_say(choice: str, plugin: Path, tmp_path:
     demo = up(tmp_path / "de mo", None, choice)
     for account in demo.accounts.values():
         assert re.search(rf"{re.escape(account.username)} +{account.password}", demo.text)
-    lines = [line for line in demo.text.splitlines() if "mosquitto_" in line]
-    script = "\n".join([*lines, "wait"])
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    lines = [_listening(line) for line in demo.text.splitlines() if "mosquitto_" in line]
+    script = "\n".join([*lines, "wait", f"grep '^{{' {HEARD}"])
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["state"] for answer in answers if "state" in answer] == ["claimed", "released"]
     opened, claimed, released, events, *by_token = (answer for answer in answers if "state" not in answer)
@@ -152,6 +156,14 @@ def test_the_printed_lines_do_what_they_say(choice: str, plugin: Path, tmp_path:
     else:
         assert not by_token
     assert done.stderr == ""
+
+
+def _listening(line: str) -> str:
+    """Have what runs in the background hear all that comes: the next line waits until it is subscribed."""
+    if not line.endswith(" &"):
+        return line
+    subscribed = f"until grep -qs Subscribed {HEARD}; do :; done"
+    return f"stdbuf -oL {line.removesuffix(' &')} -d > {HEARD} &\n{subscribed}"
 
 
 def assert_a_round(opened: Any, claimed: Any, released: Any) -> None:

@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 from typer.testing import CliRunner
 
-from claimsvc.cli import app
+from claimsvc.cli import load
+from claimsvc.cli.console import app
 from claimsvc.founding import Account
 from tests.support.processes import PATIENCE_S
 
@@ -95,6 +96,7 @@ class Commands:
 
 def local(*arguments: str, typed: str = "") -> Done:
     """Run a command in this process with these arguments alone."""
+    load(None)
     result = CliRunner().invoke(app, arguments, input=typed)
     assert result.exception is None or isinstance(result.exception, SystemExit), result
     return Done(result.exit_code, result.stdout, result.stderr)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from claimsvc.settings import DAY_MS, NO_SETTINGS, CredentialStore, Settings, SettingsError, load
+from claimsvc import environment
+from claimsvc.settings import DAY_MS, CredentialStore, Settings, SettingsError, load
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +86,7 @@ def test_unknown_variable_is_named(variable: str, name: str, monkeypatch: pytest
         load(None)
 
 
-@pytest.mark.parametrize("variable", sorted(NO_SETTINGS))
+@pytest.mark.parametrize("variable", sorted(environment.ALL))
 def test_what_commands_read_is_no_setting(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An operator's variables do not keep the service from its start."""
     monkeypatch.setenv(variable, "anything")

@@ -22,7 +22,7 @@ from claimsvc.cli.operators.address import caller_options
 from claimsvc.cli.operators.failing import IN_THE_MIDDLE, INTERRUPTED, ending
 from claimsvc.cli.operators.lane import Lane
 from claimsvc.cli.operators.screen import Screen
-from claimsvc.settings import OPERATOR_PASSWORD, OPERATOR_PASSWORD_FILE, OPERATOR_URL
+from claimsvc.environment import OPERATOR_PASSWORD, OPERATOR_PASSWORD_FILE, OPERATOR_URL
 
 Work = TypeVar("Work", bound=Callable[..., Coroutine[Any, Any, None]])
 

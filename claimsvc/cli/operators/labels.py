@@ -21,7 +21,7 @@ from claimsvc.cli.operators.failing import UnusableError, ending
 from claimsvc.cli.operators.options import KeyFile, Name, read_text, secret_of
 from claimsvc.cli.operators.screen import Screen
 from claimsvc.cli.operators.tables import new_file, rows_of, write, write_bytes
-from claimsvc.settings import OPERATOR_CLAIM_URL
+from claimsvc.environment import OPERATOR_CLAIM_URL
 
 NAME_FIELD, KEY_FIELD = "{deviceName}", "{secretKey}"
 _QUIET_MODULES = 4

@@ -1,0 +1,8 @@
+"""Names of environment variables that are no settings: where the settings are, and what operators' commands read."""
+
+CONFIG = "CLAIMSVC_CONFIG"
+OPERATOR_URL = "CLAIMSVC_OPERATOR_URL"
+OPERATOR_PASSWORD = "CLAIMSVC_OPERATOR_PASSWORD"  # noqa: S105 - a variable's name
+OPERATOR_PASSWORD_FILE = "CLAIMSVC_OPERATOR_PASSWORD_FILE"  # noqa: S105 - a variable's name
+OPERATOR_CLAIM_URL = "CLAIMSVC_OPERATOR_CLAIM_URL"
+ALL = frozenset({CONFIG, OPERATOR_URL, OPERATOR_PASSWORD, OPERATOR_PASSWORD_FILE, OPERATOR_CLAIM_URL})
