@@ -304,6 +304,12 @@ def _no_unknown_variables() -> None:
             raise SettingsError(f"{name} is no setting; settings are CLAIMSVC_<SECTION>__<KEY>")
 
 
+_WORDS = {"extra_forbidden": "there is no such setting"}
+"""By kind of error, where pydantic's text speaks of itself."""
+
+
 def _text(error: ValidationError) -> str:
-    lines = (f"{'.'.join(map(str, item['loc'])) or 'settings'}: {item['msg']}" for item in error.errors())
-    return "; ".join(lines)
+    return "; ".join(
+        f"{'.'.join(map(str, item['loc'])) or 'settings'}: {_WORDS.get(item['type'], item['msg'])}"
+        for item in error.errors()
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -36,6 +37,8 @@ MOST_UNREAD = 10_000
 _BAD_LOGIN = {0x04, 0x05, 0x86, 0x87, 0x8A, 0x8C}
 """Bad username or password, not authorized, banned, bad authentication method; the first two are MQTT 3's."""
 _LEAVING_S = 2.0
+_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
+"""What stands before the system's words for a failure, and says no more than they do."""
 
 T = TypeVar("T")
 
@@ -220,7 +223,7 @@ async def open_caller(options: CallerOptions) -> AsyncIterator[Caller]:
                 raise LoginRefusedError(f"the broker at {where} refuses {who}: {_reason(error.rc)}") from None
             raise CannotConnectError(f"the broker at {where} refuses the connection: {_reason(error.rc)}") from None
         except (aiomqtt.MqttError, BrokerLostError, UnicodeError) as error:
-            raise CannotConnectError(f"cannot connect to {where}: {error}") from None
+            raise CannotConnectError(f"cannot connect to {where}: {_NUMBER.sub('', str(error))}") from None
         yield Caller(line, options.timeout_s)
 
 

@@ -27,6 +27,8 @@ _VERSION, _DROPPED = "$SYS/broker/version", "$SYS/broker/publish/messages/droppe
 _READ_SYS = (
     "let the service read it: `topic read $SYS/#` below `user {name}` in the ACL file (and sys_interval above 0)"
 )
+_SILENT = "Mosquitto tells of it for a minute after each change, and there was none lately"
+"""Its $SYS messages expire, but for the version."""
 
 
 async def see_version(site: Site, service: Caller) -> Seen:
@@ -42,6 +44,8 @@ async def see_version(site: Site, service: Caller) -> Seen:
 async def see_losses(site: Site, service: Caller) -> Seen:
     """Whether the broker has dropped messages since its start: no client is told of that."""
     told = await _retained(service, _DROPPED)
+    if told is None and await _retained(service, _VERSION) is not None:
+        raise UnseenError(_SILENT, f"watch {_DROPPED}: who stays subscribed hears of each change")
     if told is None or not told.isdigit():
         raise UnseenError(f"{_DROPPED} cannot be read", _READ_SYS.format(name=site.service_name))
     troubles = [f"{told} messages"] if int(told) else []

@@ -30,14 +30,21 @@ class Files:
     tenant: str
 
 
+def is_there(path: Path) -> bool:
+    """Return whether a file can be seen; not where its directory is closed to this user."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def examine_files(files: Files) -> Iterator[Finding]:
     """Yield what there is to say of them."""
     try:
         found = inspect(files.database, _FINGERPRINT, _TENANT)
     except StoreError as error:
-        change = (
-            "run `claimsvc init`, or look at store.path" if not files.database.exists() else "see the backup's page"
-        )
+        missing = "run `claimsvc init`, look at store.path, or run this as the service's user"
+        change = "see the backup's page" if is_there(files.database) else missing
         yield Finding(DATABASE, "the database can be read", Verdict.FAIL, f"{files.database}: {error}", change)
     else:
         size_mb = files.database.stat().st_size / 1e6
@@ -68,7 +75,7 @@ def _schema(found: Inspection) -> Finding:
 def _key(files: Files, found: Inspection) -> Finding:
     name = "key file and settings belong to the database"
     troubles = []
-    if not files.key.exists():
+    if not is_there(files.key):
         troubles.append(f"there is no {files.key}")
     else:
         try:
@@ -101,19 +108,20 @@ def _space(database: Path) -> Finding:
 
 def _privacy(files: Files) -> Finding:
     """Nobody outside of owner and group may read what the service keeps; the key is its owner's alone."""
-    private = [files.database, files.key, *(files.key.with_name(name) for name in ("broker-password", "client-id"))]
+    name = "its files are private"
+    private = [files.database, files.key, *(files.key.with_name(each) for each in ("broker-password", "client-id"))]
     allowed = {files.key: 0o600}
+    private = [path for path in private if is_there(path)]  # what is missing is told elsewhere, where it matters
+    if not private:
+        return unseen(
+            DATABASE, name, f"{files.database.parent}: none of them can be seen", "run it as the service's user"
+        )
     troubles = []
     for path in private:
-        try:
-            mode = path.stat().st_mode & 0o777
-        except OSError:
-            continue  # told elsewhere, where it matters
+        mode = path.stat().st_mode & 0o777
         if mode & (0o777 & ~allowed[path] if path in allowed else _OTHERS):
             troubles.append(f"{path} has mode {mode:o}")
-    return passed_or(
-        DATABASE, "its files are private", troubles, "chmod 600 (the database: 660, its group the broker's)"
-    )
+    return passed_or(DATABASE, name, troubles, "chmod 600 (the database: 660, its group the broker's)")
 
 
 def examine_logins(paths: Sequence[Path], *, is_known: bool) -> Finding:
@@ -129,6 +137,8 @@ def examine_logins(paths: Sequence[Path], *, is_known: bool) -> Finding:
         try:
             troubles += [repr(login) for login in _unserved(path.read_text(errors="replace").splitlines())]
         except FileNotFoundError:
+            if len(paths) == 1:
+                return unseen(PASSWORDS, name, f"there is no {path}")
             continue  # the broker would not start with it, either
         except OSError as error:
             return unseen(PASSWORDS, name, f"{path}: {error.strerror}")

@@ -3,10 +3,7 @@
 Only what is asked for is loaded: the whole service would take most of the time of a command that does not run it.
 """
 
-import sys
 from importlib import import_module
-
-from claimsvc.cli.console import EXIT_INTERRUPTED, app
 
 MODULES = {
     # the module that has a command; all others are the operators'
@@ -26,12 +23,3 @@ def load(command: str | None) -> None:
         names = {MODULES.get(command, OPERATORS)}
     for name in sorted(names):
         import_module(f"claimsvc.cli.{name}")
-
-
-def main() -> None:
-    """Run the console command."""
-    try:
-        load(next(iter(sys.argv[1:]), None))
-        app()
-    except KeyboardInterrupt:  # before the command itself begins
-        sys.exit(EXIT_INTERRUPTED)

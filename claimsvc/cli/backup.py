@@ -52,4 +52,4 @@ def backup_command(
     if made.key is not None:
         out.print(f"key file  {made.key}  (keep it apart from the backup: together they are every secret)")
     else:
-        out.print(f"key file  {store.key_path} is not in it and without it the backup cannot be used: keep a copy")
+        out.print(f"key file  {store.key_path} is not in it, and without it the backup cannot be used: keep a copy")

@@ -14,7 +14,7 @@ import typer
 from claimsvc.app import caller_options
 from claimsvc.checking.conf import Conf, examine_conf, examine_no_conf, read_conf
 from claimsvc.checking.examination import Tell, examine_live
-from claimsvc.checking.files import Files, examine_files, examine_logins
+from claimsvc.checking.files import Files, examine_files, examine_logins, is_there
 from claimsvc.checking.finding import Finding
 from claimsvc.checking.scene import Site
 from claimsvc.cli.configured import Config, read_settings, run
@@ -81,7 +81,7 @@ def _at_rest(settings: Settings, conf: Conf | None) -> Iterator[Finding]:
     else:
         yield from examine_no_conf()
         given = settings.credentials.password_file
-        passwords = [given] if given.exists() or not has_plugin else []
+        passwords = [given] if not has_plugin or is_there(given) else []
     yield from examine_files(
         Files(
             database=settings.store.path,

@@ -39,5 +39,6 @@ def root(
 
 def failure(error: Exception, code: int = EXIT_UNUSABLE) -> typer.Exit:
     """Tell of a failure in one line and return the exit that goes with it."""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"claimsvc: {error}", markup=False)
+    text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"claimsvc: {text}", markup=False)
     return typer.Exit(code)

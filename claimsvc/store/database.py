@@ -70,7 +70,7 @@ def lock(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StoreInUseError(f"another claimsvc has {path} open") from None
+            raise StoreInUseError(f"another claimsvc has {path} open: stop it first") from None
         yield
     finally:
         os.close(descriptor)

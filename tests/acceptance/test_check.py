@@ -246,6 +246,21 @@ def test_what_the_service_may_not_read_is_not_a_failure(build: Build) -> None:
     assert all("topic read $SYS/#" in report.findings[name]["change"] for name in blind)
 
 
+def test_losses_that_the_broker_no_longer_tells_of_are_not_a_matter_of_rights(build: Build) -> None:
+    """Mosquitto's $SYS messages expire after a minute but for the version: here it alone may be read."""
+    world = build()
+    change(world.directory / "acl", r"topic read \$SYS.*", "topic read $SYS/broker/version")
+    world.broker.reload()
+    report = check(world)
+    assert (report.code, report.named("unseen")) == (
+        0,
+        UNSEEN_FROM_OUTSIDE | {"it has dropped nothing since its start"},
+    )
+    found = report.findings["it has dropped nothing since its start"]
+    assert "for a minute after each change" in found["seen"]
+    assert "ACL" not in found["change"]
+
+
 def test_logins_kept_elsewhere_cannot_be_attacked_with(build: Build) -> None:
     """The service makes no accounts then; what needs none is examined."""
     world = build()

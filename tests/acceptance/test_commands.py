@@ -45,6 +45,13 @@ def assert_one_clear_line(done: subprocess.CompletedProcess[str], word: str) -> 
     assert word in line
 
 
+def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path: Path) -> None:
+    """Loading takes a second on a small machine, in which people change their minds."""
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt\n")
+    done = run("--version", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 PRINTED = "Ctrl-C ends both"
 """The last line of what `up` tells its user."""
 

@@ -35,6 +35,9 @@ def test_no_broker(as_: As) -> None:
     one_line(commands.run("device", "list"), 3, f"127.0.0.1:{commands.port}")
 
 
+TLS = ("device", "list", "--url", "mqtts://a@host")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -45,7 +48,11 @@ def test_no_broker(as_: As) -> None:
         pytest.param(["device", "list", "--url", "mqtt://a@host:x"], ["--url"], id="a port that is none"),
         pytest.param(["device", "list", "--password-file", "/none"], ["/none"], id="no password file"),
         pytest.param(["device", "list", "--ca", "/none"], ["mqtts"], id="a CA without TLS"),
-        pytest.param(["device", "list", "--url", "mqtts://a@host", "--ca", "/none"], ["--ca"], id="no CA file"),
+        pytest.param([*TLS, "--ca", "/none"], ["--ca: /none: No such file"], id="no CA file"),
+        pytest.param([*TLS, "--ca", __file__], ["--ca: ", __file__], id="a CA file without certificates"),
+        pytest.param([*TLS, "--cert", "/none"], ["--cert: /none: No such file"], id="no certificate"),
+        pytest.param([*TLS, "--cert", __file__, "--key", "/none"], ["--key: /none: No such file"], id="no key"),
+        pytest.param([*TLS, "--cert", __file__], ["--cert, --key: ", __file__], id="a certificate that is none"),
         pytest.param(["device", "secret", "x", "--expires", "soon"], ["--expires", "12h"], id="no duration"),
         pytest.param(["import", "/none.csv"], ["/none.csv"], id="no file"),
         pytest.param(["claim", "x", "--key-file", "/none"], ["--key-file", "/none"], id="no key file"),

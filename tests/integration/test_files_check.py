@@ -126,6 +126,16 @@ def test_another_default_tenant_is_found(database: Path) -> None:
     assert wrong(database, tenant="other") == {KEY: Verdict.FAIL}
 
 
+def test_files_that_nobody_lets_us_see_are_no_success(tmp_path: Path) -> None:
+    """A directory that is closed to this user, or a name the system refuses: findings, not a traceback."""
+    given = verdicts(tmp_path / ("n" * 300) / "claimsvc.db")  # refused to root, too
+    assert given == {
+        "the database can be read": Verdict.FAIL,
+        "the disk has room": Verdict.UNSEEN,
+        "its files are private": Verdict.UNSEEN,
+    }
+
+
 def test_a_disk_that_is_nearly_full_is_found(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is full."""
     monkeypatch.setattr(files, "LEAST_FREE_BYTES", 2**60)
@@ -142,3 +152,4 @@ def test_logins_that_are_no_lane(tmp_path: Path) -> None:
     assert examine_logins([], is_known=True).verdict is Verdict.PASS
     assert examine_logins([], is_known=False).verdict is Verdict.UNSEEN
     assert examine_logins([tmp_path], is_known=True).verdict is Verdict.UNSEEN
+    assert examine_logins([tmp_path / "none"], is_known=True).verdict is Verdict.UNSEEN

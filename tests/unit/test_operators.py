@@ -108,6 +108,12 @@ def test_a_narrow_table_leaves_out_what_it_can() -> None:
     assert "an id" in printed(table(COLUMNS, items, wide=True), 120)
 
 
+def test_a_cell_of_members_is_json() -> None:
+    """As they were sent, and not as Python has them."""
+    shown = printed(table(COLUMNS, [{"name": {"a": True, "b": None}, "type": "t", "id": "i"}], wide=True))
+    assert '{"a":true,"b":null}' in shown
+
+
 def test_a_cell_cannot_command_the_terminal() -> None:
     """Names and texts are others'."""
     items = [{"name": "a\x1b[2Jb", "type": "[red]c", "id": None}]

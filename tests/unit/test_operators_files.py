@@ -94,6 +94,12 @@ def test_a_summary(words: str, *, dry_run: bool) -> None:
     assert ("Nothing was changed" in text) == dry_run
 
 
+def test_a_summary_of_one_row() -> None:
+    """Is in the singular."""
+    answer = {"numberOfAll": 1, "numberOfSuccessful": 1, "numberOfCreated": 1, "numberOfFailed": 0}
+    assert importing.summary(answer, dry_run=False) == "1 row: 1 done (1 new), 0 failed."
+
+
 # --- labels
 
 

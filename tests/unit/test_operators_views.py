@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from claimsvc.broker.caller import CannotConnectError
 from claimsvc.cli.operators import events, requests, watching, why
+from claimsvc.cli.operators.following import Patience
+from claimsvc.cli.operators.screen import table, when
 from claimsvc.core.reasons import Reason
 from tests.support.factories import MINUTE, NOW
 from tests.support.screens import DEVICE, printed, screen_of
@@ -152,6 +155,25 @@ def test_unseen_events(found: list[int], known: list[int], fresh: list[int]) -> 
     assert made == [event(number) for number in fresh]
 
 
+@pytest.mark.parametrize("name", ["device_claimed", "device_group_created", "an_event_of_a_later_release"])
+def test_an_event_as_a_line(name: str) -> None:
+    """Time, event, device, who and what: in a column where the event is a known one."""
+    line = events.event_line(told(name, "detail")).plain
+    assert line.split() == [*str(when(NOW)).split(), name, "Lamp", "ann", "detail"]
+    assert len(name) > 20 or line.index("Lamp") == 19 + 2 + 20 + 2
+
+
+async def test_a_trouble_that_lasts_is_told_once() -> None:
+    """Another one is told, and the same one again after all went well."""
+    notes: list[str] = []
+    patience = Patience(notes.append)
+    for trouble in ("lost", "refused", "refused", None, "refused"):
+        async with patience.trying():
+            if trouble:
+                raise CannotConnectError(trouble)
+    assert notes == [f"{trouble}; trying on" for trouble in ("lost", "refused", "refused")]
+
+
 # --- requests
 
 
@@ -191,6 +213,19 @@ def test_the_live_view_is_for_eighty_columns() -> None:
     assert "contested" in lines[3]
     assert "1 min" in lines[3]
     assert all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize("shown", ["list", "watch"])
+def test_a_status_is_readable_beside_a_long_id(shown: str) -> None:
+    """The id is folded at 80 columns, and neither status nor heading is cut or nameless."""
+    item = request(id="c8y-agent-" * 5, status="WAITING_FOR_CONNECTION", type="c8y_Linux")
+    made = requests.COLUMNS if shown == "list" else None
+    text = printed(table(made, [item], wide=False) if made else watching.view([item], NOW, wide=False))
+    assert "WAITING_FOR_CONNECTION" in text
+    assert "c8y_Linux" in text
+    assert str(when(requests.created_ms(item))) in text or shown == "watch"
+    assert "…" not in text
+    assert all(column.title for column in requests.COLUMNS)
 
 
 def test_a_request_is_shown_with_what_there_is() -> None:

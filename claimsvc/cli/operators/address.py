@@ -59,13 +59,27 @@ def _tls(scheme: str, ca: Path | None, cert: Path | None, key: Path | None) -> s
         if ca or cert or key:
             raise UnusableError("--ca, --cert and --key belong to a mqtts:// URL")
         return None
+    for option, path in (("--ca", ca), ("--cert", cert), ("--key", key)):
+        _must_be_readable(option, path)  # ssl says what is wrong, but not with which file
     try:
         context = ssl.create_default_context(cafile=ca)
-        if cert is not None:
+    except OSError as error:
+        raise UnusableError(f"--ca: {ca}: no certificates (PEM): {_why(error)}") from None
+    if cert is not None:
+        try:
             context.load_cert_chain(cert, key)
-    except (OSError, ssl.SSLError) as error:
-        raise UnusableError(f"--ca, --cert, --key: {_why(error)}") from None
+        except OSError as error:
+            files = " and ".join(str(path) for path in (cert, key) if path)
+            raise UnusableError(f"--cert, --key: {files}: no certificate with its key (PEM): {_why(error)}") from None
     return context
+
+
+def _must_be_readable(option: str, path: Path | None) -> None:
+    try:
+        if path is not None:
+            path.open("rb").close()
+    except OSError as error:
+        raise UnusableError(f"{option}: {path}: {_why(error)}") from None
 
 
 def _why(error: Exception) -> str:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from claimsvc.cli.console import app
 from claimsvc.cli.operators.connecting import Operator, command
-from claimsvc.cli.operators.following import Every, patiently
+from claimsvc.cli.operators.following import Every, Patience
 from claimsvc.cli.operators.lane import Lane, segment
 from claimsvc.cli.operators.listing import show_listing
 from claimsvc.cli.operators.options import duration_ms
@@ -63,10 +63,14 @@ async def show_events(
             operator.screen.line(event_line(event))
 
 
+_EVENT_WIDTH = 20
+"""Of the longest, so that what follows stands in a column."""
+
+
 def event_line(event: Event) -> Text:
     """Return an event as a line for a person."""
     style = "yellow" if event["event"] in FAILURES else "bold"
-    line = Text.assemble((str(when(event["time"])), "dim"), "  ", (clean(event["event"]), style))
+    line = Text.assemble((str(when(event["time"])), "dim"), "  ", (f"{clean(event['event']):<{_EVENT_WIDTH}}", style))
     for member in ("device", "principal", "detail"):
         line.append(f"  {clean(str(event[member] or NOTHING))}")
     return line
@@ -75,9 +79,10 @@ def event_line(event: Event) -> Text:
 async def happening(operator: Operator, path: str, limit: int, every_s: float) -> AsyncIterator[Event]:
     """Yield the newest `limit` events, oldest first, and then each new one. Raises as `Lane.call`."""
     head: list[Event] | None = None
+    patience = Patience(operator.screen.note)
     async for _ in operator.lane.ticks(every_s):
         fresh: list[Event] = []
-        async with patiently(operator.screen.note):
+        async with patience.trying():
             found = await _newest(operator.lane, path, limit if head is None else _MOST_AT_ONCE, head or [])
             fresh = found[:limit] if head is None else unseen(found, head)
             head = found[:_HEAD] or head or []

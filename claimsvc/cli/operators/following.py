@@ -13,10 +13,21 @@ from claimsvc.broker.caller import CallTimeoutError, CannotConnectError, Connect
 Every = Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="How often to look again.")]
 
 
-@asynccontextmanager
-async def patiently(note: Callable[[str], None]) -> AsyncIterator[None]:
-    """Go on where the service or its broker is away for a while; `note` is told."""
-    try:
-        yield
-    except (CallTimeoutError, CannotConnectError, ConnectionLostError) as error:
-        note(f"{error}; trying on")
+class Patience:
+    """Goes on where the service or its broker is away for a while; `note` is told of each trouble once."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._told = ""
+
+    @asynccontextmanager
+    async def trying(self) -> AsyncIterator[None]:
+        """Try once. What is neither silence nor a lost broker passes through."""
+        try:
+            yield
+        except (CallTimeoutError, CannotConnectError, ConnectionLostError) as error:
+            if str(error) != self._told:
+                self._note(f"{error}; trying on")
+            self._told = str(error)
+        else:
+            self._told = ""

@@ -121,10 +121,11 @@ def report(screen: Screen, answer: Answer, member: str, file: Path, content: byt
 
 def summary(answer: Answer, *, dry_run: bool) -> str:
     """Return the numbers as a sentence."""
-    rows, done, made = answer["numberOfAll"], answer["numberOfSuccessful"], answer["numberOfCreated"]
+    done, made = answer["numberOfSuccessful"], answer["numberOfCreated"]
+    rows = "1 row" if answer["numberOfAll"] == 1 else f"{answer['numberOfAll']} rows"
     if dry_run:
-        return f"{rows} rows: {done} could be done, {answer['numberOfFailed']} would fail. Nothing was changed."
-    return f"{rows} rows: {done} done ({made} new), {answer['numberOfFailed']} failed."
+        return f"{rows}: {done} could be done, {answer['numberOfFailed']} would fail. Nothing was changed."
+    return f"{rows}: {done} done ({made} new), {answer['numberOfFailed']} failed."
 
 
 def _to_mend(file: Path, content: bytes, failed: list[dict[str, Any]]) -> Path:

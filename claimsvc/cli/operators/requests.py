@@ -39,9 +39,9 @@ def _status(item: Request) -> Text:
     return Text(item["status"], STYLES.get(item["status"], ""))
 
 
-def contested(item: Request) -> Text | None:
-    """Return the mark of a request that somebody else asked for too."""
-    return Text("contested", "bold red") if item.get("contested") else None
+def _standing(item: Request) -> Text:
+    """Return the status, with the mark of a request that somebody else asked for too."""
+    return _status(item).append(" contested", "bold red") if item.get("contested") else _status(item)
 
 
 def created_ms(item: Request) -> int:
@@ -51,11 +51,10 @@ def created_ms(item: Request) -> int:
 
 COLUMNS = (
     Column("Id", lambda item: item["id"], whole=True),
-    Column("Status", _status),
-    Column("", contested),
+    Column("Status", _standing, firm=True),
     Column("Type", lambda item: item.get("type")),
     Column("Group", lambda item: item.get("groupId"), wide=True),
-    Column("Made", lambda item: when(created_ms(item))),
+    Column("Made", lambda item: when(created_ms(item)), firm=True),
     Column("By", lambda item: item["owner"], wide=True),
     Column("Tenant", lambda item: item["tenantId"], wide=True),
 )

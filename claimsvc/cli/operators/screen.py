@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import to_json
 from rich import box
-from rich.console import Console
+from rich.console import Console, OverflowMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -35,6 +35,8 @@ class Column:
     style: str = ""
     whole: bool = False
     """Whether the cell is never cut: a name or id that is to be copied."""
+    firm: bool = False
+    """Whether the others give way first: a word that says nothing when it is cut."""
 
 
 class Screen:
@@ -109,7 +111,8 @@ def table(columns: Sequence[Column], items: Iterable[dict[str, Any]], *, wide: b
     shown = [column for column in columns if wide or not column.wide]
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in shown:
-        made.add_column(column.title, style=column.style, overflow="fold" if column.whole else "ellipsis")
+        overflow: OverflowMethod = "fold" if column.whole else "ellipsis"
+        made.add_column(column.title, style=column.style, overflow=overflow, no_wrap=column.firm)
     for item in items:
         made.add_row(*(_text(column.cell(item)) for column in shown))
     return made
@@ -122,6 +125,8 @@ def _text(value: object) -> Text:
         return Text(NOTHING, "dim")
     if isinstance(value, bool):
         return Text("yes" if value else "no")
+    if isinstance(value, dict):
+        return Text(clean(to_json(value).decode()))
     if isinstance(value, list | tuple):
         return Text(clean(", ".join(map(str, value))))
     return Text(clean(str(value)))

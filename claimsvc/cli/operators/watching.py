@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
 from claimsvc.cli.operators.connecting import Operator, command
-from claimsvc.cli.operators.following import Every, patiently
+from claimsvc.cli.operators.following import Every, Patience
 from claimsvc.cli.operators.lane import CallRefusedError, Lane
 from claimsvc.cli.operators.requests import (
     COLUMNS,
-    STYLES,
     Request,
-    contested,
     created_ms,
     group,
     path_of,
@@ -48,8 +47,9 @@ async def watch_requests(operator: Operator, *, every: Every = 2.0) -> None:
 async def _watch_live(operator: Operator, every_s: float) -> None:
     screen = operator.screen
     with Live(console=screen.out, auto_refresh=False) as live:
+        patience = Patience(lambda text: live.console.print(Text(text, "yellow")))
         async for _ in operator.lane.ticks(every_s):
-            async with patiently(lambda text: live.console.print(Text(text, "yellow"))):
+            async with patience.trying():
                 found = await waiting(operator.lane)
                 live.update(
                     view(list(found.values()), time.time_ns() // 1_000_000, wide=screen.is_wide), refresh=True
@@ -58,8 +58,9 @@ async def _watch_live(operator: Operator, every_s: float) -> None:
 
 async def _watch_lines(operator: Operator, every_s: float) -> None:
     known: dict[str, Request] = {}
+    patience = Patience(operator.screen.note)
     async for _ in operator.lane.ticks(every_s):
-        async with patiently(operator.screen.note):
+        async with patience.trying():
             found = await waiting(operator.lane)
             gone = [await _what_became(operator.lane, known[id_]) for id_ in known if id_ not in found]
             _print_changes(operator.screen, [*gone, *changed(known, found)])
@@ -115,13 +116,9 @@ def view(items: list[Request], now_ms: int, *, wide: bool) -> Group:
     heading = Text(f"{when(now_ms)}   {' · '.join(numbers)}", "bold")
     if disputed:
         heading.append(f" · {disputed} contested", "bold red")
-    columns = [
-        COLUMNS[0],
-        Column("Status", lambda item: Text(item["status"], STYLES.get(item["status"], ""))),
-        Column("", contested),
-        Column("For", lambda item: lasting(now_ms - created_ms(item))),
-        *COLUMNS[3:],
-    ]
+    age = Column("For", lambda item: lasting(now_ms - created_ms(item)), firm=True)
+    # How long it waits says when it was made, where there is little room.
+    columns = [*COLUMNS[:2], age, *(replace(each, wide=each.wide or each.title == "Made") for each in COLUMNS[2:])]
     order = list(_OPEN)
     rows = sorted(items, key=lambda item: (order.index(item["status"]), item["creationTime"]))
     hint = Text("claimsvc request accept ID   claimsvc request reject ID   Ctrl-C ends", "dim")
