@@ -13,11 +13,11 @@ from docs.generator.markdown import code, table
 
 
 def reference() -> str:
-    """Return a section per command."""
+    """Return a section per command, in order of their names: that of loading is whatever was asked for first."""
     load(None)
-    return "\n\n".join(
-        _section(path, command) for path, command in _commands("claimsvc", typer.main.get_command(app))
-    )
+    whole: Any = typer.main.get_command(app)
+    found = [each for name in sorted(whole.commands) for each in _commands(f"claimsvc {name}", whole.commands[name])]
+    return "\n\n".join(_section(path, command) for path, command in found)
 
 
 def _commands(path: str, command: Any) -> list[tuple[str, Any]]:
