@@ -22,10 +22,10 @@ from typing import Any
 
 from benchmarks.by_hand import Line, Login, publish
 from benchmarks.logins import CLAIM_EVERY_S, Site, others, show, tail
-from claimsvc.pipeline.imports import MOST
+from claimsvc.pipeline.imports import MOST_OF_ONE
 from claimsvc.supervisor import find_plugin
 
-IN_FLIGHT = MOST
+IN_FLIGHT = MOST_OF_ONE
 """As many as may be at work at a time."""
 ONE_BY_ONE = 20
 """One row in so many is sent alone as well."""
