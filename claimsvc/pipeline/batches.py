@@ -168,8 +168,7 @@ class Batches:
         decision = decide(part.command, facts, given)
         if is_rehearsal:
             return Worked(decision.outcome)
-        with metrics.COMMIT_SECONDS.time():
-            await self._tools.store.apply([*decision.changes, *keep(decision)])
+        await self._apply([*decision.changes, *keep(decision)])
         return Worked(decision.outcome, self._replies.told(decision), self._replies.ends(decision.ended))
 
     def ends(self, principals: Sequence[str]) -> tuple[Outbound, ...]:
@@ -257,10 +256,13 @@ class Batches:
         return secret
 
     async def _make_durable(self, changes: Sequence[Change]) -> None:
+        await self._apply(changes)
+        self._tools.logins.note(changes)
+
+    async def _apply(self, changes: Sequence[Change]) -> None:
         with metrics.COMMIT_SECONDS.time():
             await self._tools.store.apply(changes)
         count_events(changes)
-        self._tools.logins.note(changes)
 
     async def _filled(self, reply: Reply) -> Reply:
         """Fill a listing, or the like, from what is committed by now."""

@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self
 
 from pydantic_core import from_json, to_json
 
+from claimsvc import metrics
 from claimsvc.core.imports import file_imported
 from claimsvc.core.model import Import, ImportPart
 from claimsvc.core.outcomes import (
@@ -148,6 +149,7 @@ class Imports:
             self._tools.log.error("import_failed", error=str(error), done=job.state.done)  # noqa: TRY400
             self._link.abandon("a slice of a file could not be committed")
         except Exception:
+            metrics.INTERNAL_ERRORS.inc()
             self._tools.logins.note_all()
             self._tools.log.exception("internal_error", topic=shown(job.request.inbound.topic))
             self._refuse_all(job, Refused(Reason.INTERNAL))

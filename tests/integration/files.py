@@ -15,6 +15,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import REGISTRY
+
 from claimsvc.app import open_pipeline
 from claimsvc.log import open_log
 from claimsvc.settings import Settings
@@ -97,6 +99,11 @@ class Desk(Broker):
                 act()
 
         self.on_progress = on_progress
+
+
+def counted(name: str, **labels: str) -> float:
+    """Return a metric's value; what was never counted is 0."""
+    return REGISTRY.get_sample_value(name, labels) or 0.0
 
 
 def devices(count: int = ROWS, stem: str = "id", secret: str = "abcd1234") -> bytes:

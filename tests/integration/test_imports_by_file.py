@@ -25,6 +25,7 @@ from tests.integration.files import (
     Word,
     assert_done_once,
     boxes,
+    counted,
     counts,
     devices,
     send,
@@ -45,6 +46,15 @@ def settings(settings: Settings) -> Settings:
 def desk() -> Desk:
     """A link to the bench."""
     return Desk()
+
+
+async def test_what_a_file_does_is_counted_as_anybodys_doing(bench: Bench, desk: Desk) -> None:
+    """Each device of each slice, and the file, in the metric of audit events."""
+    names = ("device_created", "file_imported")
+    before = [counted("claimsvc_audit_events_total", event=name) for name in names]
+    await work(bench, desk, send(devices(450)))
+    after = [counted("claimsvc_audit_events_total", event=name) for name in names]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [449, 1]
 
 
 async def test_a_file_is_worked_through(bench: Bench, desk: Desk) -> None:

@@ -22,6 +22,7 @@ from tests.integration.files import (
     assert_done_once,
     at,
     boxes,
+    counted,
     counts,
     devices,
     reopened,
@@ -176,7 +177,9 @@ async def test_a_row_that_breaks_us_is_answered(bench: Bench, desk: Desk, monkey
         return await work_slice(*arguments, **more)
 
     monkeypatch.setattr(batches, "work", broken)
+    before = counted("claimsvc_internal_errors_total")
     await work(bench, desk, send(devices()))
+    assert counted("claimsvc_internal_errors_total") == before + 1
     (answer,) = desk.heard("response/1")
     assert (answer["status"], answer["body"]["code"]) == (500, "internal")
     assert "ZeroDivision" not in json.dumps(answer)
