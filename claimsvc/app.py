@@ -173,7 +173,9 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
             await logins.write()  # a file that cannot be written is the operator's to know before anything else
         own: Secret | None = None
         if with_plugin:
-            own = Secret(SecretKind.PASSWORD, broker_password(settings))
+            # Also hashed as a generated one where the operator chose it, as in the password file: the broker compares
+            # the service's password at every try.
+            own = Secret(SecretKind.PASSWORD, broker_password(settings), is_generated=True)
             plugin.offer_token_key(settings.store.token_key_path, sealing.token_key)
             await _retire_password_file(_password_file(settings), log)
         (outcome,) = await pipeline.execute([Establish(settings.mqtt.username, own)])

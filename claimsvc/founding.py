@@ -65,8 +65,9 @@ async def found(settings: Settings, username: str, tenant: str) -> Account | Non
 async def found_shared(settings: Settings, name: str) -> Account:
     """Make a login that new devices share, with a new password. Raises as `open_pipeline`."""
     password = random_password()
+    secret = Secret(SecretKind.PASSWORD, password, is_generated=True)
     async with open_pipeline(settings, open_log("error", "text", sys.stderr)) as pipeline:
-        await pipeline.execute([AdmitShared(settings.mqtt.username, name, Secret(SecretKind.PASSWORD, password))])
+        await pipeline.execute([AdmitShared(settings.mqtt.username, name, secret)])
     return Account(name, password if settings.credentials.store is not CredentialStore.NONE else None)
 
 
@@ -80,7 +81,7 @@ async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Accou
     service = settings.mqtt.username
 
     def password(name: str) -> Secret:
-        return Secret(SecretKind.PASSWORD, accounts[name].password)
+        return Secret(SecretKind.PASSWORD, accounts[name].password, is_generated=True)
 
     def user(name: str, role: str, customer_id: str | None = None, tenant: str | None = None) -> Command:
         return CreateUser(service, name, customer_id, (), (role,), password(name), tenant)

@@ -59,7 +59,7 @@ class Mqtt(_Section):
     """The service's own login at the broker. The broker's ACL, and the plugin's `service_username`, name it too."""
     password: SecretStr | None = None
     """Its password. Without one, and unless `credentials.store` is `"none"`, one is made up and kept beside the
-    store."""
+    store. Use a random one: the broker compares it at every try and never locks it."""
     password_path: Path | None = None
     """A file that holds the password, for those who keep secrets out of settings and environment."""
     tls: bool = False
@@ -148,8 +148,9 @@ class Credentials(_Section):
     """How long a login that was issued can be given again; afterwards only its hash is left."""
     overlap_ms: Annotated[int, Field(ge=0, le=30 * DAY_MS)] = 3_600_000
     """How long what is rotated stays valid, unless the request says otherwise; a device may ask for less only."""
-    pbkdf2_iterations: Annotated[int, Field(ge=1, le=8_000)] = 4_000
-    """For passwords people choose. The broker hashes in its only thread: 8 000 cost everybody about 5 ms."""
+    pbkdf2_iterations: Annotated[int, Field(ge=3, le=8_000)] = 4_000
+    """For passwords people choose. The broker hashes in its only thread: 8 000 cost everybody about 5 ms.
+    Generated passwords take 2."""
     password_file: Path = Path("data/mosquitto.passwd")
     """Mosquitto's `password_file`, with `"password_file"` as the store."""
     broker_pid_file: Path | None = None

@@ -33,7 +33,7 @@ enum auth_result {
 	AUTH_UNKNOWN,   /* not ours: somebody else may know it */
 	AUTH_TROUBLE,   /* the store cannot be read, or the token key: as unknown */
 	AUTH_WRONG,     /* refused */
-	AUTH_LOCKED,    /* refused unseen: too many failures */
+	AUTH_LOCKED,    /* refused without a comparison: too many failures */
 	AUTH_UNREADABLE, /* refused: the row's hash is none */
 	AUTH_TOO_COSTLY, /* refused: the row's hash takes too long */
 };

@@ -16,7 +16,7 @@
  *                                            plain topics moved to the lane of the client id
  *   open_logins       (none)                 logins that need no password and have the lane of the client id only
  *   max_failures      10                     wrong passwords per address and login ...
- *   failure_window_s  60                     ... within this time, before the login is refused unseen
+ *   failure_window_s  60                     ... within this time lock a person's login there (auth.c)
  *
  * An acl_file is needed: it decides about every topic the plugin leaves alone. per_listener_settings must be false.
  */

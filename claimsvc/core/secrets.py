@@ -25,13 +25,18 @@ LOGIN_KINDS = frozenset({SecretKind.ACCESS_TOKEN, SecretKind.PASSWORD})
 
 
 class Secret:
-    """One secret: `text` until it is hardened (None: make one up), then `digest` and perhaps `sealed`."""
+    """One secret: `text` until it is hardened (None: make one up), then `digest` and perhaps `sealed`.
 
-    __slots__ = ("digest", "kind", "sealed", "text")
+    `is_generated` says that `text` is a password which claimsvc generated, not one that a person chose: the broker
+    compares it at every try, so its hash must be cheap.
+    """
 
-    def __init__(self, kind: SecretKind, text: str | None) -> None:
+    __slots__ = ("digest", "is_generated", "kind", "sealed", "text")
+
+    def __init__(self, kind: SecretKind, text: str | None, *, is_generated: bool = False) -> None:
         self.kind = kind
         self.text = text
+        self.is_generated = is_generated or not text
         self.digest = ""
         self.sealed = ""
 

@@ -31,7 +31,6 @@ def harden(secret: Secret, sealing: Sealing) -> None:
         secret.text = secret.text or random_token()
         secret.digest = sealing.access_token_hash(secret.text)
     else:
-        generated = secret.text is None
         secret.text = secret.text or random_password()
-        secret.digest = sealing.password_hash(secret.text, generated=generated)
+        secret.digest = sealing.password_hash(secret.text, generated=secret.is_generated)
     secret.sealed = sealing.seal(secret.text.encode(), secret.kind.value)

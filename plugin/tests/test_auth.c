@@ -2,6 +2,7 @@
 #include "auth.h"
 #include "check.h"
 #include "index.h"
+#include "password.h"
 
 #include <sqlite3.h>
 #include <sys/stat.h>
@@ -21,6 +22,17 @@
 #define OLDER                                                                                                          \
 	"$7$2$MDEyMzQ1Njc4OWFi$"                                                                                       \
 	"BXhRHlxCTKb12iU9Xqd8G527VtrqmUCTXcvRvEx6fw69BRBWBxE/B2IZ55N/rjWMqcptpAaZxg6qsX8N7Dr4xg=="
+/* 4000 iterations, as for a password that a person chose: of "person" and of "former". */
+#define HUMAN                                                                                                          \
+	"$7$4000$MDEyMzQ1Njc4OWFi$"                                                                                    \
+	"hzENNNyhf9LG9TapJiaU3D3LqptVcrO/TenNTMQvYq9k1LVq4wCUv3P+/+tR21dC6TxCcrs5ZxVQpvEMPVliWg=="
+#define HUMAN_FORMER                                                                                                   \
+	"$7$4000$MDEyMzQ1Njc4OWFi$"                                                                                    \
+	"vXtMxsaDPI6Ta20ZHk1sTi2IXHNIE5+eIKPCIiTRNd0WGBuI/Yv3o2TGIB/eIw4y3izgeTJb3cVURruE5MzM7A=="
+/* 1 iteration, which only a setting can ask for: of "weak". */
+#define WEAK                                                                                                           \
+	"$7$1$MDEyMzQ1Njc4OWFi$"                                                                                       \
+	"HEZ49eIOUP/RG7WnLlcTYD2UDAHF82GIt2Q7HLcyFeoZ2mSrwus6mgYUOG3sIKigW1ENk2edSCU5QUEvFgCpLQ=="
 #define TOKEN_HASH "zAshJhsSkLKlmhB6YIxN27Vx8qTTVtwvvXsEqeiO288="
 
 static char store_path[64], key_path[64], other_path[64];
@@ -47,6 +59,9 @@ static void make_store(const char *path)
 		  " ('default/device', 'device', 'password', '" HASH "', NULL),"
 		  " ('revoked', 'revoked', 'password', '" HASH "', 1000),"
 		  " ('leaving', 'leaving', 'password', '" HASH "', 5000),"
+		  " ('person', 'person', 'password', '" HUMAN "', NULL),"
+		  " ('weak', 'weak', 'password', '" WEAK "', NULL),"
+		  " ('claimsvc', 'claimsvc', 'password', '" HASH "', NULL),"
 		  " ('costly', 'costly', 'password', '$7$20001$AAAA$" BASE64 "', NULL),"
 		  " ('broken', 'broken', 'password', 'plain', NULL),"
 		  " ('" TOKEN_HASH "', 'Device A', 'access_token', 'x', NULL);");
@@ -79,10 +94,11 @@ static void auth_free(struct auth *auth)
 	failures_free(auth->failures);
 }
 
-static enum auth_result check(struct auth *auth, const char *username, const char *password, const char *principal)
+static enum auth_result check_from(const char *address, struct auth *auth, const char *username, const char *password,
+				   const char *principal)
 {
 	char *found;
-	struct login login = {"10.0.0.1", username, password, 4000, 1};
+	struct login login = {address, username, password, 4000, 1};
 	enum auth_result result = auth_check(auth, &login, &found);
 	CHECK((found != NULL) == (result == AUTH_ADMITTED), username ? username : "nobody");
 	if (found) {
@@ -90,6 +106,11 @@ static enum auth_result check(struct auth *auth, const char *username, const cha
 	}
 	free(found);
 	return result;
+}
+
+static enum auth_result check(struct auth *auth, const char *username, const char *password, const char *principal)
+{
+	return check_from("10.0.0.1", auth, username, password, principal);
 }
 
 static void test_logins(void)
@@ -132,23 +153,98 @@ static void test_logins(void)
 	auth_free(&auth);
 }
 
+static void try_wrong(struct auth *auth, const char *username, int times, enum auth_result expected)
+{
+	for (int i = 0; i < times; i++) {
+		CHECK(check(auth, username, "wrong", NULL) == expected, username);
+	}
+}
+
 static void test_locking(void)
 {
 	struct auth auth = auth_new(3);
-	for (int i = 0; i < 3; i++) {
-		CHECK(check(&auth, "device", "wrong", NULL) == AUTH_WRONG, "wrong");
-	}
-	CHECK(check(&auth, "device", PASSWORD, NULL) == AUTH_LOCKED, "locked, even with the right one");
-	CHECK(check(&auth, "default/device", PASSWORD, "device") == AUTH_ADMITTED, "another login is not");
-	for (int i = 0; i < 100; i++) {
-		CHECK(check(&auth, "stranger", "wrong", NULL) == AUTH_UNKNOWN, "a stranger's login never is");
-	}
+	try_wrong(&auth, "person", 3, AUTH_WRONG);
+	try_wrong(&auth, "stranger", 100, AUTH_UNKNOWN);
+	CHECK(check(&auth, "person", "person", NULL) == AUTH_LOCKED, "locked, even with the right one");
+	CHECK(check(&auth, "device", PASSWORD, "device") == AUTH_ADMITTED, "another login is not");
 	auth_free(&auth);
 	auth = auth_new(3);
 	for (int i = 0; i < 9; i++) {
-		CHECK(check(&auth, "device", "wrong", NULL) == AUTH_WRONG, "wrong");
-		CHECK(check(&auth, "device", PASSWORD, "device") == AUTH_ADMITTED, "a right one begins anew");
+		CHECK(check(&auth, "person", "wrong", NULL) == AUTH_WRONG, "wrong");
+		CHECK(check(&auth, "person", "person", "person") == AUTH_ADMITTED, "a right one begins anew");
 	}
+	auth_free(&auth);
+}
+
+/* What each kind of login meets after 50 wrong passwords from its own address. */
+static void test_a9_right_passwords_after_many_wrong_ones(void)
+{
+	static const struct {
+		const char *username, *right, *principal;
+		enum auth_result wrong_again, result, elsewhere;
+	} cases[] = {
+		{"claimsvc", PASSWORD, "claimsvc", AUTH_WRONG, AUTH_ADMITTED, AUTH_ADMITTED},
+		{"device", PASSWORD, "device", AUTH_WRONG, AUTH_ADMITTED, AUTH_ADMITTED},
+		{"default/device", PASSWORD, "device", AUTH_WRONG, AUTH_ADMITTED, AUTH_ADMITTED},
+		{"person", "person", "person", AUTH_LOCKED, AUTH_LOCKED, AUTH_ADMITTED},
+		{"weak", "weak", "weak", AUTH_LOCKED, AUTH_LOCKED, AUTH_ADMITTED},
+		{"broken", PASSWORD, NULL, AUTH_LOCKED, AUTH_LOCKED, AUTH_UNREADABLE},
+		{"costly", PASSWORD, NULL, AUTH_LOCKED, AUTH_LOCKED, AUTH_TOO_COSTLY},
+		{"revoked", PASSWORD, NULL, AUTH_UNKNOWN, AUTH_UNKNOWN, AUTH_UNKNOWN},
+		{"nobody", PASSWORD, NULL, AUTH_UNKNOWN, AUTH_UNKNOWN, AUTH_UNKNOWN},
+		{"Eypdinl1gUF5fSerOPJF", NULL, "Device A", AUTH_UNKNOWN, AUTH_ADMITTED, AUTH_ADMITTED},
+	};
+	struct auth auth = auth_new(3);
+	for (size_t i = 0; i < COUNT_OF(cases); i++) {
+		const char *name = cases[i].username;
+		for (int times = 0; times < 50; times++) {
+			(void)check(&auth, name, "wrong", NULL);
+		}
+		CHECK(check(&auth, name, "wrong", NULL) == cases[i].wrong_again, name);
+		CHECK(check(&auth, name, cases[i].right, cases[i].principal) == cases[i].result, name);
+		CHECK(check_from("10.0.0.2", &auth, name, cases[i].right, cases[i].principal) == cases[i].elsewhere, name);
+	}
+	auth_free(&auth);
+}
+
+/* The service's own login whatever its hash costs: one that an earlier service wrote has thousands of iterations. */
+static void test_a9_the_services_login_with_a_costly_hash(void)
+{
+	struct auth auth = auth_new(3);
+	run(store_path, "UPDATE credential SET secret_hash = '" HUMAN "' WHERE login = 'claimsvc'");
+	try_wrong(&auth, "claimsvc", 50, AUTH_WRONG);
+	CHECK(check(&auth, "claimsvc", "person", "claimsvc") == AUTH_ADMITTED, "the service");
+	auth_free(&auth);
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* The broker's only thread: a thousand tries at a locked person's login would take it for many seconds. */
+static void test_a9_a_locked_login_costs_nothing(void)
+{
+	static const char *const NAMES[] = {"person", "stranger", "another stranger", "a third"};
+	struct auth auth = auth_new(3);
+	auth.people_iterations = ITERATIONS_MAX;
+	run(store_path, "UPDATE credential SET secret_hash = '$7$20000$MDEyMzQ1Njc4OWFi$" BASE64 "'"
+			" WHERE login = 'person'");
+	for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
+		for (int times = 0; times < 3; times++) {
+			(void)check(&auth, NAMES[i], "wrong", NULL);
+		}
+	}
+	double began = seconds();
+	for (size_t i = 0; i < COUNT_OF(NAMES); i++) {
+		for (int times = 0; times < 40; times++) {
+			(void)check(&auth, NAMES[i], "wrong", NULL);
+		}
+	}
+	CHECK(seconds() - began < 0.3, "160 tries");
+	run(store_path, "UPDATE credential SET secret_hash = '" HUMAN "' WHERE login = 'person'");
 	auth_free(&auth);
 }
 
@@ -245,6 +341,24 @@ static void test_former_passwords(void)
 	auth_free(&auth);
 }
 
+/* A login of a person that was rotated, and one of a device that a person's password preceded. */
+static void test_a9_former_passwords_after_many_wrong_ones(void)
+{
+	struct auth auth = auth_new(3);
+	run(store_path, "INSERT INTO former_credential VALUES ('person', '" FORMER "', 9000),"
+			" ('leaving', '" HUMAN_FORMER "', 9000), ('leaving', '" OLDER "', 9000)");
+	CHECK(check(&auth, "leaving", "former", "leaving") == AUTH_ADMITTED, "a person's former one");
+	try_wrong(&auth, "person", 3, AUTH_WRONG);
+	try_wrong(&auth, "leaving", 3, AUTH_WRONG);
+	CHECK(check(&auth, "person", "person", NULL) == AUTH_LOCKED, "a person's own one");
+	CHECK(check(&auth, "leaving", "former", NULL) == AUTH_LOCKED, "a person's former one");
+	CHECK(check(&auth, "person", "former", "person") == AUTH_ADMITTED, "a generated former one");
+	CHECK(check(&auth, "leaving", "older", "leaving") == AUTH_ADMITTED, "likewise");
+	try_wrong(&auth, "leaving", 3, AUTH_WRONG);
+	CHECK(check(&auth, "leaving", PASSWORD, "leaving") == AUTH_ADMITTED, "a generated own one");
+	auth_free(&auth);
+}
+
 static void test_locked_file(void)
 {
 	sqlite3 *writer;
@@ -288,9 +402,13 @@ int main(void)
 	write_text(key_path, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n");
 	test_logins();
 	test_locking();
+	test_a9_right_passwords_after_many_wrong_ones();
+	test_a9_the_services_login_with_a_costly_hash();
+	test_a9_a_locked_login_costs_nothing();
 	test_token_key();
 	test_trouble();
 	test_former_passwords();
+	test_a9_former_passwords_after_many_wrong_ones();
 	test_replaced();
 	test_locked_file();
 	topic_list_free(&rules.open_logins);

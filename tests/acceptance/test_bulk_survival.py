@@ -24,7 +24,7 @@ KEYS = "\n".join(["name", *(f"Box {number}" for number in range(ROWS)), ""]).enc
 @pytest.fixture(params=["stock", "plugin"])
 def fragile(request: pytest.FixtureRequest, plugin: Path, tmp_path: Path) -> Iterator[World]:
     """A world of a test's own in which passwords are hashed in no time."""
-    options = {"CLAIMSVC_CREDENTIALS__PBKDF2_ITERATIONS": "1", "CLAIMSVC_LOG__LEVEL": "info"}
+    options = {"CLAIMSVC_CREDENTIALS__PBKDF2_ITERATIONS": "3", "CLAIMSVC_LOG__LEVEL": "info"}
     world = World(tmp_path, plugin if request.param == "plugin" else None, **options).start()
     yield world
     world.stop()

@@ -128,7 +128,7 @@ def test_a_row_that_cannot_be_checked_admits_nobody(stored: str, told: str, site
 
 
 def test_guessing_is_stopped(make_site: Any) -> None:
-    """After so many failures the login is refused from there, the right password included; others are not."""
+    """After so many failures a person's login is refused from there, the right password included; others are not."""
     site = make_site(max_failures=3, failure_window_s=60).start()
     site.add_password("guessed", "password", iterations=20_000)
     site.add_password("neighbour", "password")
@@ -145,11 +145,73 @@ def test_guessing_is_stopped(make_site: Any) -> None:
 def test_guessing_may_go_on_when_the_window_is_over(make_site: Any) -> None:
     """A window of a second; each try asks again."""
     site = make_site(max_failures=1, failure_window_s=1).start()
-    site.add_password("device", "password")
-    assert not site.admits("device", "wrong")
+    site.add_password("person", "password", iterations=4000)
+    assert not site.admits("person", "wrong")
+    assert not site.admits("person", "password")
     deadline = time.monotonic() + 5
-    while not site.admits("device", "password"):
+    while not site.admits("person", "password"):
         assert time.monotonic() < deadline
+
+
+@both_versions
+def test_a9_wrong_passwords_lock_no_generated_password_out(version: Any, make_site: Any) -> None:
+    """Nor the service's own, whatever its hash costs: 50 wrong ones from the same address, then the right one."""
+    site = make_site(max_failures=3).start()
+    site.add_password("device", "password")
+    site.add_password("costly", "password", principal="claimsvc", iterations=8000)
+    for login, password in (("device", "password"), ("claimsvc", "service-password"), ("costly", "password")):
+        for _ in range(50):
+            assert not site.admits(login, "wrong", version=version)
+        assert site.admits(login, password, version=version)
+    assert [line for line in site.log if "too many failures" in line] == []
+
+
+@both_versions
+@pytest.mark.parametrize("iterations", [1, 4000], ids=["cheaper than a generated one", "as set"])
+def test_a9_a_persons_login_is_locked_at_one_address(iterations: int, version: Any, make_site: Any) -> None:
+    """From another address the right password admits, and does not unlock the first."""
+    site = make_site(max_failures=3).start()
+    site.add_password("person", "password", iterations=iterations)
+    for _ in range(3):
+        assert not site.admits("person", "wrong", version=version)
+    assert not site.admits("person", "password", version=version)
+    assert site.admits("person", "password", version=version, address="127.0.0.2")
+    assert not site.admits("person", "password", version=version)
+    assert any("login person from 127.0.0.1 refused: too many failures" in line for line in site.log)
+
+
+def test_a9_a_flood_of_wrong_passwords_leaves_the_broker_its_thread(make_site: Any) -> None:
+    """A locked person's login costs no hash: the processor time of 300 tries is less than 20 hashes would take."""
+    site = make_site(max_failures=3).start()
+    site.add_password("person", "password", iterations=20_000)
+    for _ in range(3):
+        assert not site.admits("person", "wrong")
+    before_s = site.processor_s()
+    for _ in range(300):
+        assert not site.admits("person", "wrong")
+    assert site.processor_s() - before_s < 0.2
+
+
+def test_a12_unknown_logins_take_the_time_of_locked_ones(make_site: Any) -> None:
+    """As slow as a person's until max_failures, then as fast as a locked one: a fast refusal does not say "known"."""
+    site = make_site(max_failures=6, failure_window_s=600).start()
+    site.add_password("person", "password", iterations=20_000)
+    assert site.admits("person", "password")
+
+    def costs(login: str) -> list[bool]:
+        """Return which of eight tries cost the broker a person's hash, which takes 10 ms and more."""
+        seen: list[bool] = []
+        for _ in range(8):
+            before_s = site.processor_s()
+            assert not site.admits(login, "wrong")
+            seen.append(site.processor_s() - before_s > 0.005)
+        return seen
+
+    known = costs("person")
+    assert known == [True] * 6 + [False] * 2
+    strangers = [costs(f"stranger-{number}") for number in range(12)]
+    assert known in strangers
+    assert all(each in (known, [False] * 8) for each in strangers)
 
 
 def test_the_time_does_not_tell_who_is_known(make_site: Any) -> None:

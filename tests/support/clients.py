@@ -72,6 +72,7 @@ class Client:
         version: Any = V5,
         client_id: str = "",
         will: tuple[str, bytes] | None = None,
+        address: str = "",
     ) -> None:
         self.username = account.username
         self.inbox: Queue[paho.MQTTMessage] = Queue()
@@ -91,7 +92,7 @@ class Client:
         self._paho.on_socket_open = _send_at_once
         self.disconnected: Queue[Any] = Queue()
         self._paho.on_disconnect = self._on_disconnect
-        self._paho.connect("127.0.0.1", port)
+        self._paho.connect("127.0.0.1", port, bind_address=address)
         self._paho.loop_start()
         reason = self._connected.get(timeout=PATIENCE_S)
         if reason.is_failure:

@@ -45,6 +45,7 @@ class Peer(Client):
         expiry_s: int = 0,
         will: Will | None = None,
         manual_ack: bool = False,
+        address: str = "",
     ) -> None:
         self.username = username or ""
         self.inbox: Queue[paho.MQTTMessage] = Queue()
@@ -71,7 +72,7 @@ class Peer(Client):
         self._paho.on_disconnect = self._on_disconnect
         self.client_id = client_id
         self.session_present = False
-        self._connect(port, clean, expiry_s)
+        self._connect(port, clean, expiry_s, address)
 
     def _set_will(self, will: Will | None) -> None:
         if will is None:
@@ -85,13 +86,13 @@ class Peer(Client):
                 properties.UserProperty = [(STAMP, will.stamp)]
         self._paho.will_set(will.topic, will.payload, will.qos, will.retain, properties)
 
-    def _connect(self, port: int, clean: bool, expiry_s: int) -> None:  # noqa: FBT001 - as CONNECT's flag
+    def _connect(self, port: int, clean: bool, expiry_s: int, address: str) -> None:  # noqa: FBT001 - as CONNECT's flag
         if self._version == V5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = expiry_s
-            self._paho.connect("127.0.0.1", port, clean_start=clean, properties=properties)
+            self._paho.connect("127.0.0.1", port, bind_address=address, clean_start=clean, properties=properties)
         else:
-            self._paho.connect("127.0.0.1", port)
+            self._paho.connect("127.0.0.1", port, bind_address=address)
         self._paho.loop_start()
         try:
             reason = self._connected.get(timeout=PATIENCE_S)

@@ -187,6 +187,12 @@ class Site:
         status = Path(f"/proc/{self.broker.process.pid}/status").read_text()
         return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS")))
 
+    def processor_s(self) -> float:
+        """Return the processor time the broker has taken so far, in seconds."""
+        assert self.broker.process
+        schedule = Path(f"/proc/{self.broker.process.pid}/schedstat").read_text()
+        return int(schedule.split()[0]) / 1e9
+
     # --- clients
 
     def service(self, **options: Any) -> Play:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.pipeline.hardening import harden
 from claimsvc.sealing import (
     KEY_BYTES,
     KeyFileError,
@@ -90,6 +92,22 @@ def test_password_hash_is_mosquittos(password: str) -> None:
 def test_generated_passwords_are_stretched_less(*, generated: bool, iterations: str) -> None:
     """128 random bits need no stretching; a person's password gets what the operator set."""
     assert SEALING.password_hash("p", generated=generated).split("$")[2] == iterations
+
+
+@pytest.mark.parametrize(
+    ("secret", "iterations"),
+    [
+        (Secret(SecretKind.PASSWORD, None), "2"),
+        (Secret(SecretKind.PASSWORD, ""), "2"),
+        (Secret(SecretKind.PASSWORD, random_password(), is_generated=True), "2"),
+        (Secret(SecretKind.PASSWORD, "chosen"), "50"),
+    ],
+    ids=["none given", "an empty one given", "generated before", "chosen by a person"],
+)
+def test_a9_a_password_is_hashed_by_its_origin(secret: Secret, iterations: str) -> None:
+    """The plugin tells by the iterations whose login wrong passwords may lock."""
+    harden(secret, SEALING)
+    assert secret.hardened.split("$")[2] == iterations
 
 
 @pytest.mark.parametrize(

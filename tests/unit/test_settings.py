@@ -107,6 +107,7 @@ def test_what_commands_read_is_no_setting(variable: str, monkeypatch: pytest.Mon
         ("mqtt.receive_maximum", "65536"),
         ("credentials.store", "dynamic"),
         ("credentials.pbkdf2_iterations", "0"),
+        ("credentials.pbkdf2_iterations", "2"),
         ("credentials.pbkdf2_iterations", "8001"),
         ("tenants.default", "a/b"),
         ("tenants.default", ""),
