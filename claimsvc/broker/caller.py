@@ -321,8 +321,6 @@ class _Line(Connection):
         self.timeout = _LEAVING_S
         with contextlib.suppress(aiomqtt.MqttError, BrokerLostError):
             await super().__aexit__(exc_type, exc, tb)
-        if self._disconnected.done() and not self._disconnected.cancelled():
-            self._disconnected.exception()  # looked at: else asyncio complains of it on the terminal
 
 
 @contextmanager

@@ -240,8 +240,7 @@ class Client(Connection):
         reason_code: ReasonCode,
         properties: Properties | None = None,
     ) -> None:
-        connected = self._connected.done() and self._connected.exception() is None
-        if connected and not self._disconnected.done() and reason_code.is_failure:
+        if self._is_accepted and not self._disconnected.done() and reason_code.is_failure:
             if reason_code.value == _TAKEN_OVER:
                 self._disconnected.set_exception(TakenOverError("another client connected with our client id"))
             elif not flags.is_disconnect_packet_from_server:
@@ -301,6 +300,6 @@ class Client(Connection):
         except MalformedPacket:
             failed = paho.MQTT_ERR_PROTOCOL
         if failed:
-            self.lose("the broker sent what cannot be understood")
+            self.lose("the broker sent what cannot be understood")  # a refused login has failed already
             self._paho._loop_rc_handle(failed)  # noqa: SLF001
         return self._paho.socket() is not None

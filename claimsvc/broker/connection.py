@@ -14,6 +14,7 @@ from typing import Any, Self
 import aiomqtt
 import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 _SILENT = logging.Logger("mqtt", logging.CRITICAL)  # noqa: LOG001 - nobody else's is silenced
 """aiomqtt complains on it of packets, such as an answer to what was cancelled; what matters is told by exceptions."""
@@ -30,22 +31,41 @@ class Connection(aiomqtt.Client):
         super().__init__(*arguments, logger=_SILENT, **options)
         self._paho: paho.Client = self._client
         self._paho.disable_logger()
+        self._dropped = False
+        # These two hold a state: what the CONNACK said, and what ended the connection. Any number of tasks waits for
+        # them, also none, and asyncio must not report an error that no task happened to wait for.
+        self._connected.add_done_callback(_acknowledge)
+        self._disconnected.add_done_callback(_acknowledge)
 
     def lose(self, why: str) -> None:
-        """Give the connection up."""
-        if not self._disconnected.done():
+        """Give the connection up; one that is still being established fails at once."""
+        if self._disconnected.done():
+            return
+        if not self._connected.done():
+            self._connected.set_exception(BrokerLostError(why))
+        elif self._is_accepted:
             self._disconnected.set_exception(BrokerLostError(why))
+
+    @property
+    def _is_accepted(self) -> bool:
+        """Whether the broker has accepted the connection, which may have ended since."""
+        return self._connected.done() and not self._connected.cancelled() and self._connected.exception() is None
 
     async def ended(self) -> None:
         """Wait for the end of the connection; raises its cause unless we ended it."""
         await asyncio.shield(self._disconnected)
 
     async def unless_ended(self, work: Any) -> Any:
-        """Await `work`, or raise what ended the connection first; aiomqtt would wait for its timeout."""
+        """Await `work`, or raise what ended the connection first; aiomqtt would wait for its timeout.
+
+        Work that is done is returned also when the connection has ended; work that failed then failed of its end.
+        """
         doing = asyncio.ensure_future(work)
+        doing.add_done_callback(_acknowledge)
         try:
             await asyncio.wait({doing, self._disconnected}, return_when=asyncio.FIRST_COMPLETED)
-            if not self._disconnected.done():
+            has_failed = doing.done() and (doing.cancelled() or doing.exception() is not None)
+            if not self._disconnected.done() or (doing.done() and not has_failed):
                 return doing.result()
             self._disconnected.result()
         finally:
@@ -71,6 +91,9 @@ class Connection(aiomqtt.Client):
 
     def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         def begin() -> None:
+            if self._dropped:  # given up meanwhile: the thread went on
+                self._drop_socket()
+                return
             self._watch(sock)
             self._misc_task = self._loop.create_task(self._misc_loop(), name="mqtt keep-alive")
 
@@ -91,6 +114,19 @@ class Connection(aiomqtt.Client):
             self._loop.add_reader(current.fileno(), self._readable)
 
     # --- the connection's life
+
+    def _on_disconnect(
+        self,
+        client: paho.Client,
+        userdata: Any,
+        flags: paho.DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if not self._connected.done():
+            self.lose("the broker closed the connection")  # aiomqtt would wait for a CONNACK until its timeout
+            return
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     async def __aenter__(self) -> Self:
         ended = self._disconnected
@@ -113,7 +149,14 @@ class Connection(aiomqtt.Client):
 
     def _drop_socket(self) -> None:
         """Close the socket whatever ended the connection; aiomqtt leaves it open after an error."""
+        self._dropped = True
         self._paho._sock_close()  # noqa: SLF001 - paho cannot publicly drop a connection without DISCONNECT
+
+
+def _acknowledge(future: asyncio.Future[Any]) -> None:
+    """Mark the exception of a future as retrieved."""
+    if not future.cancelled():
+        future.exception()
 
 
 def properties_for(packet_type: int) -> Properties:

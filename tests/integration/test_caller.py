@@ -190,3 +190,22 @@ async def test_a_broker_that_dies_is_noticed_at_once(world: World) -> None:
             await caller.receive()
         with pytest.raises(ConnectionLostError):
             await caller.publish(Outbound("claimsvc/u/admin/request/after/GET/claimsvc/users", b""))
+
+
+async def test_u14_a_connection_given_up_while_a_thread_establishes_it_does_not_stay(shared_world: World) -> None:
+    """The thread goes on, and what it establishes is closed: no task and no socket is left of it."""
+
+    async def connect() -> None:
+        async with open_caller(options(shared_world)):
+            pass
+
+    for _ in range(20):
+        connecting = asyncio.create_task(connect())
+        await asyncio.sleep(0)
+        connecting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await connecting
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await asyncio.sleep(0)
+    assert [task for task in asyncio.all_tasks() if task.get_name() == "mqtt keep-alive"] == []
+    gc.collect()  # which complains of what was left open

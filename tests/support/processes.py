@@ -94,6 +94,7 @@ class Service:
         self.lines: list[dict[str, Any]] = []
         self.stderr = ""
         self._fresh: Queue[dict[str, Any]] = Queue()
+        self._reading: threading.Thread | None = None
 
     def start(self, *, connected: bool = True) -> None:
         self._fresh = Queue()
@@ -104,7 +105,8 @@ class Service:
             text=True,
             env={**os.environ, **self.environment},
         )
-        threading.Thread(target=self._read, args=(self.process, self._fresh), daemon=True).start()
+        self._reading = threading.Thread(target=self._read, args=(self.process, self._fresh), daemon=True)
+        self._reading.start()
         self.wait_for("broker_connected" if connected else "started")
 
     def _read(self, process: subprocess.Popen[str], fresh: Queue[dict[str, Any]]) -> None:
@@ -142,7 +144,11 @@ class Service:
         return self.process.pid
 
     def stop(self) -> int:
-        return _end(self.process, signal.SIGTERM)
+        """End it, and return its exit code; all that it wrote has been read then."""
+        code = _end(self.process, signal.SIGTERM)
+        if self._reading:
+            self._reading.join(PATIENCE_S)
+        return code
 
     def kill(self) -> None:
         _end(self.process, signal.SIGKILL)
