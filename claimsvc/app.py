@@ -8,13 +8,12 @@ import os
 import signal
 import socket
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from pydantic_core import to_json
 
-from claimsvc import __version__, monitoring
+from claimsvc import __version__, clock, monitoring
 from claimsvc.broker import ConnectOptions, Session, SessionOptions
 from claimsvc.broker.caller import CallerOptions
 from claimsvc.core.commands.accounts import Establish
@@ -152,20 +151,21 @@ async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeli
     async with open_store(settings.store.path) as store:
         sealing = Sealing(load_key(settings.store.key_path), settings.credentials.pbkdf2_iterations)
         await _check_belonging(store, sealing, settings)
+        now = clock.Clock(clock.wall_ms, clock.steady_ms)
         with_plugin = settings.credentials.store is CredentialStore.PLUGIN
         logins: FileLogins | None = None
         if settings.credentials.store is CredentialStore.PASSWORD_FILE:
             file = _password_file(settings)
-            logins = FileLogins(file, store, _own_login(settings, sealing, file), _logged(log), _now_ms)
+            logins = FileLogins(file, store, _own_login(settings, sealing, file), _logged(log), now)
         tools = Tools(
             dialects=dialects_of(settings),
             store=store,
             sealing=sealing,
-            logins=LoginSync(logins, log, _now_ms),
+            logins=LoginSync(logins, log, now),
             end_sessions=plugin.end_sessions if with_plugin else None,
             rates=Rates(settings.limits.requests_per_minute),
             log=log,
-            clock=_now_ms,
+            clock=now,
         )
         batches = Batches(tools, policy_of(settings), settings.requests.repeat_window_ms)
         pipeline = Pipeline(tools, batches, settings.store.events_days)
@@ -203,10 +203,6 @@ async def _retire_password_file(file: PasswordFile, log: Logger) -> None:
         log.error("logins_behind", error=f"{error}; reload or restart the broker")  # noqa: TRY400 - the text says all
 
 
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
-
-
 async def _check_belonging(store: Repository, sealing: Sealing, settings: Settings) -> None:
     """Hold the store to the key and the default tenant it was made with: its hashes and names depend on them."""
     if await _kept(store, _FINGERPRINT, sealing.fingerprint) != sealing.fingerprint:
@@ -227,7 +223,7 @@ async def _kept(store: Repository, name: str, value: str) -> str:
 def _session_options(settings: Settings) -> SessionOptions:
     mqtt = settings.mqtt
     dialects = dialects_of(settings)
-    since = time.time_ns() // 1_000_000
+    since = clock.wall_ms()
     connect = ConnectOptions(
         host=mqtt.host,
         port=mqtt.port,

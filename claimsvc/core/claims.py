@@ -35,9 +35,9 @@ def claim(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
     device = facts.device_named(user.tenant, command.name)
     if device is None:
         return refuse(Reason.NOT_FOUND)
-    until = lockouts.locked_until_ms(facts, user.principal, device.id)
-    if until > given.now_ms:
-        return Decision(Refused(Reason.LOCKED_OUT, retry_after_ms=until - given.now_ms))
+    lockout = lockouts.lockout(facts, given, user.principal, device.id)
+    if lockout.left_ms > 0:
+        return Decision(Refused(Reason.LOCKED_OUT, retry_after_ms=lockout.left_ms), lockout.changes)
     windows = [window for window in facts.windows(device.id) if given.now_ms <= window.expires_at_ms]
     if any(hmac.compare_digest(window.key_hash, command.key.hardened) for window in windows):
         if device.owner:

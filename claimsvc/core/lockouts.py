@@ -5,7 +5,7 @@ Only the guesser is held up. Nobody's guessing closes or shortens a claim window
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import ClaimAttempts, UserFailures
@@ -13,14 +13,29 @@ from claimsvc.core.outcomes import Change, Put, Remove
 from claimsvc.core.policy import DAY_MS, HOUR_MS, Given
 
 
-def locked_until_ms(facts: Facts, user: str, device_id: str) -> int:
-    """Return until when `user` is refused this device; a time that is past when there is no lockout."""
-    attempts = facts.get(ClaimAttempts, (user, device_id))
-    failures = facts.get(UserFailures, user)
-    return max(
-        attempts.locked_until_ms if attempts else 0,
-        failures.locked_until_ms if failures else 0,
-    )
+@dataclass(frozen=True, slots=True)
+class Lockout:
+    """How long a user is still refused, in milliseconds, 0 or less when not at all; and what to write with it."""
+
+    left_ms: int
+    changes: tuple[Change, ...]
+
+
+def lockout(facts: Facts, given: Given, user: str, device_id: str) -> Lockout:
+    """Return how long `user` is refused this device.
+
+    No more is left of a lockout than its own length. A row that says more was written before the clock was set back:
+    it is cut to end in that time from now, so that it does end.
+    """
+    known = (facts.get(ClaimAttempts, (user, device_id)), facts.get(UserFailures, user))
+    rows = [row for row in known if row is not None]
+    cut = [replace(row, locked_until_ms=min(row.locked_until_ms, _latest_ms(row, given))) for row in rows]
+    left_ms = max((row.locked_until_ms - given.now_ms for row in cut), default=0)
+    return Lockout(left_ms, tuple(Put(new) for new, old in zip(cut, rows, strict=True) if new != old))
+
+
+def _latest_ms(row: ClaimAttempts | UserFailures, given: Given) -> int:
+    return given.now_ms + _lockout_ms(given, max(0, row.lockouts - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +61,8 @@ def forget(facts: Facts, user: str, device_id: str) -> tuple[Change, ...]:
 
 
 def _counted_attempt(row: ClaimAttempts | None, given: Given, user: str, device_id: str) -> ClaimAttempts:
-    if row is None or given.now_ms - max(row.last_failed_at_ms, row.locked_until_ms) > DAY_MS:
+    # A time ahead is from before the clock was set back: it counts as one that is as long past.
+    if row is None or abs(given.now_ms - max(row.last_failed_at_ms, row.locked_until_ms)) > DAY_MS:
         row = ClaimAttempts(user, device_id, 0, 0, 0, given.now_ms)
     count = row.count + 1
     if count < given.policy.max_attempts:
@@ -59,7 +75,7 @@ def _counted_failure(row: UserFailures | None, given: Given, user: str) -> UserF
     if row is None:
         row = UserFailures(user, (), 0, 0)
     lockouts = row.lockouts if given.now_ms - row.locked_until_ms <= DAY_MS else 0
-    recent = (*(at for at in row.recent_ms if given.now_ms - at < HOUR_MS), given.now_ms)
+    recent = (*(at for at in row.recent_ms if abs(given.now_ms - at) < HOUR_MS), given.now_ms)
     if len(recent) < given.policy.max_failures_per_hour:
         return UserFailures(user, recent, lockouts, row.locked_until_ms)
     return UserFailures(user, (), lockouts + 1, given.now_ms + _lockout_ms(given, lockouts))

@@ -248,9 +248,16 @@ class UserFailures:
         return self.user
 
 
+AT_ONCE_MS = 0
+"""When a login stops working that must stop at once: a clock that is set back later does not bring it back."""
+
+
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A login at the broker. `sealed` can be opened by the service until `sealed_until_ms`."""
+    """A login at the broker. `sealed` can be opened by the service until `sealed_until_ms`.
+
+    It stops working at `revoked_at_ms`; None: at no time.
+    """
 
     login: str
     principal: str

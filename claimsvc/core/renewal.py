@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from claimsvc.core.facts import Facts
 from claimsvc.core.logins import credential, forget_formers
-from claimsvc.core.model import Credential, CredentialKind, FormerCredential
+from claimsvc.core.model import AT_ONCE_MS, Credential, CredentialKind, FormerCredential
 from claimsvc.core.outcomes import Change, Put
 from claimsvc.core.policy import Given
 from claimsvc.core.secrets import Secret, SecretKind
@@ -26,7 +26,8 @@ def renew(
         if row.kind is CredentialKind.PASSWORD:
             changes += _replaced(row, secret, until_ms, facts, given)
         else:
-            ends_ms = until_ms if row.revoked_at_ms is None else min(row.revoked_at_ms, until_ms)
+            end_ms = until_ms if until_ms > given.now_ms else AT_ONCE_MS
+            ends_ms = end_ms if row.revoked_at_ms is None else min(row.revoked_at_ms, end_ms)
             changes.append(Put(replace(row, sealed=None, revoked_at_ms=ends_ms)))
     if kind is SecretKind.ACCESS_TOKEN:
         changes.append(Put(credential(secret.hardened, principal, secret, given)))

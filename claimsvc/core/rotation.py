@@ -16,7 +16,7 @@ from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredenti
 from claimsvc.core.commands.devices import OnDevice
 from claimsvc.core.facts import Facts
 from claimsvc.core.logins import forget_formers, is_anothers
-from claimsvc.core.model import PROVISION_STATE, PROVISIONED, Attribute, CredentialKind, Device, Event
+from claimsvc.core.model import AT_ONCE_MS, PROVISION_STATE, PROVISIONED, Attribute, CredentialKind, Device, Event
 from claimsvc.core.names import login_error
 from claimsvc.core.outcomes import Append, Change, Decision, Done, NewCredentials, Put, Refused, refuse
 from claimsvc.core.policy import DAY_MS, Given
@@ -64,9 +64,10 @@ def rotate_own(command: RotateOwnCredentials, facts: Facts, given: Given) -> Dec
     policy, now_ms = given.policy, given.now_ms
     overlap_ms = policy.overlap_ms if command.overlap_ms is None else min(command.overlap_ms, policy.overlap_ms)
     if not policy.overlapping_logins:
-        again_at_ms = max(row.created_at_ms for row in rows) + OWN_PAUSE_MS
-        if again_at_ms > now_ms and ends_of(rows, facts, now_ms):
-            return Decision(Refused(Reason.RATE_LIMITED, retry_after_ms=again_at_ms - now_ms))
+        wait_ms = max(row.created_at_ms for row in rows) + OWN_PAUSE_MS - now_ms
+        # More than the pause is left only of a login that was made before the clock was set back.
+        if 0 < wait_ms <= OWN_PAUSE_MS and ends_of(rows, facts, now_ms):
+            return Decision(Refused(Reason.RATE_LIMITED, retry_after_ms=wait_ms))
         overlap_ms = max(overlap_ms, TIME_TO_READ_MS)
     return _rotate(device, principal, principal, overlap_ms, facts, given)
 
@@ -93,7 +94,7 @@ def revoke(command: RevokeCredentials, facts: Facts, given: Given) -> Decision:
     changes: list[Change] = []
     for row in living(rows, given.now_ms):
         changes += forget_formers(row.login, facts)
-        changes.append(Put(replace(row, sealed=None, revoked_at_ms=given.now_ms)))
+        changes.append(Put(replace(row, sealed=None, revoked_at_ms=AT_ONCE_MS)))
     if changes:
         changes.append(Put(Attribute(device.id, PROVISION_STATE, PROVISIONED, given.now_ms)))
         changes.append(_event("credentials_revoked", device, command.caller, given))

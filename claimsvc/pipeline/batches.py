@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from claimsvc import metrics
+from claimsvc.clock import Clock
 from claimsvc.core.commands.base import Command
 from claimsvc.core.decide import decide, permitted
 from claimsvc.core.facts import Facts
@@ -73,7 +74,7 @@ class Worked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:
-    """What a batch is handled with. `clock` gives epoch milliseconds."""
+    """What a batch is handled with."""
 
     dialects: Dialects
     store: Repository
@@ -83,7 +84,7 @@ class Tools:
     """Returns the message that makes the broker end the connections of principals, where it can."""
     rates: Rates
     log: Logger
-    clock: Callable[[], int]
+    clock: Clock
 
 
 class Batches:
@@ -92,19 +93,26 @@ class Batches:
     def __init__(self, tools: Tools, policy: Policy, repeat_window_ms: int) -> None:
         self._tools = tools
         self._policy = policy
+        self._repeat_window_ms = repeat_window_ms
         self._replies = Replies(tools.dialects, tools.sealing, repeat_window_ms, tools.end_sessions)
 
     def read(self, inbounds: Iterable[Inbound]) -> list[Read]:
         """Return what each message asks, its claim keys hashed; one that breaks us costs the others nothing."""
-        now_ms = self._tools.clock()
-        return [self._read(inbound, now_ms) for inbound in inbounds]
+        clock = self._tools.clock
+        lag_ms, steady_ms = clock.lag_ms(), clock.steady_ms()
+        return [self._read(_dated(inbound, lag_ms), steady_ms) for inbound in inbounds]
 
-    def _read(self, inbound: Inbound, now_ms: int) -> Read:
+    async def cut(self) -> None:
+        """End what would last longer than it can: a clock that was ahead has written it. Raises StoreError."""
+        now_ms = self._tools.clock()
+        await self._tools.store.cut(now_ms + self._repeat_window_ms, now_ms + self._policy.reissue_window_ms)
+
+    def _read(self, inbound: Inbound, steady_ms: int) -> Read:
         try:
             dialects = self._tools.dialects
             wait_ms = 0
             if not inbound.redelivered:  # that it comes again is the broker's doing, or ours
-                wait_ms = self._tools.rates.wait_ms(dialects.lane_of(inbound.topic), now_ms)
+                wait_ms = self._tools.rates.wait_ms(dialects.lane_of(inbound.topic), steady_ms)
             if wait_ms:
                 # Who is to be answered stands in the topic. The rest is not looked at: it may be large.
                 request = dialects.decode(replace(inbound, payload=b""))
@@ -285,6 +293,12 @@ class Batches:
         if isinstance(listing, ClaimingQuestion):
             return await store.read_claiming(listing)
         return await store.read_profiles(listing)
+
+
+def _dated(inbound: Inbound, lag_ms: int) -> Inbound:
+    """Return a message with the plugin's stamp, which is wall-clock time, brought to the service's clock."""
+    stamp_ms = inbound.received_at_ms
+    return inbound if not lag_ms or stamp_ms is None else replace(inbound, received_at_ms=stamp_ms + lag_ms)
 
 
 def _request_ids(requests: Iterable[Request]) -> list[tuple[str, str]]:

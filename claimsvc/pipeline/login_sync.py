@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
+from claimsvc.clock import Clock
 from claimsvc.core.outcomes import Change
 from claimsvc.log import Logger
 from claimsvc.pipeline.message import changes_logins
@@ -32,13 +33,14 @@ class Logins(Protocol):
 class LoginSync:
     """Keeps the broker's logins up with what is committed. `logins` is None where nobody has to be told."""
 
-    def __init__(self, logins: Logins | None, log: Logger, clock: Callable[[], int]) -> None:
+    def __init__(self, logins: Logins | None, log: Logger, clock: Clock) -> None:
         self._logins = logins
         self._log = log
         self._clock = clock
         self.behind = logins is not None
         """From the start: the last run may have died between its commit and the broker's logins."""
         self._next_try_ms = 0
+        """On the steady clock."""
         self._failures = 0
 
     def note(self, changes: Sequence[Change]) -> None:
@@ -61,7 +63,7 @@ class LoginSync:
 
         A reload that hangs holds everybody up while it is tried.
         """
-        now_ms = self._clock()
+        now_ms = self._clock.steady_ms()
         self.behind = self.behind or not self.due_in_s
         if self._logins is None or not self.behind or now_ms < self._next_try_ms:
             return

@@ -71,6 +71,7 @@ class Pipeline:
         self._held: list[Reply] = []
         """Answered when the broker's logins have caught up: a login works when its answer is out."""
         self._next_sweep_ms = 0
+        """On the steady clock."""
         self._stopping = False
         self._turn = asyncio.Lock()
         """Held from reading the store to the commit that follows: nobody decides on what another is changing."""
@@ -198,14 +199,17 @@ class Pipeline:
     # --- between batches
 
     async def _sweep(self, link: Link) -> None:
-        now_ms = self._tools.clock()
+        clock = self._tools.clock
+        now_ms = clock.steady_ms()
+        by_ms = clock.sweeping_ms()  # read often: so the clock sees for how long a step lasts
         if not link.connected or not self._next_sweep_ms:
             # What the broker is about to deliver again must find its first answer.
             self._next_sweep_ms = now_ms + SWEEP_EVERY_MS
-        if now_ms < self._next_sweep_ms:
+        if by_ms is None or now_ms < self._next_sweep_ms:
             return
         try:
-            more = await self._tools.store.sweep(now_ms, now_ms - self._events_days * DAY_MS)
+            await self._batches.cut()
+            more = await self._tools.store.sweep(by_ms, by_ms - self._events_days * DAY_MS)
             self._next_sweep_ms = now_ms + (0 if more else SWEEP_EVERY_MS)
         except StoreError as error:
             self._next_sweep_ms = now_ms + SWEEP_EVERY_MS

@@ -80,7 +80,9 @@ class Replies:
         if earlier is None:
             return None
         content = digest or self._sealing.digest(request.reading.content)
-        recalled = recall(earlier, content, now_ms, redelivered=request.inbound.redelivered)
+        recalled = recall(
+            earlier, content, now_ms, window_ms=self._repeat_window_ms, redelivered=request.inbound.redelivered
+        )
         if isinstance(recalled, Repeated):
             return self._again(request, recalled)
         return self._refused(request, recalled, now_ms) if recalled is not None else None

@@ -9,7 +9,7 @@ _SWEEP_MS = 10_000
 
 
 class Rates:
-    """One limit for every lane; `per_minute` 0 is none. Times are epoch milliseconds."""
+    """One limit for every lane; `per_minute` 0 is none. Times are milliseconds on the steady clock."""
 
     def __init__(self, per_minute: int) -> None:
         self._interval_ms = MINUTE_MS / per_minute if per_minute else 0.0
@@ -21,9 +21,11 @@ class Rates:
         """Count a request of a lane and return 0; or, uncounted, in how many milliseconds one would be taken."""
         if not self._interval_ms:
             return 0
-        empty_at_ms = max(self._empty_at_ms.get(lane, 0.0), now_ms)
+        # No bucket holds more than its burst, wherever `now_ms` has come from.
+        empty_at_ms = min(max(self._empty_at_ms.get(lane, now_ms), now_ms), now_ms + self._burst_ms)
         over_ms = empty_at_ms + self._interval_ms - now_ms - self._burst_ms
         if over_ms > 0:
+            self._empty_at_ms[lane] = empty_at_ms
             return int(over_ms) + 1
         self._empty_at_ms[lane] = empty_at_ms + self._interval_ms
         if now_ms >= self._next_sweep_ms:

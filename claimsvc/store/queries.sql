@@ -491,6 +491,16 @@ SELECT
 DELETE FROM answered WHERE number IN (
   SELECT number FROM answered ORDER BY number LIMIT :slice) AND expires_at < :now;
 
+-- name: cut_answered
+-- Let the oldest first answers end at a time, at the latest.
+UPDATE answered SET expires_at = :until WHERE number IN (
+  SELECT number FROM answered ORDER BY number LIMIT :slice) AND expires_at > :until;
+
+-- name: cut_sealed
+-- Let logins be given again until a time, at the latest.
+UPDATE credential SET sealed_until = :until WHERE login IN (
+  SELECT login FROM credential WHERE sealed IS NOT NULL AND sealed_until > :until LIMIT :slice);
+
 -- name: sweep_sealed
 -- Forget what may not be given again.
 UPDATE credential SET sealed = NULL WHERE login IN (

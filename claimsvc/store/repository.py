@@ -221,6 +221,19 @@ class Repository:
         self._swept_device = until or ""
         return sql.total_changes - before >= SWEEP_SLICE
 
+    async def cut(self, answered_until_ms: int, sealed_until_ms: int) -> None:
+        """Let no first answer and no sealed login last longer than until these times. Raises StoreError.
+
+        Of the answers the oldest are looked at: those that the next sweep looks at.
+        """
+        await run(self._writer, lambda sql: self._cut(sql, answered_until_ms, sealed_until_ms))
+
+    def _cut(self, sql: sqlite3.Connection, answered_until_ms: int, sealed_until_ms: int) -> None:
+        statements = self._statements(sql)
+        with transaction(sql):
+            statements.run("cut_answered", slice=SWEEP_SLICE, until=answered_until_ms)
+            statements.run("cut_sealed", slice=SWEEP_SLICE, until=sealed_until_ms)
+
     def _statements(self, sql: sqlite3.Connection) -> Statements:
         return Statements(sql, self._queries)
 

@@ -135,7 +135,8 @@ async def test_the_file_follows_the_clock(
 ) -> None:
     """The old password until its time, the new one from then on, whenever the service was started."""
     clock = NOW
-    monkeypatch.setattr("claimsvc.app._now_ms", lambda: clock)
+    for name in ("wall_ms", "steady_ms"):
+        monkeypatch.setattr(f"claimsvc.clock.{name}", lambda: clock)
     async with opened(settings) as bench:
         device_id, old = await make_device(bench)
         (reply,) = await bench.handle(rotate(device_id, "1", b'{"overlapMs":60000}'))

@@ -106,6 +106,27 @@ async def test_a_sweep_forgets_only_what_is_over(store: Repository) -> None:
     assert await load(store, [window(THERMOSTAT), server]) == [None, server]
 
 
+async def test_a5_what_a_clock_that_was_ahead_has_written_lasts_no_longer_than_it_can(store: Repository) -> None:
+    """First answers and sealed logins end in their time from now; those that end sooner keep their end."""
+    ahead = Answered("claimsvc/u/alice/", "2", "d", "s", NOW + 3650 * DAY_MS)
+    sealed = replace(CREDENTIAL, login="ahead", sealed_until_ms=NOW + 3650 * DAY_MS)
+    await store.apply([Put(ahead), Put(sealed)])
+    before = await load(store)
+    await store.cut(NOW + 601_000, NOW + 602_000)
+    assert await load(store) == before
+
+    async def stored() -> list[tuple[object, ...]]:
+        facts = await store.load([WANT], given().policy, [(ahead.lane, "2")])
+        kept = facts.get(Answered, (ahead.lane, "2"))
+        sql = "SELECT sealed_until, sealed IS NOT NULL FROM credential WHERE login = 'ahead'"
+        (row,) = await store._reader.execute_fetchall(sql)  # noqa: SLF001 - no command loads this login alone
+        return [(kept.expires_at_ms if kept else None,), tuple(row)]
+
+    assert await stored() == [(NOW + 601_000,), (NOW + 602_000, 1)]
+    await store.sweep(NOW + 603_000, 0)
+    assert await stored() == [(None,), (NOW + 602_000, 0)]
+
+
 async def test_a_file_that_is_full_is_a_store_error(store: Repository) -> None:
     """Nothing of the batch is written, and with room again the next one is."""
     writer = store._writer  # noqa: SLF001 - a real SQLite that is full

@@ -46,7 +46,8 @@ def free_port() -> int:
 class Broker:
     """Mosquitto on the shipped configuration, with this directory's paths and port."""
 
-    def __init__(self, directory: Path, port: int) -> None:
+    def __init__(self, directory: Path, port: int, **environment: str) -> None:
+        self.environment = environment
         self.directory = directory
         self.port = port
         self.process: subprocess.Popen[bytes] | None = None
@@ -61,7 +62,10 @@ class Broker:
         assert program, "mosquitto is not installed: scripts/setup installs it"
         with (self.directory / "mosquitto.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [program, "-c", str(self.directory / "mosquitto.conf")], stdout=log, stderr=log
+                [program, "-c", str(self.directory / "mosquitto.conf")],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, **self.environment},
             )
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:

@@ -82,7 +82,7 @@ def test_operators_longer_lockout_is_not_cut_to_a_day() -> None:
     week = 7 * DAY_MS
     for _ in range(5):
         decide(claim_device(text="wrong"), known, given(lockout_ms=week, max_attempts=5))
-    outcome = decide(claim_device(), known, given()).outcome
+    outcome = decide(claim_device(), known, given(lockout_ms=week)).outcome
     assert Refused(Reason.LOCKED_OUT, retry_after_ms=week) == outcome
 
 
@@ -237,3 +237,55 @@ def test_claimed_counts_as_no_failure() -> None:
     known.put(owned)
     decisions = [decide(claim_device("Owned"), known, given()) for _ in range(30)]
     assert {Reason.ALREADY_CLAIMED} == {result(decision) for decision in decisions}
+
+
+BACK = [
+    pytest.param(back_ms, id=name)
+    for name, back_ms in (("a second", 1_000), ("a day", DAY_MS), ("a year", 365 * DAY_MS))
+]
+
+
+@pytest.mark.parametrize("back_ms", BACK)
+def test_a5_a_lockout_ends_in_its_own_length_after_the_clock_was_set_back(back_ms: int) -> None:
+    """However far back: from the first claim after it no more is left than the lockout lasts, and that passes."""
+    known = ready()
+    lock(known, NOW)
+    at_ms = NOW - back_ms
+    outcome = decide(claim_device(), known, given(at_ms)).outcome
+    assert Refused(Reason.LOCKED_OUT, retry_after_ms=LOCKOUT) == outcome
+    outcome = decide(claim_device(), known, given(at_ms + LOCKOUT - 1)).outcome
+    assert Refused(Reason.LOCKED_OUT, retry_after_ms=1) == outcome
+    assert Claimed is result(decide(claim_device(), known, given(at_ms + LOCKOUT)))
+
+
+@pytest.mark.parametrize("back_ms", BACK)
+def test_a5_a_lockout_over_all_devices_ends_in_its_own_length_too(back_ms: int) -> None:
+    """It is kept in another row."""
+    known = ready()
+    spread(known, NOW, count=20)
+    at_ms = NOW + 19_000 - back_ms
+    outcome = decide(claim_device(), known, given(at_ms)).outcome
+    assert Refused(Reason.LOCKED_OUT, retry_after_ms=LOCKOUT) == outcome
+    assert Claimed is result(decide(claim_device(), known, given(at_ms + LOCKOUT)))
+
+
+def test_a5_setting_the_clock_back_ends_no_lockout() -> None:
+    """It would give a guesser new tries."""
+    known = ready()
+    lock(known, NOW)
+    for back_ms in (1_000, DAY_MS):
+        assert Reason.LOCKED_OUT is result(decide(claim_device(), known, given(NOW - back_ms)))
+
+
+def test_a5_failures_of_a_clock_that_was_ahead_are_forgotten() -> None:
+    """Those of two days ahead count neither at the device nor over all devices; those of a minute ahead count."""
+    ahead = ready()
+    guess(ahead, NOW + 2 * DAY_MS, times=4)
+    assert guess(ahead) == [Reason.WRONG_KEY]
+    assert Claimed is result(decide(claim_device(), ahead, given()))
+    over_all = ready(UserFailures("alice", tuple([NOW + 2 * DAY_MS] * 19), 0, 0))
+    assert spread(over_all, NOW, count=1) == [Reason.NO_WINDOW]
+    assert Claimed is result(decide(claim_device(), over_all, given(NOW + 1_000)))
+    close = ready()
+    guess(close, NOW + 60_000, times=4)
+    assert guess(close, times=2) == [Reason.WRONG_KEY, Reason.LOCKED_OUT]

@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 
+from claimsvc.clock import Clock
 from claimsvc.core.outcomes import Change, Put
 from claimsvc.log import open_log
 from claimsvc.pipeline import LoginSync
@@ -43,8 +44,13 @@ class Stand:
 
     def __init__(self) -> None:
         self.now_ms = NOW
+        self.set_by_ms = 0
         self.logins = Logins()
-        self.sync = LoginSync(self.logins, open_log("debug", "json", StringIO()), lambda: self.now_ms)
+        self.sync = LoginSync(
+            self.logins,
+            open_log("debug", "json", StringIO()),
+            Clock(lambda: self.now_ms + self.set_by_ms, lambda: self.now_ms),
+        )
 
 
 @pytest.fixture
@@ -103,9 +109,23 @@ async def test_a_time_at_which_it_fails_is_tried_again(error: str | StoreError, 
     assert (stand.logins.syncs, stand.sync.behind, stand.sync.due_in_s) == (4, False, math.inf)
 
 
+@pytest.mark.parametrize("by_ms", [-48 * HOUR, -HOUR, 48 * HOUR])
+async def test_a5_a_failure_is_tried_again_as_soon_whatever_the_clock_shows(by_ms: int, stand: Stand) -> None:
+    """A clock that is set back after it does not put the next try off, nor does one set forward hasten it."""
+    stand.logins.error = "disk full"
+    stand.sync.note(CHANGE)
+    await stand.sync.catch_up()
+    stand.set_by_ms, stand.logins.error = by_ms, None
+    await stand.sync.catch_up()
+    assert stand.sync.behind
+    stand.now_ms += 1_000
+    await stand.sync.catch_up()
+    assert not stand.sync.behind
+
+
 async def test_where_nobody_has_to_be_told_nothing_is_ever_due() -> None:
     """The plugin looks logins up itself."""
-    sync = LoginSync(None, open_log("debug", "json", StringIO()), lambda: NOW)
+    sync = LoginSync(None, open_log("debug", "json", StringIO()), Clock(lambda: NOW, lambda: NOW))
     sync.note(CHANGE)
     await sync.catch_up()
     assert (sync.behind, sync.due_in_s) == (False, math.inf)

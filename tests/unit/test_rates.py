@@ -75,3 +75,15 @@ def test_never_more_than_the_limit_and_the_burst(gaps: list[int], per_minute: in
         now_ms += gap
         count += rates.wait_ms("a", now_ms) == 0
     assert count <= per_minute / 6 + 1 + (now_ms - NOW) * per_minute / MINUTE_MS + 1
+
+
+@pytest.mark.parametrize("step_ms", [-1_000, -3_600_000, -2 * 86_400_000, 1_000, 2 * 86_400_000])
+def test_a5_a_bucket_holds_no_more_than_its_burst_wherever_time_goes(step_ms: int) -> None:
+    """Full before a step, a lane waits no longer than for its next request, and gets its share from then on."""
+    rates = Rates(600)
+    taken(rates, "a", NOW, 1_000)
+    now_ms = NOW + step_ms
+    wait_ms = rates.wait_ms("a", now_ms)
+    assert wait_ms <= 101
+    assert rates.wait_ms("a", now_ms + wait_ms) == 0
+    assert taken(rates, "a", now_ms + wait_ms + 1_000, 1_000) >= 10

@@ -27,7 +27,7 @@ def test_request_id_stands_for_its_first_answer(
     earlier: Answered | None, digest: str, at_ms: int, expected: object
 ) -> None:
     """A repeat within the window is answered as before, other content is refused, later it is new."""
-    assert recall(earlier, digest, at_ms, redelivered=False) == expected
+    assert recall(earlier, digest, at_ms, window_ms=MINUTE, redelivered=False) == expected
 
 
 @pytest.mark.parametrize(
@@ -39,4 +39,19 @@ def test_request_id_stands_for_its_first_answer(
 )
 def test_redelivery_is_a_repeat_however_late(digest: str, expected: object) -> None:
     """The broker delivers again what was sent in time; how long it was away does not make it new."""
-    assert recall(FIRST, digest, NOW + 60 * MINUTE, redelivered=True) == expected
+    assert recall(FIRST, digest, NOW + 60 * MINUTE, window_ms=MINUTE, redelivered=True) == expected
+
+
+@pytest.mark.parametrize(
+    ("digest", "expected"),
+    [
+        pytest.param("digest", Repeated("sealed"), id="a repeat is done once"),
+        pytest.param("other", None, id="the id is free for something else"),
+    ],
+)
+@pytest.mark.parametrize("ahead_ms", [1, 60 * MINUTE, 2_880 * MINUTE])
+def test_a5_an_answer_given_while_the_clock_was_ahead_keeps_nobody_from_the_id(
+    ahead_ms: int, digest: str, expected: object
+) -> None:
+    """A client that numbers its requests from 1 would be refused until the time the clock showed."""
+    assert recall(FIRST, digest, NOW - ahead_ms, window_ms=MINUTE, redelivered=False) == expected

@@ -38,6 +38,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "store/": ({"core", "store"}, {"aiosqlite", "pydantic_core"}),
     "credentials/": ({"core", "store", "files", "credentials", "wire"}, set()),
     "wire.py": (set(), set()),
+    "clock.py": (set(), set()),
     "files.py": (set(), set()),
     "metrics.py": (set(), {"prometheus_client"}),
     "log.py": (set(), {"pydantic_core", "structlog"}),
@@ -49,7 +50,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
     "tailing/": ({"tailing"}, {"pydantic_core", "rich"}),
     "broker/": ({"broker", "wire"}, {"aiomqtt", "paho"}),
     "pipeline/": (
-        {"core", "dialects/exchange", "store", "wire", "sealing", "log", "metrics", "pipeline"},
+        {"core", "dialects/exchange", "store", "wire", "clock", "sealing", "log", "metrics", "pipeline"},
         {"pydantic_core", "structlog"},
     ),
 }

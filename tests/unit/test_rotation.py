@@ -17,6 +17,7 @@ from claimsvc.core.commands.devices import DeleteDevice
 from claimsvc.core.decide import decide
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
+    AT_ONCE_MS,
     PROVISION_STATE,
     Attribute,
     Credential,
@@ -286,7 +287,7 @@ def test_former_access_tokens_count_too() -> None:
         made(rotate(HOUR), known, now)
     assert refused(Reason.RATE_LIMITED, known, rotate(HOUR), now).retry_after_ms == HOUR
     made(rotate(0), known, now)
-    assert [row.revoked_at_ms for row in known.credentials(NAME)] == [NOW] * (1 + MOST_FORMERS) + [None]
+    assert [row.revoked_at_ms for row in known.credentials(NAME)] == [AT_ONCE_MS] * (1 + MOST_FORMERS) + [None]
 
 
 def test_an_end_never_moves_away() -> None:
@@ -324,6 +325,26 @@ def test_with_the_password_file_a_device_waits_between_its_rotations() -> None:
     assert refused(Reason.RATE_LIMITED, known, rotate_own(), soon).retry_after_ms == 1
     made(rotate_own(), known, replace(now, now_ms=NOW + OWN_PAUSE_MS))
     made(rotate(), known, replace(now, now_ms=NOW + OWN_PAUSE_MS))
+
+
+@pytest.mark.parametrize("back_ms", [MINUTE, HOUR, 48 * HOUR])
+def test_a5_a_device_rotates_after_the_clock_was_set_back(back_ms: int) -> None:
+    """It does not wait until the clock shows again what it showed at the rotation before."""
+    known, now = facts(admin(), DEVICE, LOGIN), given()
+    made(rotate_own(), known, now)
+    made(rotate_own(), known, replace(now, now_ms=NOW - back_ms))
+
+
+@pytest.mark.parametrize("end", [REVOKE, rotate(0)], ids=["revoked", "rotated without overlap"])
+@pytest.mark.parametrize("row", [LOGIN, TOKEN], ids=["a password", "an access token"])
+def test_a5_what_was_ended_at_once_does_not_come_back_when_the_clock_is_set_back(
+    row: Credential, end: Command
+) -> None:
+    """The broker compares with its clock: no time at which it let in must be left in the row."""
+    known, now = facts(admin(), DEVICE, row), given(overlapping_logins=True)
+    decide(end, known, now)
+    for back_ms in (0, 1_000, HOUR, 48 * HOUR):
+        assert row.secret_hash not in admitted(known, row.login, NOW - back_ms, overlapping=True)
 
 
 def test_who_loses_every_answer_can_ask_until_one_comes() -> None:
@@ -419,7 +440,7 @@ def test_access_tokens_are_revoked_with_those_that_are_ending() -> None:
     known = facts(admin(), DEVICE, TOKEN)
     made(rotate(HOUR), known, given())
     decide(REVOKE, known, given())
-    assert [row.revoked_at_ms for row in known.credentials(NAME)] == [NOW, NOW]
+    assert [row.revoked_at_ms for row in known.credentials(NAME)] == [AT_ONCE_MS] * 2
 
 
 def test_revoking_again_changes_nothing_but_ends_sessions_again() -> None:
