@@ -28,6 +28,14 @@ BUILT_IN_ROLES: dict[str, frozenset[str]] = {
     "bootstrap": frozenset({DEVICE_BOOTSTRAP}),
 }
 
+
+def missing(needed: frozenset[str]) -> str:
+    """Return the text that names the permissions of which a caller needs one, and a built-in role that has it."""
+    role = next((name for name, granted in BUILT_IN_ROLES.items() if granted & needed), None)
+    holder = f", which the role {role} has" if role else ""
+    return f"it needs the permission {' or '.join(sorted(needed))}{holder}"
+
+
 _EVERYTHING = frozenset({*GRANTABLE, MANAGE_TENANTS})
 
 

@@ -40,6 +40,8 @@ from claimsvc.core.outcomes import (
 from claimsvc.core.policy import LANELESS, MANAGEMENT_TENANT, Given
 from claimsvc.core.reasons import Reason
 
+_MANAGE_TENANTS = frozenset({access.MANAGE_TENANTS})
+
 
 def establish(command: Establish, facts: Facts, given: Given) -> Decision:
     """Make the default and management tenants and the service's own principal, where they are missing.
@@ -126,16 +128,16 @@ def delete_customer(command: DeleteCustomer, facts: Facts, given: Given) -> Deci
 
 
 def create_user(command: CreateUser, facts: Facts, given: Given) -> Decision:
-    """Make a user with a login."""
+    """Make a user with a login. A customer's user for whom nothing else is said has the role `customer`."""
     tenant = command.tenant_meant(facts)
     foreign = tenant != facts.tenant_of(command.caller)
     if foreign and access.MANAGE_TENANTS not in access.permissions(facts, command.caller):
-        return refuse(Reason.NOT_PERMITTED)
+        return refuse(Reason.NOT_PERMITTED, access.missing(_MANAGE_TENANTS))
     if facts.get(Tenant, tenant) is None:
         return refuse(Reason.NOT_FOUND, f"no tenant {tenant!r}")
     if error := name_error(command.username):
         return refuse(Reason.INVALID_NAME, error)
-    if missing := _missing(tenant, command.customer_id, command.groups, command.roles, facts):
+    if missing := _missing(tenant, command.customer_id, command.groups or (), command.roles_meant, facts):
         return refuse(Reason.NOT_FOUND, missing)
     present = facts.get(User, command.principal(facts, given.policy))
     if present and (present.tenant, present.username) == (tenant, command.username):
@@ -148,8 +150,8 @@ def create_user(command: CreateUser, facts: Facts, given: Given) -> Decision:
         tenant,
         command.username,
         command.customer_id,
-        command.roles,
-        command.groups,
+        command.roles_meant,
+        command.groups or (),
         given.now_ms,
     )
     event = _event("user_created", tenant, command.caller, command.username, given)
@@ -235,7 +237,7 @@ def list_items(command: ListItems, facts: Facts, given: Given) -> Decision:
     """Allow a page of the caller's tenant's items; tenants are the management tenant's to see."""
     tenant = None if command.kind is Tenant else facts.tenant_of(command.caller)
     if tenant is None and access.MANAGE_TENANTS not in access.permissions(facts, command.caller):
-        return refuse(Reason.NOT_PERMITTED)
+        return refuse(Reason.NOT_PERMITTED, access.missing(_MANAGE_TENANTS))
     return Decision(Listing(command.kind, tenant, command.limit, command.after, command.named, command.since_ms))
 
 

@@ -31,7 +31,8 @@ def claim(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
     """A customer user claims a device; the order of the checks is ThingsBoard's (TB 2.3)."""
     user = facts.get(User, command.caller)
     if user is None or user.customer_id is None:
-        return refuse(Reason.NOT_A_CUSTOMER)
+        reason = Reason.NOT_A_CUSTOMER
+        return Decision(Refused(reason), not_allowed(command, reason, facts, given))
     device = facts.device_named(user.tenant, command.name)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -49,6 +50,21 @@ def claim(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
     if device.owner and not windows:
         return _owned(device, facts)
     return _failed(device, user, windows, facts, given)
+
+
+def not_allowed(command: ClaimDevice, reason: Reason, facts: Facts, given: Given) -> tuple[Change, ...]:
+    """Return the audit event of a claim by a user who may not claim at all.
+
+    Only users of the device's own tenant leave one. It counts towards no lockout: granting the permission is enough.
+    The pipeline limits how many of these events one user can cause.
+    """
+    user = facts.get(User, command.caller)
+    device = facts.device_named(user.tenant, command.name) if user else None
+    if user is None or device is None:
+        return ()
+    detail = f"{reason.value}: {access.CLAIM_DEVICES}" if reason is Reason.NOT_PERMITTED else reason.value
+    event = Event(device.tenant, given.now_ms, "claim_refused", user.principal, device.id, device.name, detail)
+    return (Append(event),)
 
 
 def _granted(claimed: Device, user: User, facts: Facts, given: Given) -> Decision:

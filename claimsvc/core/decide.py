@@ -14,6 +14,7 @@ from claimsvc.core.access import (
     DEVICE_CONTROL_READ,
     MANAGE_TENANTS,
     TENANT_ADMIN,
+    missing,
     permissions,
 )
 from claimsvc.core.commands import accounts as account
@@ -24,7 +25,7 @@ from claimsvc.core.commands import inventory as look
 from claimsvc.core.commands import provisioning as provision
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
-from claimsvc.core.outcomes import Decision, refuse
+from claimsvc.core.outcomes import Decision, Refused, refuse
 from claimsvc.core.policy import LANELESS, Given
 from claimsvc.core.reasons import Reason
 
@@ -106,12 +107,21 @@ def permitted(command: Command, facts: Facts) -> bool:
     return not rule.permissions or bool(rule.permissions & permissions(facts, command.caller))
 
 
+def _forbid(command: Command, facts: Facts, given: Given) -> Decision:
+    """Refuse a command whose permission is missing, and say which."""
+    needed = RULES[type(command)].permissions
+    refused = Refused(Reason.NOT_PERMITTED, missing(needed))
+    if isinstance(command, claiming.ClaimDevice):
+        return Decision(refused, claims.not_allowed(command, refused.reason, facts, given))
+    return Decision(refused)
+
+
 def decide(command: Command, facts: Facts, given: Given) -> Decision:
     """Decide one command on the facts, and make its changes visible to the next one of the batch."""
     if command.caller in LANELESS:
         return refuse(Reason.NOT_PERMITTED, "this login has no lane of its own")
     if not permitted(command, facts):
-        return refuse(Reason.NOT_PERMITTED)
+        return _forbid(command, facts, given)
     decision = RULES[type(command)].decide(command, facts, given)
     for change in decision.changes:
         facts.apply(change)

@@ -47,6 +47,7 @@ from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
 from claimsvc.core.renewal import newest
 from claimsvc.core.secrets import Secret
+from claimsvc.core.server_keys import NewKey, set_key
 
 
 def create(command: CreateDevice, facts: Facts, given: Given) -> Decision:
@@ -141,7 +142,7 @@ def read_credentials(command: ReadCredentials, facts: Facts, given: Given) -> De
 
 
 def set_attributes(command: SetAttributes, facts: Facts, given: Given) -> Decision:
-    """Write attributes; `claimingData` opens or replaces the server window (TB 2.1)."""
+    """Write attributes, all or none; `claimingData` sets the server-side key (TB 2.1)."""
     device = _of_tenant(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -149,10 +150,16 @@ def set_attributes(command: SetAttributes, facts: Facts, given: Given) -> Decisi
         Put(Attribute(device.id, name, value, given.now_ms)) for name, value in command.attributes
     ]
     if window := command.server_window:
-        changes.append(
-            Put(ClaimWindow(device.id, WindowSource.SERVER, window.key.hardened, given.now_ms, window.expires_at_ms))
+        new = NewKey(
+            key_hash=window.key.hardened,
+            expires_at_ms=window.expires_at_ms,
+            may_replace=window.may_replace,
+            by=command.caller,
         )
-        changes.append(_event("claiming_data_set", device, command.caller, given))
+        made = set_key(device, new, facts, given)
+        if isinstance(made, Refused):
+            return Decision(made)
+        changes += made.changes
     return Decision(Done(), tuple(changes))
 
 

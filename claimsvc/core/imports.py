@@ -23,12 +23,10 @@ from claimsvc.core.enrolment import Admitted, Newcomer, admit
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
     Attribute,
-    ClaimWindow,
     Device,
     DeviceRequest,
     Event,
     Tenant,
-    WindowSource,
 )
 from claimsvc.core.names import device_id_error, name_error
 from claimsvc.core.outcomes import (
@@ -52,6 +50,7 @@ from claimsvc.core.policy import MANAGEMENT_TENANT, Given
 from claimsvc.core.reasons import Reason
 from claimsvc.core.registration import announced, barred, is_full, request_event
 from claimsvc.core.request_states import STEPS, Step
+from claimsvc.core.server_keys import NewKey, set_key
 
 R = TypeVar("R")
 Row = tuple[RowDone | RowRefused, tuple[Change, ...], tuple[str, ...]]
@@ -87,7 +86,7 @@ def register(command: RegisterDevices, facts: Facts, given: Given) -> Decision:
 def set_claim_keys(command: SetClaimKeys, facts: Facts, given: Given) -> Decision:
     """Give a slice of a list its keys."""
     tenant = facts.tenant_of(command.caller)
-    return _each(command.rows, lambda row: _set_key(row, tenant, command.caller, facts, given), facts)
+    return _each(command.rows, lambda row: _set_key(row, tenant, command, facts, given), facts)
 
 
 def file_imported(tenant: str, by: str, counts: ImportCounts, now_ms: int) -> Event:
@@ -173,12 +172,11 @@ def _request(row: NewDevice, tenant: str, by: str, given: Given, group_id: str |
     return DeviceRequest(row.device_id, tenant, status, by, given.now_ms, group_id, row.type)
 
 
-def _set_key(row: KeyedDevice, tenant: str, by: str, facts: Facts, given: Given) -> Row:
+def _set_key(row: KeyedDevice, tenant: str, command: SetClaimKeys, facts: Facts, given: Given) -> Row:
     """Open a server window for a device, made where it is missing."""
     if error := name_error(row.name):
         return _refused(Refused(Reason.INVALID_NAME, error), RowField.DEVICE_ID)
-    until_ms = row.expires_at_ms if row.expires_at_ms is not None else given.now_ms + given.policy.server_duration_ms
-    if until_ms <= given.now_ms:
+    if row.expires_at_ms is not None and row.expires_at_ms <= given.now_ms:
         return _refused(Refused(Reason.INVALID_VALUE, "this time is over"), RowField.EXPIRES_AT)
     known = facts.device_named(tenant, row.name)
     if known is not None and known.owner is not None:
@@ -187,10 +185,18 @@ def _set_key(row: KeyedDevice, tenant: str, by: str, facts: Facts, given: Given)
     described = replace(device, type=row.type or device.type, label=row.label or device.label)
     changes: list[Change] = [] if described == known else [Put(described)]
     if known is None:
-        changes.append(_event("device_created", described, by, given))
-    window = ClaimWindow(device.id, WindowSource.SERVER, row.key.hardened, given.now_ms, until_ms)
-    changes += [Put(window), _event("claiming_data_set", described, by, given)]
-    return RowDone(RowStatus.UPDATED if known else RowStatus.CREATED, until_ms), tuple(changes), ()
+        changes.append(_event("device_created", described, command.caller, given))
+    new = NewKey(
+        key_hash=row.key.hardened,
+        expires_at_ms=row.expires_at_ms,
+        may_replace=command.may_replace,
+        by=command.caller,
+    )
+    made = set_key(described, new, facts, given)
+    if isinstance(made, Refused):
+        return _refused(made, RowField.DEVICE_ID)
+    done = RowDone(RowStatus.UPDATED if known else RowStatus.CREATED, made.until_ms, made.is_replaced)
+    return done, (*changes, *made.changes), ()
 
 
 def _refused(refused: Refused, field: RowField | None) -> Row:

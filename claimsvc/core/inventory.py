@@ -8,8 +8,16 @@ from claimsvc.core.model import Device
 from claimsvc.core.outcomes import ClaimingQuestion, Decision, Listing, refuse
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
+from claimsvc.core.server_keys import KEY_REPLACED
 
-TOLD_OF = ("device_claimed", "device_released", "claim_refused", "claim_locked_out", "claiming_data_set")
+TOLD_OF = (
+    "device_claimed",
+    "device_released",
+    "claim_refused",
+    "claim_locked_out",
+    "claiming_data_set",
+    KEY_REPLACED,
+)
 """Audit events that say what became of a device's claims, and what they stood on."""
 
 
@@ -26,4 +34,4 @@ def examine(command: ExamineClaiming, facts: Facts, given: Given) -> Decision:
     device = facts.get(Device, command.device_id)
     if device is None or device.tenant != facts.tenant_of(command.caller):
         return refuse(Reason.NOT_FOUND)
-    return Decision(ClaimingQuestion(device, TOLD_OF, allow_by_default=given.policy.allow_by_default))
+    return Decision(ClaimingQuestion(device, TOLD_OF, KEY_REPLACED, allow_by_default=given.policy.allow_by_default))

@@ -199,6 +199,8 @@ class RowDone:
 
     status: RowStatus
     until_ms: int | None = None
+    is_replaced: bool = False
+    """Whether another claim key, which was still open, stopped working."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +325,8 @@ class ClaimingQuestion:
     device: Device
     events: tuple[str, ...]
     """Which audit events are wanted."""
+    key_replaced: str
+    """The audit event of a replaced key; the newest is wanted, however many other events came after it."""
     allow_by_default: bool
 
 
@@ -338,6 +342,8 @@ class ClaimingState:
     failures: tuple[UserFailures, ...]
     """The failures of those users over all devices."""
     events: tuple[Event, ...]
+    key_replaced: Event | None
+    """When an open claim key was last replaced."""
 
 
 @dataclass(frozen=True, slots=True)

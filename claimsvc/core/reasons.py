@@ -24,6 +24,7 @@ class Reason(StrEnum):
     WRONG_KEY = "wrong_key"
     LOCKED_OUT = "locked_out"
     RATE_LIMITED = "rate_limited"
+    KEY_EXISTS = "key_exists"
     # Registering.
     ALREADY_REQUESTED = "already_requested"
     NO_REQUEST = "no_request"
@@ -98,6 +99,9 @@ MESSAGES: dict[Reason, str] = {
     Reason.WRONG_KEY: "The secret key does not match",
     Reason.LOCKED_OUT: "Too many failed attempts",
     Reason.RATE_LIMITED: "Too many requests",
+    Reason.KEY_EXISTS: (
+        "The device has an open claim key, which may be printed on a label: add replace=true to replace it"
+    ),
     Reason.ALREADY_REQUESTED: "There is a request for this device id already",
     Reason.NO_REQUEST: "There is no request for this device id",
     Reason.NOT_ACCEPTED: "The request is not accepted yet",

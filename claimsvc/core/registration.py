@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from hmac import compare_digest
 
-from claimsvc.core.access import DEVICE_BOOTSTRAP, permissions
+from claimsvc.core.access import DEVICE_BOOTSTRAP, missing, permissions
 from claimsvc.core.commands.registration import (
     AcceptAll,
     AcceptRequest,
@@ -176,7 +176,7 @@ def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
 def poll(command: PollCredentials, facts: Facts, given: Given) -> Decision:
     """A device asks for its login; until it may have one it is told nothing of what goes on (C8Y 2, design 4.3)."""
     if command.caller and DEVICE_BOOTSTRAP not in permissions(facts, command.caller):
-        return refuse(Reason.NOT_PERMITTED)
+        return refuse(Reason.NOT_PERMITTED, missing(frozenset({DEVICE_BOOTSTRAP})))
     request = facts.get(DeviceRequest, command.device_id)
     if request is None:
         return _refused(Reason.NO_REQUEST, command.device_id)

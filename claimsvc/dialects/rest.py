@@ -225,6 +225,14 @@ def _wrapped(encode: EncodeAnswer) -> Callable[[Outcome, int], bytes]:
     return wrapped
 
 
+def flag(query: Mapping[str, str], name: str) -> bool:
+    """Return whether the query says `true`; a missing flag is false. Raises Rejected for any other word."""
+    word = query.get(name, "false")
+    if word not in {"true", "false"}:
+        raise malformed(f"{name}: true or false is expected")
+    return word == "true"
+
+
 def number(query: Mapping[str, str], name: str, default: int, most: int) -> int:
     """Return a whole number of the query, cut to `most`. Raises Rejected."""
     text = query.get(name)

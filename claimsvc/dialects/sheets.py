@@ -222,14 +222,6 @@ def cell(cells: list[str], position: int | None) -> str | None:
 # --- what all answers about files have
 
 
-def is_rehearsal(query: Mapping[str, str]) -> bool:
-    """Return whether it is only asked what would become of a file. Raises Rejected: a slip must not do it."""
-    word = query.get("dryRun", "false")
-    if word not in {"true", "false"}:
-        raise malformed("dryRun: true or false is expected")
-    return word == "true"
-
-
 def counters(counts: ImportCounts) -> dict[str, object]:
     """Return how many rows there were and what became of them (C8Y 3.2)."""
     return {

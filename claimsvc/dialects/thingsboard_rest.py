@@ -39,7 +39,7 @@ from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind, claim_key
 from claimsvc.dialects.claim_keys import KeyValue, key_of, number_texts
 from claimsvc.dialects.exchange import Rejected, malformed
-from claimsvc.dialects.rest import Answer, Call, Route, Section, parse
+from claimsvc.dialects.rest import Answer, Call, Route, Section, flag, parse
 from claimsvc.dialects.thingsboard_shapes import EntityId, entity_id, error
 
 NOBODY = "13814000-1dd2-11b2-8080-808080808080"
@@ -147,7 +147,10 @@ def _set_attributes(call: Call) -> Command:
         raise malformed("the body is no JSON") from None
     if not isinstance(attributes, dict):
         raise malformed("an object is expected, with a member per attribute")
-    window = _server_window(attributes.pop(CLAIMING_DATA)) if CLAIMING_DATA in attributes else None
+    may_replace = flag(call.query, "replace")
+    window = None
+    if CLAIMING_DATA in attributes:
+        window = _server_window(attributes.pop(CLAIMING_DATA), may_replace=may_replace)
     for name, value in attributes.items():
         if error := name_error(name):
             raise malformed(f"an attribute: {error}")
@@ -164,10 +167,10 @@ def _json_text(name: str, value: object) -> str:
         raise malformed(f"{name}: the number is too large") from None
 
 
-def _server_window(value: Any) -> ServerWindow:
+def _server_window(value: Any, *, may_replace: bool) -> ServerWindow:
     """Read `claimingData` as an object, or as the text of one: both are in use (TB 2.1)."""
     data = parse(ClaimingData, value.encode() if isinstance(value, str) else to_json(value))
-    return ServerWindow(claim_key(data.secretKey or ""), data.expirationTime)
+    return ServerWindow(claim_key(data.secretKey or ""), data.expirationTime, may_replace)
 
 
 def _keys(call: Call) -> tuple[str, ...]:

@@ -10,6 +10,8 @@ from claimsvc.core.outcomes import Outcome, Refused
 from claimsvc.core.reasons import OF_PROVISIONING, OF_REGISTRATION, Reason
 from claimsvc.dialects.rest import Answer
 
+FORBIDDEN = 403
+
 # reason: (status, ThingsBoard's errorCode)
 STATUSES: dict[Reason, tuple[int, int]] = {
     Reason.MALFORMED: (400, 31),
@@ -23,6 +25,7 @@ STATUSES: dict[Reason, tuple[int, int]] = {
     Reason.WRONG_KEY: (400, 31),
     Reason.LOCKED_OUT: (429, 33),
     Reason.RATE_LIMITED: (429, 33),
+    Reason.KEY_EXISTS: (409, 35),
     Reason.NOT_PERMITTED: (403, 20),
     Reason.NOT_A_CUSTOMER: (403, 20),
     Reason.NOT_A_DEVICE: (403, 20),
@@ -56,7 +59,8 @@ def entity_id(entity: str, value: str) -> dict[str, str]:
 def error(outcome: Outcome, now_ms: int, texts: Mapping[Reason, str]) -> Answer:
     """Return ThingsBoard's error object, with our code and, after a lockout, the time left beside it.
 
-    `texts` are ThingsBoard's own sentences.
+    `texts` are ThingsBoard's own sentences. Its sentence for everything a caller may not do says neither why nor
+    what is missing: `detail` does.
     """
     if not isinstance(outcome, Refused):
         raise TypeError(f"no ThingsBoard answer for {type(outcome).__name__}")
@@ -68,6 +72,8 @@ def error(outcome: Outcome, now_ms: int, texts: Mapping[Reason, str]) -> Answer:
         "timestamp": now_ms,
         "error": outcome.reason.value,
     }
+    if status == FORBIDDEN:
+        body["detail"] = outcome.message
     if outcome.retry_after_ms is not None:
         seconds = -(-outcome.retry_after_ms // 1000)
         body["message"] = f"{outcome.message}. Try again in {seconds} seconds"

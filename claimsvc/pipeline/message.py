@@ -29,17 +29,20 @@ from claimsvc.core.outcomes import (
     Repeated,
     RequestListing,
 )
-from claimsvc.core.policy import Given
+from claimsvc.core.policy import HOUR_MS, Given
 from claimsvc.core.reasons import Reason
 from claimsvc.core.repeats import recall
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.exchange import Dialects, Request
 from claimsvc.pipeline.journal import Reply
+from claimsvc.pipeline.rates import Rates
 from claimsvc.sealing import Sealing
 from claimsvc.wire import Inbound, Outbound
 
 LISTINGS = (Listing, RequestListing, ProfileListing, ClaimingQuestion)
 """Outcomes that the store fills after the batch is committed."""
+NOTED_PER_HOUR = 20
+"""Refusals of one principal that change nothing and are written to the audit trail; more would fill the store."""
 SHOW_LOGINS = (FoundCredential, CredentialsGiven, Provisioned)
 """Outcomes that may show the secret of a login."""
 
@@ -58,6 +61,7 @@ class Replies:
         self._end_sessions = end_sessions
         self._sealing = sealing
         self._repeat_window_ms = repeat_window_ms
+        self._noting = Rates(NOTED_PER_HOUR / 60, HOUR_MS)
 
     def reply(self, inbound: Inbound, request: Request | None, facts: Facts, given: Given) -> Reply:
         if request is None:
@@ -115,6 +119,9 @@ class Replies:
 
     def _first(self, request: Request, command: Command, facts: Facts, given: Given) -> Reply:
         decision = decide(command, facts, given)
+        is_noted = _is_only_noted(decision)
+        if is_noted and self._noting.wait_ms(request.principal, given.now_ms):
+            decision = replace(decision, changes=())
         outcome = self._revealed(decision.outcome)
         if isinstance(outcome, (*LISTINGS, ImportAllowed)):
             return Reply(request.inbound, request, outcome)
@@ -126,7 +133,7 @@ class Replies:
         ends = self.ends(decision.ended)
         changes = decision.changes
         promises = any(map(changes_logins, changes)) or (isinstance(outcome, SHOW_LOGINS) and bool(outcome.secret))
-        if request.reading.request_id is not None and changes:
+        if request.reading.request_id is not None and changes and not is_noted:
             kept = [answer[0].payload.decode(), _texts(notices), promises, _texts(ends)]
             digest = self._sealing.digest(request.reading.content)
             remembered = Put(self._answered(request, kept, digest, given.now_ms))
@@ -154,6 +161,14 @@ class Replies:
             return outcome
         text = self._sealing.open(sealed, kind).decode()
         return replace(outcome, secret=Secret(SecretKind(kind), text))
+
+
+def _is_only_noted(decision: Decision) -> bool:
+    """Return whether a decision refuses and does no more than write an audit event."""
+    changes = decision.changes
+    return (
+        isinstance(decision.outcome, Refused) and bool(changes) and all(isinstance(each, Append) for each in changes)
+    )
 
 
 def _texts(outbounds: Iterable[Outbound]) -> list[list[str]]:

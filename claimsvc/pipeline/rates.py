@@ -9,11 +9,14 @@ _SWEEP_MS = 10_000
 
 
 class Rates:
-    """One limit for every lane; `per_minute` 0 is none. Times are milliseconds on the steady clock."""
+    """One limit for every lane; `per_minute` 0 is none. Times are milliseconds on the steady clock.
 
-    def __init__(self, per_minute: int) -> None:
+    As many may come at once as are allowed in `burst_ms`.
+    """
+
+    def __init__(self, per_minute: float, burst_ms: int = _BURST_MS) -> None:
         self._interval_ms = MINUTE_MS / per_minute if per_minute else 0.0
-        self._burst_ms = max(_BURST_MS, self._interval_ms)
+        self._burst_ms = max(burst_ms, self._interval_ms)
         self._empty_at_ms: dict[str, float] = {}
         self._next_sweep_ms = 0.0
 

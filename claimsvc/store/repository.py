@@ -135,6 +135,9 @@ class Repository:
         failures = statements.select("failures", keys=[values[0] for values in attempts])
         told = {"tenant": device.tenant, "device": device.name, "id": device.id, "limit": MOST_EVENTS}
         events = statements.run("events_of_kind", **told, kinds=to_json(question.events).decode())
+        replaced = statements.run(
+            "events_of_kind", **(told | {"limit": 1}), kinds=to_json([question.key_replaced]).decode()
+        )
         return ClaimingState(
             question,
             tuple(rows.window(values) for values in statements.select("windows", keys=[device.id])),
@@ -142,6 +145,7 @@ class Repository:
             tuple(rows.attempts(values) for values in attempts),
             tuple(rows.failures(values) for values in failures),
             tuple(rows.event(values) for values in events),
+            next((rows.event(values) for values in replaced), None),
         )
 
     async def read_profiles(self, listing: ProfileListing) -> ProfilePage:

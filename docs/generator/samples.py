@@ -119,12 +119,13 @@ OUTCOMES: dict[str, Outcome] = {
     "BindDevices": Bound(_GATEWAY, ("Device A",)),
     "ListDevices": Page(Listing(Device, "default", 100, None, prefix=""), (_FREE,), None),
     "ExamineClaiming": ClaimingState(
-        ClaimingQuestion(DEVICE, (), allow_by_default=True),
+        ClaimingQuestion(DEVICE, (), "claim_key_replaced", allow_by_default=True),
         (ClaimWindow(_ID, WindowSource.DEVICE, "", NOW_MS, SOON_MS, 1),),
         None,
         (ClaimAttempts("alice", _ID, 1, 0, 0, NOW_MS),),
         (),
         (EVENT,),
+        None,
     ),
     **dict.fromkeys(
         ("RotateCredentials", "RotateOwnCredentials"),
@@ -136,7 +137,7 @@ OUTCOMES: dict[str, Outcome] = {
     "ListProfiles": ProfilePage(ProfileListing("default", 0, 10), (_PROFILE,), 1),
     "ImportDevices": ImportFinished(_COUNTS, ({"updated": ["1234"], "failed": []},), is_rehearsal=False),
     "ImportClaimKeys": ImportFinished(
-        _COUNTS, ({"csv": f"Thermostat;value;{SOON_MS}\n", "failed": []},), is_rehearsal=False
+        _COUNTS, ({"csv": f"Thermostat;value;{SOON_MS}\n", "failed": [], "replaced": 1},), is_rehearsal=False
     ),
 }
 

@@ -106,6 +106,20 @@ def test_a_list_of_claim_keys_lets_boxes_be_claimed(gate: World, sender: Importe
     assert (failed["lineNumber"], failed["column"], failed["code"]) == (2, "name", "already_claimed")
 
 
+def test_u17_a_list_sent_again_kills_no_label(gate: World, sender: Importer) -> None:
+    """On both kinds of broker: the printed key claims, only the added row gets one, and `replace=true` replaces."""
+    first, second = fresh("Box"), fresh("Box")
+    printed = sender.call("POST", "/claimsvc/claimKeys", f"name\n{first}\n".encode()).body["csv"].split(";")[3]
+    again = sender.call("POST", "/claimsvc/claimKeys", f"name\n{first}\n{second}\n".encode())
+    assert counts(again) == [2, 1, 1, 1]
+    assert [(row["lineNumber"], row["code"]) for row in again.body["failedList"]] == [(2, "key_exists")]
+    replaced = sender.call("POST", "/claimsvc/claimKeys?replace=true", f"name\n{second}\n".encode())
+    assert (counts(replaced), replaced.body["numberOfReplaced"]) == ([1, 0, 0, 1], 1)
+    with Client(gate.port, sender.make_claimer(fresh("alice"))) as customer:
+        assert customer.claim(first, printed).body["response"] == "SUCCESS"
+        assert customer.claim(second, again.body["csv"].splitlines()[1].split(";")[1]).body == "FAILURE"
+
+
 def test_a_device_of_a_list_is_the_one_that_logs_in_by_its_name(gate: World, sender: Importer) -> None:
     """It was claimed in its box; when it comes it is its customer's."""
     name = fresh("Box")

@@ -269,8 +269,8 @@ def test_events_are_followed(root: Commands, admin: Admin) -> None:
     admin.make_device(name)
     follow = root.start("events", "--follow", "--json", "--device", name)
     assert json.loads(follow.wait_for(lambda _: True))["event"] == "device_created"
-    for _ in range(2):
-        admin.set_attributes(name, {"claimingData": {"secretKey": "k", "expirationTime": 2**52}})
+    for end in (2**52, 2**52 + 1):
+        admin.set_attributes(name, {"claimingData": {"secretKey": "k", "expirationTime": end}})
         assert json.loads(follow.wait_for(lambda _: True))["event"] == "claiming_data_set"
     code, err = follow.interrupt()
     assert (code, err) == (130, "claimsvc: interrupted\n")

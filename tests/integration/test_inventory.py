@@ -12,6 +12,7 @@ import pytest
 from claimsvc.core.inventory import TOLD_OF
 from claimsvc.core.model import Device, DeviceGroup, DeviceGroupMember, Event
 from claimsvc.core.outcomes import Append, ClaimingQuestion, Listing, Put
+from claimsvc.core.server_keys import KEY_REPLACED
 from claimsvc.store.database import load_queries
 from claimsvc.store.repository import MOST_EVENTS, Repository
 from tests.integration.example import THERMOSTAT
@@ -101,7 +102,7 @@ async def test_a_state_has_all_that_decides(store: Repository) -> None:
             Append(told("claim_refused", "no_window", id_="an earlier one of this name")),
         ]
     )
-    question = ClaimingQuestion(THERMOSTAT, TOLD_OF, allow_by_default=True)
+    question = ClaimingQuestion(THERMOSTAT, TOLD_OF, KEY_REPLACED, allow_by_default=True)
     state = await store.read_claiming(question)
     assert state.question == question
     assert sorted(window.source for window in state.windows) == ["device", "server"]
@@ -119,7 +120,7 @@ async def test_a_device_nobody_tried_to_claim(store: Repository) -> None:
     """Nothing is an answer too."""
     lonely = device("lonely", principal=None)
     await store.apply([Put(lonely)])
-    state = await store.read_claiming(ClaimingQuestion(lonely, TOLD_OF, allow_by_default=True))
+    state = await store.read_claiming(ClaimingQuestion(lonely, TOLD_OF, KEY_REPLACED, allow_by_default=True))
     assert (state.windows, state.claiming_allowed, state.attempts, state.failures, state.events) == (
         (),
         None,
@@ -132,7 +133,7 @@ async def test_a_device_nobody_tried_to_claim(store: Repository) -> None:
 async def test_a_state_is_of_bounded_size(store: Repository) -> None:
     """However often a device was guessed at: the newest events, newest first."""
     await store.apply([Append(told("claim_refused", str(number))) for number in range(MOST_EVENTS + 5)])
-    state = await store.read_claiming(ClaimingQuestion(THERMOSTAT, TOLD_OF, allow_by_default=True))
+    state = await store.read_claiming(ClaimingQuestion(THERMOSTAT, TOLD_OF, KEY_REPLACED, allow_by_default=True))
     assert [event.detail for event in state.events] == [str(number) for number in range(MOST_EVENTS + 4, 4, -1)]
 
 

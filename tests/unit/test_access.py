@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from claimsvc.core.access import BUILT_IN_ROLES, GRANTABLE, MANAGE_TENANTS, TENANT_ADMIN, permissions
 from claimsvc.core.commands.accounts import UpdateUser
 from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.claiming import OpenWindows, ReadSessionLimits
-from claimsvc.core.decide import decide
+from claimsvc.core.decide import RULES, decide
 from claimsvc.core.model import Group, Role, Row
+from claimsvc.core.outcomes import Refused
 from claimsvc.core.reasons import Reason
 from tests.support.factories import (
     SERVICE,
@@ -125,3 +128,25 @@ def test_bootstrap_and_provision_have_no_lane(caller: str, *, existing: bool) ->
     ]
     outcomes = [result(decide(command, known, given())) for command in commands]
     assert outcomes == [Reason.NOT_PERMITTED] * len(commands)
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind, rule in RULES.items() if rule.permissions], ids=lambda kind: kind.__name__
+)
+def test_u8_a_refusal_names_the_missing_permission(kind: type[Command]) -> None:
+    """Whatever was asked, and a built-in role that has it, where one does."""
+    command = object.__new__(kind)
+    for field in fields(kind):
+        object.__setattr__(command, field.name, "alice" if field.name == "caller" else "x")
+    outcome = decide(command, facts(user(roles=())), given()).outcome
+    assert isinstance(outcome, Refused)
+    assert outcome.reason is Reason.NOT_PERMITTED
+    assert any(permission in outcome.message for permission in RULES[kind].permissions)
+    has_role = any(granted & RULES[kind].permissions for granted in BUILT_IN_ROLES.values())
+    assert ("which the role" in outcome.message) is has_role
+
+
+def test_u8_a_claim_without_the_permission_names_it() -> None:
+    """With the role to give."""
+    outcome = refused(Reason.NOT_PERMITTED, facts(user(roles=()), device()), claim_device())
+    assert outcome.detail == "it needs the permission DEVICE:CLAIM_DEVICES, which the role customer has"

@@ -54,7 +54,7 @@ def test_user_to_make() -> None:
     """Everything but the name may be missing; without a password one is made up."""
     command = command_of("POST/claimsvc/users", '{"username":"bob"}')
     assert isinstance(command, CreateUser)
-    assert (command.username, command.customer_id, command.groups, command.roles) == ("bob", None, (), ())
+    assert (command.username, command.customer_id, command.groups, command.roles) == ("bob", None, None, None)
     assert (command.secret.text, command.tenant) == (None, None)
     more = {"username": "bob", "customerId": "c", "groups": ["g"], "roles": ["r"], "password": "12345678"}
     command = command_of("POST/claimsvc/users", json.dumps(more | {"tenantId": "acme"}))
@@ -266,3 +266,21 @@ def test_event_is_published_as_it_is_listed() -> None:
         "detail": "c1",
     }
     assert admin.item_json(event) == json.loads(encode_event(event))
+
+
+@pytest.mark.parametrize(
+    ("body", "groups", "roles"),
+    [
+        pytest.param("{}", None, None, id="nothing said"),
+        pytest.param('{"roles":null,"groups":null}', None, None, id="null"),
+        pytest.param('{"roles":[]}', None, (), id="no roles"),
+        pytest.param('{"groups":[]}', (), None, id="no groups"),
+    ],
+)
+def test_u8_what_is_not_said_differs_from_nothing(
+    body: str, groups: tuple[str, ...] | None, roles: tuple[str, ...] | None
+) -> None:
+    """An empty list is an order; a missing one leaves it to the service."""
+    command = command_of("POST/claimsvc/users", json.dumps({"username": "bob", **json.loads(body)}))
+    assert isinstance(command, CreateUser)
+    assert (command.groups, command.roles) == (groups, roles)

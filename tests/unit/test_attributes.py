@@ -38,8 +38,9 @@ ID = KNOWN.id
 
 def test_claiming_data_opens_a_server_window() -> None:
     """The window has the attribute's key and end; no attribute of that name is kept."""
-    command = SetAttributes("root", ID, (("a", "1"),), ServerWindow(key("server"), NOW + MINUTE))
-    known = facts(admin(), KNOWN, window(KNOWN), server_window(KNOWN, "old", attempts=3))
+    command = SetAttributes("root", ID, (("a", "1"),), ServerWindow(key("server"), NOW + MINUTE, may_replace=False))
+    over = server_window(KNOWN, "old", attempts=3, expires_at_ms=NOW - 1)
+    known = facts(admin(), KNOWN, window(KNOWN), over)
     decision = decide(command, known, given())
     assert decision.outcome == Done()
     assert written(decision.changes, ClaimWindow) == [server_window(KNOWN)]

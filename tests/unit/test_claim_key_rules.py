@@ -40,6 +40,7 @@ from tests.support.factories import (
     facts,
     given,
     hashed,
+    server_window,
     window,
     written,
 )
@@ -59,10 +60,13 @@ def keyed(name: str = "Box 1", text: str = "value", **fields: object) -> KeyedDe
 
 
 def set_keys(
-    *rows: KeyedDevice | RowRefused, among: Facts | None = None, at: Given | None = None
+    *rows: KeyedDevice | RowRefused,
+    among: Facts | None = None,
+    at: Given | None = None,
+    may_replace: bool = False,
 ) -> tuple[Sequence[RowDone | RowRefused], Decision]:
     """Decide a slice of a list."""
-    decision = decide(SetClaimKeys("root", rows), among or known(), at or given())
+    decision = decide(SetClaimKeys("root", rows, may_replace), among or known(), at or given())
     assert isinstance(decision.outcome, RowsDone), decision.outcome
     return decision.outcome.results, decision
 
@@ -84,9 +88,10 @@ def test_a_device_is_made_with_its_key() -> None:
 
 
 def test_a_known_device_gets_a_new_key() -> None:
-    """In the place of an older one; its own window, login and name stay."""
+    """In the place of one that has expired; its own window, login and name stay."""
     known_device = device("Box 1", label="Old")
-    among = known(known_device, window(known_device), window(known_device, source=WindowSource.SERVER))
+    over = server_window(known_device, expires_at_ms=NOW - 1)
+    among = known(known_device, window(known_device), over)
     results, decision = set_keys(keyed(text="new", label="New"), among=among)
     assert list(results) == [RowDone(RowStatus.UPDATED, NOW + 365 * DAY)]
     assert written(decision.changes, Device) == [replace(known_device, label="New")]

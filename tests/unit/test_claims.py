@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from claimsvc.core.decide import decide
-from claimsvc.core.model import Attribute, ClaimWindow, Device, Row, WindowSource
-from claimsvc.core.outcomes import Claimed, ClaimNotice, Released
+from claimsvc.core.model import Attribute, ClaimWindow, Device, Event, Row, WindowSource
+from claimsvc.core.outcomes import Append, Claimed, ClaimNotice, Released
 from claimsvc.core.reasons import Reason
 from tests.support.factories import (
     MINUTE,
@@ -218,3 +218,32 @@ def test_secret_in_clear_never_reaches_a_rule() -> None:
     with pytest.raises(RuntimeError):
         decide(command, facts(customer(), user(), FREE, window(FREE)), given())
     assert "password-1" not in repr(password())
+
+
+@pytest.mark.parametrize(
+    ("caller", "detail"),
+    [
+        pytest.param(user(roles=()), "not_permitted: DEVICE:CLAIM_DEVICES", id="without the permission"),
+        pytest.param(user(customer_id=None), "not_a_customer", id="of no customer"),
+    ],
+)
+def test_u8_a_user_who_may_not_claim_leaves_an_event(caller: Row, detail: str) -> None:
+    """An operator who looks for the reason finds it; nobody is locked out by it."""
+    decision = decide(claim_device(), facts(customer(), caller, FREE, window(FREE)), given())
+    assert decision.changes == (
+        Append(Event("default", NOW, "claim_refused", "alice", FREE.id, "Thermostat", detail)),
+    )
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([device("alice"), FREE], id="a device"),
+        pytest.param([FREE], id="whom nobody knows"),
+        pytest.param([user(roles=())], id="a user, of a device that is not there"),
+        pytest.param([user(roles=(), tenant="acme"), FREE], id="a user of another tenant"),
+    ],
+)
+def test_u8_others_leave_no_event(rows: list[Row]) -> None:
+    """The trail of a tenant is not for strangers to fill."""
+    assert decide(claim_device(), facts(*rows), given()).changes == ()

@@ -278,8 +278,9 @@ def test_exact_texts(outcome: RequestRefused, status: int, error: str, message: 
 
 def test_n15_access_is_denied() -> None:
     """The words are Spring's."""
-    status, body = answer(Refused(Reason.NOT_PERMITTED))
+    status, body = answer(Refused(Reason.NOT_PERMITTED, "it needs the permission X"))
     assert (status, body["error"], body["message"]) == (403, "security/Forbidden", "Access is denied")
+    assert body["detail"] == "The caller may not do this: it needs the permission X"
 
 
 @pytest.mark.parametrize("braces", ["{id}", "{0}", "{", "{detail.__class__}"])

@@ -122,7 +122,7 @@ def test_who_may_send_files(by: str, *, may_register: bool, may_set_keys: bool) 
     """Operators register devices, admins do and set keys; the file as a whole and each slice are asked for."""
     people = known(user(), user("viewer", roles=("viewer",)))
     registering = (ImportDevices(by, names_tenants=False), RegisterDevices(by, (row(),)))
-    keying = (ImportClaimKeys(by), SetClaimKeys(by, (keyed(),)))
+    keying = (ImportClaimKeys(by), SetClaimKeys(by, (keyed(),), may_replace=False))
     for commands, allowed in ((registering, may_register), (keying, may_set_keys)):
         for command in commands:
             found = result(decide(command, people, given()))

@@ -11,6 +11,7 @@ from claimsvc.core.inventory import TOLD_OF
 from claimsvc.core.model import Device, Event, UserFailures
 from claimsvc.core.outcomes import ClaimingQuestion, ClaimingState, Listing, Page
 from claimsvc.core.reasons import Reason
+from claimsvc.core.server_keys import KEY_REPLACED
 from tests.support.factories import (
     MINUTE,
     NOW,
@@ -70,7 +71,7 @@ def test_an_admin_may_look_at_the_claiming_of_a_device() -> None:
     decision = decide(
         ExamineClaiming("root", THERMOSTAT.id), facts(admin(), THERMOSTAT), given(allow_by_default=False)
     )
-    assert decision.outcome == ClaimingQuestion(THERMOSTAT, TOLD_OF, allow_by_default=False)
+    assert decision.outcome == ClaimingQuestion(THERMOSTAT, TOLD_OF, KEY_REPLACED, allow_by_default=False)
     assert decision.changes == ()
 
 
@@ -119,8 +120,11 @@ def state(**fields: Any) -> ClaimingState:
         "attempts": (),
         "failures": (),
         "events": (),
+        "key_replaced": None,
     }
-    return ClaimingState(ClaimingQuestion(THERMOSTAT, TOLD_OF, allow_by_default=True), **(nothing | fields))
+    return ClaimingState(
+        ClaimingQuestion(THERMOSTAT, TOLD_OF, KEY_REPLACED, allow_by_default=True), **(nothing | fields)
+    )
 
 
 def test_a_state_of_nothing() -> None:
@@ -135,6 +139,7 @@ def test_a_state_of_nothing() -> None:
             "windows": [],
             "attempts": [],
             "events": [],
+            "keyReplaced": None,
         },
     )
 

@@ -111,7 +111,45 @@ def test_why_a_claim_failed(given_state: dict[str, Any], sentences: list[str]) -
 
 def test_every_refusal_of_a_claim_is_explained() -> None:
     """The words of the audit trail are the codes of the rules."""
-    assert set(why.REASONS) == {Reason.WRONG_KEY, Reason.NO_WINDOW, Reason.WINDOW_EXPIRED}
+    assert set(why.REASONS) == {
+        Reason.WRONG_KEY,
+        Reason.NO_WINDOW,
+        Reason.WINDOW_EXPIRED,
+        Reason.NOT_PERMITTED,
+        Reason.NOT_A_CUSTOMER,
+    }
+
+
+REPLACED = {"time": NOW, "event": "claim_key_replaced", "device": "Lamp", "principal": "root", "detail": None}
+
+
+@pytest.mark.parametrize(
+    ("reason", "replaced", "is_said"),
+    [
+        pytest.param("wrong_key", REPLACED, True, id="a wrong key after it"),
+        pytest.param("wrong_key", {**REPLACED, "time": NOW + 1}, False, id="a wrong key before it"),
+        pytest.param("no_window", REPLACED, False, id="no window was open"),
+        pytest.param("wrong_key", None, False, id="no key was replaced"),
+    ],
+)
+def test_u17_why_tells_that_the_key_was_replaced(
+    reason: str, replaced: dict[str, Any] | None, *, is_said: bool
+) -> None:
+    """When and by whom: somebody may hold the old label."""
+    text = why.verdict(state(events=[told("claim_refused", reason)], keyReplaced=replaced))[0]
+    assert (f"The claim key was replaced {when(NOW)} by root: a label printed before" in text) is is_said
+
+
+@pytest.mark.parametrize(
+    ("detail", "sentence"),
+    [
+        ("not_permitted: DEVICE:CLAIM_DEVICES", "the user lacks a permission, DEVICE:CLAIM_DEVICES: give the role"),
+        ("not_a_customer", "the user belongs to no customer (not_a_customer)"),
+    ],
+)
+def test_u8_why_names_the_missing_permission(detail: str, sentence: str) -> None:
+    """And what to do."""
+    assert sentence in why.verdict(state(events=[told("claim_refused", detail)]))[0]
 
 
 def test_why_fits_a_narrow_screen() -> None:

@@ -12,7 +12,7 @@ from claimsvc.core.commands.base import Command
 from claimsvc.core.commands.devices import ServerWindow, SetAttributes
 from claimsvc.core.decide import decide
 from claimsvc.core.facts import Facts
-from claimsvc.core.outcomes import Claimed, Refused, Released, WindowOpened
+from claimsvc.core.outcomes import Claimed, Done, Refused, Released, WindowOpened
 from claimsvc.core.reasons import Reason
 from claimsvc.settings import Settings
 from claimsvc.wire import Inbound, Receipt
@@ -36,9 +36,9 @@ DEVICES = ["A", "B"]
 KEYS = ["", "k1"]
 
 
-def _claiming_data(name: str, text: str, lasts_ms: int) -> Command:
+def _claiming_data(name: str, text: str, lasts_ms: int, *, replaces: bool) -> Command:
     """Return an admin's claimingData, which opens a window of an owned device too."""
-    return SetAttributes("root", device(name).id, (), ServerWindow(key(text), NOW + lasts_ms))
+    return SetAttributes("root", device(name).id, (), ServerWindow(key(text), NOW + lasts_ms, replaces))
 
 
 def _steps() -> some.SearchStrategy[list[tuple[int, Command]]]:
@@ -48,7 +48,7 @@ def _steps() -> some.SearchStrategy[list[tuple[int, Command]]]:
     opening = some.builds(lambda name, key, ms: open_window(name, key, duration_ms=ms), names, keys, durations)
     claiming = some.builds(lambda name, key, by: claim_device(name, key, by=by), names, keys, users)
     releasing = some.builds(lambda name, by: release_device(name, by=by), names, users)
-    attribute = some.builds(_claiming_data, names, keys, some.integers(0, 60 * MINUTE))
+    attribute = some.builds(_claiming_data, names, keys, some.integers(0, 60 * MINUTE), replaces=some.booleans())
     kinds = [opening, attribute, claiming, releasing]
     commands = some.sampled_from([0, 1, 1, 2, 2, 2, 2, 3]).flatmap(lambda kind: kinds[kind])
     return some.lists(some.tuples(waits, commands), min_size=25, max_size=60)
@@ -96,7 +96,7 @@ class _Model:
         """Hold an outcome against the promise."""
         if isinstance(outcome, WindowOpened):
             self.windows[outcome.device, "device"] = (command.key.hardened, outcome.expires_at_ms)
-        elif isinstance(command, SetAttributes) and command.server_window is not None:
+        elif isinstance(outcome, Done) and command.server_window is not None:
             window = command.server_window
             name = command.device_id.removeprefix("device-")
             self.windows[name, "server"] = (window.key.hardened, window.expires_at_ms)

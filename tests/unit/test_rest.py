@@ -10,7 +10,8 @@ from claimsvc.core.commands.claiming import ClaimDevice
 from claimsvc.core.commands.devices import FindDevice, ReadAttributes
 from claimsvc.core.outcomes import Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.exchange import Request
+from claimsvc.dialects.exchange import Rejected, Request
+from claimsvc.dialects.rest import flag
 from claimsvc.settings import Settings
 from tests.support.factories import NOW, inbound
 
@@ -210,3 +211,20 @@ def test_other_content_under_a_request_id_differs(tail: str, payload: bytes) -> 
 def test_repeat_has_the_same_content() -> None:
     """The same request is the same content, whatever its id: that is compared apart."""
     assert _content(f"request/1/POST/{CLAIM}") == _content(f"request/2/POST/{CLAIM}")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [({}, False), ({"dryRun": "true"}, True), ({"dryRun": "false"}, False)],
+    ids=["not asked for", "asked for", "declined"],
+)
+def test_a_rehearsal_is_asked_for(query: dict[str, str], expected: bool) -> None:  # noqa: FBT001 - a case's column
+    """By one word."""
+    assert flag(query, "dryRun") is expected
+
+
+@pytest.mark.parametrize("word", ["", "1", "yes", "True", "TRUE"])
+def test_a_slip_of_the_pen_is_no_order(word: str) -> None:
+    """Who wanted a rehearsal must not get the real thing."""
+    with pytest.raises(Rejected):
+        flag({"dryRun": word}, "dryRun")

@@ -247,20 +247,3 @@ def test_slices_have_at_most_so_many_rows() -> None:
     """Nobody waits longer than that."""
     opened = open_table(b"ID;PATH\n" + b"".join(b"d%d;x\n" % number for number in range(450)), MOST)
     assert [len(each) for each in sheets.slices(opened, 0, 0, read)] == [200, 200, 50]
-
-
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [({}, False), ({"dryRun": "true"}, True), ({"dryRun": "false"}, False)],
-    ids=["not asked for", "asked for", "declined"],
-)
-def test_a_rehearsal_is_asked_for(query: dict[str, str], expected: bool) -> None:  # noqa: FBT001 - a case's column
-    """By one word."""
-    assert sheets.is_rehearsal(query) is expected
-
-
-@pytest.mark.parametrize("word", ["", "1", "yes", "True", "TRUE"])
-def test_a_slip_of_the_pen_is_no_order(word: str) -> None:
-    """Who wanted a rehearsal must not get the real thing."""
-    with pytest.raises(Rejected):
-        sheets.is_rehearsal({"dryRun": word})

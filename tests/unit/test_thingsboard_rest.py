@@ -126,6 +126,7 @@ def test_refused_claim_is_one_word(reason: Reason, status: int, word: str) -> No
         (Reason.TOO_LARGE, 413, 31),
         (Reason.REQUEST_ID_REUSED, 409, 35),
         (Reason.INTERNAL, 500, 2),
+        (Reason.KEY_EXISTS, 409, 35),
     ],
 )
 def test_error_object(reason: Reason, status: int, code: int) -> None:
@@ -136,7 +137,8 @@ def test_error_object(reason: Reason, status: int, code: int) -> None:
         "errorCode": code,
         "timestamp": NOW,
     }
-    assert answer_to(CLAIM, Refused(reason)) == (status, body | {"error": reason.value})
+    detail = {"detail": MESSAGES[reason]} if status == 403 else {}
+    assert answer_to(CLAIM, Refused(reason)) == (status, body | {"error": reason.value} | detail)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +153,13 @@ def test_error_object(reason: Reason, status: int, code: int) -> None:
 def test_error_texts_are_thingsboards(reason: Reason, text: str) -> None:
     """Where ThingsBoard has a sentence of its own, clients show that one (TB 3.1)."""
     assert answer_to(CLAIM, Refused(reason))[1]["message"] == text
+
+
+def test_u8_what_is_missing_stands_beside_thingsboards_sentence() -> None:
+    """The sentence names no permission; `detail` does."""
+    _, body = answer_to(CLAIM, Refused(Reason.NOT_PERMITTED, "it needs the permission DEVICE:CLAIM_DEVICES"))
+    assert body["message"] == "You don't have permission to perform this operation!"
+    assert body["detail"] == "The caller may not do this: it needs the permission DEVICE:CLAIM_DEVICES"
 
 
 @pytest.mark.parametrize("call", [CLAIM, "DELETE/api/customer/device/A/claim"])

@@ -183,3 +183,21 @@ def test_deleted_user_can_do_nothing_more() -> None:
     assert events(decision.changes) == ["user_deleted"]
     assert isinstance(decide(ReadUser("alice", "root"), known, given()).outcome, Refused)
     assert isinstance(decide(create_user("alice"), known, given()).outcome, Found)
+
+
+MEANT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "a customer's, nothing said": ({"customer_id": "c1"}, ("customer",)),
+    "a customer's, with no roles": ({"customer_id": "c1", "roles": ()}, ()),
+    "a customer's, with a role": ({"customer_id": "c1", "roles": ("viewer",)}, ("viewer",)),
+    "a customer's, in a group": ({"customer_id": "c1", "groups": ("staff",)}, ()),
+    "a customer's, in no groups": ({"customer_id": "c1", "groups": ()}, ()),
+    "of no customer": ({}, ()),
+}
+
+
+@pytest.mark.parametrize(("said", "roles"), MEANT.values(), ids=MEANT.keys())
+def test_u8_a_customers_user_may_claim(said: dict[str, Any], roles: tuple[str, ...]) -> None:
+    """Unless the admin says something about roles or groups: then that is all there is."""
+    command = create_user(**({"roles": None, "groups": None} | said))
+    decision = decide(command, facts(ROOT, customer(), Group("default", "staff", ())), given())
+    assert [row.roles for row in written(decision.changes, User)] == [roles]

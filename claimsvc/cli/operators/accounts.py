@@ -85,12 +85,20 @@ def add_user(  # noqa: PLR0913 - its options
     *,
     customer: OfCustomer = None,
     role: Roles = None,
+    no_roles: Annotated[bool, typer.Option("--no-roles", help="No role, not even `customer`.")] = False,
     of_group: Groups = None,
     tenant: Annotated[str | None, typer.Option("--tenant", help="Another tenant; for the management tenant.")] = None,
     ask_password: AskPassword = False,
 ) -> Coroutine[Any, Any, None]:
-    """Make a user; the login is shown once."""
-    body: dict[str, Any] = {"username": username, "roles": role or [], "groups": of_group or []}
+    """Create a user; the login is shown once. With --customer the user has the role `customer`.
+
+    --role, --group or --no-roles say otherwise.
+    """
+    if role and no_roles:
+        raise UnusableError("--role gives a role; --no-roles gives none")
+    body: dict[str, Any] = {"username": username}
+    body |= {"roles": role or []} if role or no_roles else {}
+    body |= {"groups": of_group} if of_group else {}
     body |= {"customerId": customer} if customer else {}
     body |= {"tenantId": tenant} if tenant else {}
     body |= _password(username) if ask_password else {}

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from claimsvc.cli.operators.asking import confirm
 from claimsvc.cli.operators.connecting import Operator, Yes, command
 from claimsvc.cli.operators.failing import UnusableError
-from claimsvc.cli.operators.lane import segment
+from claimsvc.cli.operators.lane import CallRefusedError, segment
 from claimsvc.cli.operators.listing import All, Limit, show_listing
 from claimsvc.cli.operators.options import Name, duration_ms
 from claimsvc.cli.operators.screen import Column, when
@@ -43,6 +43,10 @@ GROUP_COLUMNS = (
     Column("Path", lambda item: item["path"], whole=True),
     Column("Id", lambda item: item["id"], whole=True),
 )
+
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Replace a key that is still open; labels printed with it stop working.")
+]
 
 Expires = Annotated[str, typer.Option("--expires", help="How long it is good for: 90s, 15min, 12h, 30d, 2w.")]
 
@@ -162,21 +166,34 @@ def delete_device(operator: Operator, name: Name, *, yes: Yes = False) -> Corout
 
 
 @command(group, "secret")
-async def make_secret(operator: Operator, name: Name, *, expires: Expires = "30d") -> None:
-    """Make a secret key with which the device can be claimed, and show it once."""
-    made = await open_server_window(operator, name, expires)
+async def make_secret(operator: Operator, name: Name, *, expires: Expires = "30d", replace: Replace = False) -> None:
+    """Create a secret key with which the device can be claimed, and show it once.
+
+    A device that has an open key keeps it unless you give --replace.
+    """
+    made = await open_server_window(operator, name, expires, replace=replace)
     lines = [("Device", name), ("Secret key", f"{made['secretKey']}{ONCE}"), ("Until", when(made["expirationTime"]))]
     operator.screen.result(made, lines)
 
 
-async def open_server_window(operator: Operator, name: str, expires: str) -> dict[str, Any]:
-    """Give a device a server side key of 128 random bits. Raises UnusableError, and as `Lane.call`."""
+async def open_server_window(operator: Operator, name: str, expires: str, *, replace: bool) -> dict[str, Any]:
+    """Give a device a server-side key of 128 random bits. Raises UnusableError, and as `Lane.call`.
+
+    An open key is replaced only with `replace`.
+    """
     lasts_ms = duration_ms(expires, "--expires")
     if not lasts_ms:
         raise UnusableError("--expires: a window of no time cannot be used")
     key = secrets.token_urlsafe(KEY_BYTES)
     expires_at_ms = time.time_ns() // 1_000_000 + lasts_ms
-    await _set_attributes(operator, name, {"claimingData": {"secretKey": key, "expirationTime": expires_at_ms}})
+    data = {"claimingData": {"secretKey": key, "expirationTime": expires_at_ms}}
+    try:
+        await _set_attributes(operator, name, data, query="?replace=true" if replace else "")
+    except CallRefusedError as refused:
+        if refused.code != "key_exists":
+            raise
+        text = f"{name} has an open claim key, which may be printed on a label: give --replace to replace it"
+        raise CallRefusedError(refused.status, {"message": text, "error": refused.code}) from None
     return {"name": name, "secretKey": key, "expirationTime": expires_at_ms}
 
 
@@ -193,7 +210,7 @@ async def allow_claiming(
     operator.screen.done({"name": name, "claimingAllowed": not deny}, f"{name} {may} open claim windows.")
 
 
-async def _set_attributes(operator: Operator, name: str, attributes: dict[str, object]) -> None:
+async def _set_attributes(operator: Operator, name: str, attributes: dict[str, Any], *, query: str = "") -> None:
     device_id = await operator.lane.device_id(name)
-    path = f"/api/plugins/telemetry/DEVICE/{device_id}/attributes/SERVER_SCOPE"
+    path = f"/api/plugins/telemetry/DEVICE/{device_id}/attributes/SERVER_SCOPE{query}"
     await operator.lane.call("POST", path, attributes)

@@ -51,21 +51,23 @@ async def make_secrets(
     file: File,
     *,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the keys go; else beside FILE.csv.")] = None,
+    replace: devices.Replace = False,
     dry_run: DryRun = False,
 ) -> None:
-    """Make a secret key for each device of a CSV file, and write them to a file only you can read.
+    """Create a secret key for each device of a CSV file, and write them to a file only you can read.
 
-    The header is `name`, and perhaps `secretKey`, `expirationTime`, `type`, `label`.
+    The header is `name`, and optionally `secretKey`, `expirationTime`, `type`, `label`. A device that has an open
+    key keeps it, and its row fails, unless you give --replace.
     """
     content = read_bytes(file, "FILE")
     what = f"Making keys for {file.name}"
     if dry_run:
-        answer = await send(operator, _CLAIM_KEYS, content, dry_run=True, what=what)
+        answer = await send(operator, _CLAIM_KEYS, content, dry_run=True, replace=replace, what=what)
     else:
         # The keys are told once, so there must be a place for them first.
         path, descriptor = (out, new_file(out)) if out else new_file_beside(file, "keys")
         try:
-            answer = await send(operator, _CLAIM_KEYS, content, dry_run=False, what=what)
+            answer = await send(operator, _CLAIM_KEYS, content, dry_run=False, replace=replace, what=what)
         except BaseException:
             path.unlink()
             raise
@@ -78,7 +80,9 @@ async def make_secrets(
     report(operator.screen, answer, "failedList", file, content, dry_run=dry_run)
 
 
-async def send(operator: Operator, path: str, content: bytes, *, dry_run: bool, what: str) -> Answer:
+async def send(
+    operator: Operator, path: str, content: bytes, *, dry_run: bool, replace: bool = False, what: str
+) -> Answer:
     """Send a file and show how far the service is. Raises as `Lane.call`."""
     err = operator.screen.err
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -88,7 +92,8 @@ async def send(operator: Operator, path: str, content: bytes, *, dry_run: bool, 
         def progress(told: dict[str, Any]) -> None:
             bar.update(task, total=told.get("numberOfAll"), completed=told.get("numberOfProcessed", 0))
 
-        query = "?dryRun=true" if dry_run else ""
+        flags = [name for name, is_on in (("dryRun=true", dry_run), ("replace=true", replace)) if is_on]
+        query = f"?{'&'.join(flags)}" if flags else ""
         answer: Answer = await operator.lane.call("POST", f"{path}{query}", content, progress=progress)
         return answer
 
@@ -111,6 +116,9 @@ def report(screen: Screen, answer: Answer, member: str, file: Path, content: byt
             screen.note(f"... and {len(failed) - _MOST_SHOWN} more.")
     if to_mend:
         screen.note(f"The failed rows are in {to_mend}: mend them there and send that file.")
+    if keys := sum(item.get("code") == "key_exists" for item in failed):
+        devices_have = "1 device has" if keys == 1 else f"{keys} devices have"
+        screen.note(f"{devices_have} an open claim key, which may be printed on a label: --replace replaces them.")
     unnamed = answer["numberOfFailed"] - len(failed)
     if unnamed > 0:
         screen.note(f"The service did not name {unnamed} more: send the whole file again when these are mended.")
@@ -123,9 +131,14 @@ def summary(answer: Answer, *, dry_run: bool) -> str:
     """Return the numbers as a sentence."""
     done, made = answer["numberOfSuccessful"], answer["numberOfCreated"]
     rows = "1 row" if answer["numberOfAll"] == 1 else f"{answer['numberOfAll']} rows"
+    replaced = answer.get("numberOfReplaced", 0)
+    keys = "1 key" if replaced == 1 else f"{replaced} keys"
     if dry_run:
-        return f"{rows}: {done} could be done, {answer['numberOfFailed']} would fail. Nothing was changed."
-    return f"{rows}: {done} done ({made} new), {answer['numberOfFailed']} failed."
+        would = f" {keys} would be replaced." if replaced else ""
+        return f"{rows}: {done} could be done, {answer['numberOfFailed']} would fail.{would} Nothing was changed."
+    return f"{rows}: {done} done ({made} new), {answer['numberOfFailed']} failed." + (
+        f" {keys} replaced." if replaced else ""
+    )
 
 
 def _to_mend(file: Path, content: bytes, failed: list[dict[str, Any]]) -> Path:

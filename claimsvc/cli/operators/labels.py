@@ -16,7 +16,7 @@ from rich.text import Text
 
 from claimsvc.cli.console import app
 from claimsvc.cli.operators.connecting import OVER_MQTT, Operator, command
-from claimsvc.cli.operators.devices import Expires, open_server_window
+from claimsvc.cli.operators.devices import Expires, Replace, open_server_window
 from claimsvc.cli.operators.failing import UnusableError, ending
 from claimsvc.cli.operators.options import KeyFile, Name, read_text, secret_of
 from claimsvc.cli.operators.screen import Screen
@@ -67,6 +67,7 @@ def make_label(  # noqa: PLR0913 - its options
     name: Name,
     *,
     new_key: Annotated[bool, typer.Option("--new-key", help="Make a secret key for it, as `device secret`.")] = False,
+    replace: Replace = False,
     expires: Expires = "30d",
     with_key: Annotated[bool, typer.Option("--with-key", help="Ask for the key it is to carry.")] = False,
     key_file: KeyFile = None,
@@ -74,9 +75,14 @@ def make_label(  # noqa: PLR0913 - its options
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG picture.")] = None,
     claim_url: ClaimUrl = None,
 ) -> Coroutine[Any, Any, None]:
-    """Show a device's label as a QR code: its name, and perhaps the secret key that claims it."""
+    """Show a device's label as a QR code: its name, and optionally the secret key that claims it.
+
+    --new-key fails if the device has an open key, which may be on a label already, unless you give --replace.
+    """
     if new_key and (with_key or key_file):
         raise UnusableError("--new-key makes a key; --with-key and --key-file give one")
+    if replace and not new_key:
+        raise UnusableError("--replace replaces a key by another: it needs --new-key")
     given = secret_of(key_file, f"Secret key of {name}", "--key-file") if with_key or key_file else None
     content_of(
         name, given or ("" if new_key else None), claim_url
@@ -87,7 +93,7 @@ def make_label(  # noqa: PLR0913 - its options
         try:
             key = given
             if new_key:
-                key = str((await open_server_window(operator, name, expires))["secretKey"])
+                key = str((await open_server_window(operator, name, expires, replace=replace))["secretKey"])
             else:
                 await operator.lane.device(name)
         except BaseException:

@@ -60,7 +60,8 @@ class CallRefusedError(Exception):
         self.status = status
         self.body = body
         self.retry_after_ms: int | None = answer.get("retryAfterMs")
-        text = str(answer.get("message") or body)
+        # Both systems' own texts for what a caller may not do leave out what is missing.
+        text = str(answer.get("detail") or answer.get("message") or body)
         super().__init__(clean(f"{text} ({self.code})" if self.code else text))
 
     @property

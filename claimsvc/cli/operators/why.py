@@ -16,6 +16,8 @@ REASONS = {
     "wrong_key": "the key matched no open window",
     "no_window": "no window was open: the device had not opened any, and there was no claimingData",
     "window_expired": "the window was over when the claim came",
+    "not_permitted": "the user lacks a permission",
+    "not_a_customer": "the user belongs to no customer",
 }
 """What an event of a refused claim says, for a person."""
 _CLAIMS = FAILURES | {"device_claimed"}
@@ -85,10 +87,25 @@ def _last_claim(state: State) -> str:
     if last["event"] not in FAILURES:
         return f"The last claim, {when(last['time'])} by {last['principal']}, succeeded."
     # A lockout is written behind the refusal that led to it, with the same reason.
-    reason = REASONS.get(last["detail"], last["detail"])
+    code, _, permission = str(last["detail"]).partition(": ")
+    reason = REASONS.get(code, last["detail"])
+    if permission and code in REASONS:
+        reason = f"{reason}, {permission}: give the role `customer`, or another one that has it"
     locked = "; it was one too many, and locked the user out" if last["event"] == "claim_locked_out" else ""
     return (
-        f"The last claim, {when(last['time'])} by {last['principal']}, failed: {reason} ({last['detail']}){locked}."
+        f"The last claim, {when(last['time'])} by {last['principal']}, failed: {reason} ({code}){locked}."
+        f"{_replaced(state, last, code)}"
+    )
+
+
+def _replaced(state: State, last: dict[str, Any], code: str) -> str:
+    """Return a sentence about a key that was replaced before a wrong one was tried; a label may still show it."""
+    replaced = state.get("keyReplaced")
+    if code != "wrong_key" or not replaced or replaced["time"] > last["time"]:
+        return ""
+    return (
+        f" The claim key was replaced {when(replaced['time'])} by {replaced['principal']}: "
+        "a label printed before that no longer works."
     )
 
 

@@ -92,13 +92,20 @@ class OnUser(Command):
 
 @dataclass(frozen=True, slots=True)
 class CreateUser(OnUser):
-    """Make a user with a login; `tenant` only from the management tenant."""
+    """Make a user with a login; `tenant` only from the management tenant. Groups and roles are None if not given."""
 
     customer_id: str | None
-    groups: tuple[str, ...]
-    roles: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    roles: tuple[str, ...] | None
     secret: Secret
     tenant: str | None = None
+
+    @property
+    def roles_meant(self) -> tuple[str, ...]:
+        """Return the roles given; a customer's user without roles and groups may claim, as such users are for."""
+        if self.roles is None and self.groups is None and self.customer_id is not None:
+            return ("customer",)
+        return self.roles or ()
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -116,7 +123,7 @@ class CreateUser(OnUser):
         OnUser.needs(self, needs, facts, policy)
         tenant = self.tenant_meant(facts)
         needs.tenants.add(tenant)
-        _membership_needs(needs, tenant, self.customer_id, self.groups, self.roles)
+        _membership_needs(needs, tenant, self.customer_id, self.groups or (), self.roles_meant)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ class ServerWindow:
 
     key: Secret
     expires_at_ms: int
+    may_replace: bool
+    """Whether it may take the place of another key that is still open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,10 @@ class SetAttributes(OnDevice):
     @property
     def secrets(self) -> tuple[Secret, ...]:
         return (self.server_window.key,) if self.server_window else ()
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnDevice.needs(self, needs, facts, policy)
+        needs.windows |= self.server_window is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,8 @@ class SetClaimKeys(Command):
     """Give a slice of a list its keys; what was not understood is refused on its own."""
 
     rows: tuple[KeyedDevice | RowRefused, ...]
+    may_replace: bool
+    """Whether a key may take the place of another one that is still open."""
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -114,3 +116,4 @@ class SetClaimKeys(Command):
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         tenant = facts.tenant_of(self.caller)
         needs.device_names.update((tenant, row.name) for row in self.rows if isinstance(row, KeyedDevice))
+        needs.windows = True

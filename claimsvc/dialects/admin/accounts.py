@@ -43,12 +43,15 @@ class CustomerBody(Body):
 
 
 class UserBody(Body):
-    """A user to make; a password is made up when none is given."""
+    """A user to make; a password is made up when none is given.
+
+    With a customer and neither groups nor roles the user has the role `customer`; an empty list means none.
+    """
 
     username: str
     customerId: str | None = None
-    groups: Names = ()
-    roles: Names = ()
+    groups: Names | None = None
+    roles: Names | None = None
     password: Password | None = None
     tenantId: str | None = None
 

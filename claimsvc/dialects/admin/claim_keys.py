@@ -20,7 +20,7 @@ from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects import sheets
 from claimsvc.dialects.admin.shapes import listing, refuse
 from claimsvc.dialects.exchange import Sheet, Slice, malformed
-from claimsvc.dialects.rest import Answer, Call, Route, Section
+from claimsvc.dialects.rest import Answer, Call, Route, Section, flag
 from claimsvc.dialects.sheets import BadCellError, Row, cell
 
 NAME, KEY, EXPIRES_AT, TYPE, LABEL = "name", "secretKey", "expirationTime", "type", "label"
@@ -44,13 +44,14 @@ def open_sheet(call: Call, most_rows: int) -> Sheet:
     table = sheets.open_table(call.body, most_rows)
     columns = _columns(table.header)
     read = partial(_read, columns)
+    may_replace = flag(call.query, "replace")
 
     def slices(skip: int) -> Iterator[Slice]:
         for rows in sheets.slices(table, skip, columns[NAME], read):
-            command = SetClaimKeys(call.caller, tuple(row.meaning for row in rows))
+            command = SetClaimKeys(call.caller, tuple(row.meaning for row in rows), may_replace)
             yield Slice(command, partial(_note, rows))
 
-    is_rehearsal = sheets.is_rehearsal(call.query)
+    is_rehearsal = flag(call.query, "dryRun")
     answer_bytes = 0 if is_rehearsal else sum(_bytes_of(line.cells, columns[NAME]) for line in table.lines())
     return Sheet(table.rows, slices, sheets.encode_progress, is_rehearsal=is_rehearsal, answer_bytes=answer_bytes)
 
@@ -89,15 +90,17 @@ def _is_time(text: str) -> bool:
 
 
 def _note(rows: list[Row[KeyedDevice]], outcome: RowsDone) -> dict[str, Any]:
-    """Return the keys of a slice as they will stand in the answer, and the rows that have none."""
+    """Return the keys of a slice as they will stand in the answer, how many replaced others, and the failed rows."""
     keys: list[list[Any]] = []
     failed: list[dict[str, Any]] = []
+    replaced = 0
     for row, result in zip(rows, outcome.results, strict=True):
         if isinstance(result, RowRefused):
             failed.append(sheets.failure(row.line, result, _FIELDS))
         elif isinstance(row.meaning, KeyedDevice):
             keys.append([row.meaning.name, row.meaning.key.text, result.until_ms])
-    return {"csv": _csv(keys), "failed": failed}
+            replaced += result.is_replaced
+    return {"csv": _csv(keys), "failed": failed, "replaced": replaced}
 
 
 def encode(outcome: Outcome, now_ms: int) -> Answer:
@@ -106,6 +109,8 @@ def encode(outcome: Outcome, now_ms: int) -> Answer:
         return refuse(outcome, now_ms)
     failed = chain.from_iterable(part["failed"] for part in outcome.parts)
     body = sheets.counters(outcome.counts)
+    # A file that an earlier release began has parts without this number.
+    body["numberOfReplaced"] = sum(part.get("replaced", 0) for part in outcome.parts)
     if not outcome.is_rehearsal:
         body["csv"] = "".join([_csv([[NAME, KEY, EXPIRES_AT]]), *(part["csv"] for part in outcome.parts)])
     return Answer(

@@ -53,6 +53,7 @@ def encode_claiming(outcome: Outcome, now_ms: int) -> Answer:
         "windows": [_window_json(row, now_ms) for row in outcome.windows],
         "attempts": [_attempts_json(row, failures.get(row.user), now_ms) for row in outcome.attempts],
         "events": [item_json(event) for event in outcome.events],
+        "keyReplaced": item_json(outcome.key_replaced) if outcome.key_replaced else None,
     }
     return Answer(200, body)
 

@@ -31,6 +31,7 @@ STATUSES: dict[Reason, int] = {
     Reason.WRONG_KEY: 409,
     Reason.LOCKED_OUT: 429,
     Reason.RATE_LIMITED: 429,
+    Reason.KEY_EXISTS: 409,
     Reason.NOT_PERMITTED: 403,
     Reason.NOT_A_CUSTOMER: 403,
     Reason.NOT_A_DEVICE: 403,

@@ -29,7 +29,7 @@ from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects import sheets
 from claimsvc.dialects.cumulocity.errors import error_of, refuse
 from claimsvc.dialects.exchange import Sheet, Slice, malformed
-from claimsvc.dialects.rest import Answer, Call, Route, Section
+from claimsvc.dialects.rest import Answer, Call, Route, Section, flag
 from claimsvc.dialects.sheets import BadCellError, Line, Row, cell
 
 ID, CREDENTIALS, AUTH_TYPE, ONE_TIME_PASSWORD = "ID", "CREDENTIALS", "AUTH_TYPE", "ENROLLMENT_OTP"
@@ -86,7 +86,7 @@ def open_sheet(call: Call, most_rows: int) -> Sheet:
             command = RegisterDevices(call.caller, tuple(row.meaning for row in rows))
             yield Slice(command, partial(_note, rows, columns))
 
-    return Sheet(table.rows, slices, sheets.encode_progress, is_rehearsal=sheets.is_rehearsal(call.query))
+    return Sheet(table.rows, slices, sheets.encode_progress, is_rehearsal=flag(call.query, "dryRun"))
 
 
 def columns_of(header: tuple[str, ...]) -> Columns:

@@ -92,6 +92,8 @@ def refuse(outcome: Outcome, _now_ms: int) -> Answer:
         raise TypeError(f"no Cumulocity answer for {type(outcome).__name__}")
     status, kind, text = error_of(outcome)
     body: dict[str, object] = {"error": kind, "message": text, "info": INFO, "code": outcome.reason.value}
+    if (status, kind, text) == _FORBIDDEN:
+        body["detail"] = outcome.message  # Cumulocity's text does not say what is missing
     if outcome.retry_after_ms is not None:
         body["retryAfterMs"] = outcome.retry_after_ms
     return Answer(status, body)
