@@ -149,7 +149,7 @@ def test_roles_and_groups_give_and_take_permissions(admin: Admin, connect: Conne
     assert (made.status, made.body) == (201, {"name": role, "permissions": ["DEVICE:CLAIM_DEVICES"]})
     made = admin.call("POST", "/claimsvc/groups", {"name": group, "roles": [role]})
     assert (made.status, made.body) == (201, {"name": group, "roles": [role]})
-    account = admin.make_user(fresh("member"), customerId=admin.make_customer())
+    account = admin.make_user(fresh("member"), customerId=admin.make_customer(), roles=[])
     member, path = visit(account), f"/claimsvc/users/{account.username}"
     nothing = fresh("nothing")
     assert member.claim(nothing).status == 403

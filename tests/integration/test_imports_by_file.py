@@ -184,7 +184,8 @@ async def test_a_rehearsal_changes_nothing(kind: str, bench: Bench, desk: Desk) 
         rehearsal, real = send(body, query="?dryRun=true"), send(body)
     else:
         body = boxes(500, "box 1;")
-        rehearsal, real = send_keys(body, query="?dryRun=true"), send_keys(body)
+        rehearsal = send_keys(body, query="?replace=true&dryRun=true")
+        real = send_keys(body, query="?replace=true")
     await work(bench, desk, rehearsal)
     assert _dump(bench) == before
     await work(bench, desk, real)

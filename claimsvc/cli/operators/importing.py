@@ -74,7 +74,7 @@ async def make_secrets(
         try:
             write(descriptor, answer.pop("csv"))
         except OSError as error:
-            raise FailedError(f"{path}: {error.strerror}: the keys are lost, make new ones") from None
+            raise FailedError(f"{path}: {error.strerror}: the keys are lost, make new ones with --replace") from None
         answer["file"] = str(path)
         operator.screen.note(f"The keys are in {path}; they are told this once.")
     report(operator.screen, answer, "failedList", file, content, dry_run=dry_run)
