@@ -124,7 +124,8 @@ class Connection(aiomqtt.Client):
         properties: Properties | None = None,
     ) -> None:
         if not self._connected.done():
-            self.lose("the broker closed the connection")  # aiomqtt would wait for a CONNACK until its timeout
+            # aiomqtt would wait for a CONNACK until its timeout. A thread of its own may call this.
+            self._loop.call_soon_threadsafe(self.lose, "the broker closed the connection")
             return
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -143,12 +144,12 @@ def test_guessing_is_stopped(make_site: Any) -> None:
 
 
 def test_guessing_may_go_on_when_the_window_is_over(make_site: Any) -> None:
-    """A window of a second; each try asks again."""
-    site = make_site(max_failures=1, failure_window_s=1).start()
+    """A window of three seconds; each try asks again."""
+    site = make_site(max_failures=1, failure_window_s=3).start()
     site.add_password("person", "password", iterations=4000)
     assert not site.admits("person", "wrong")
     assert not site.admits("person", "password")
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 20
     while not site.admits("person", "password"):
         assert time.monotonic() < deadline
 
@@ -214,7 +215,7 @@ def test_a12_unknown_logins_take_the_time_of_locked_ones(make_site: Any) -> None
     assert all(each in (known, [False] * 8) for each in strangers)
 
 
-def test_the_time_does_not_tell_who_is_known(make_site: Any) -> None:
+def test_the_time_does_not_tell_who_is_known(make_site: Callable[..., Site]) -> None:
     """An unknown login takes a device's time or a person's, always the same one: neither says that it is unknown."""
     site = make_site(max_failures=1000).start()
     site.add_password("device", "password")
@@ -223,9 +224,9 @@ def test_the_time_does_not_tell_who_is_known(make_site: Any) -> None:
 
     def time_of(login: str) -> float:
         def once() -> float:
-            before = time.perf_counter()
+            before_s = site.processor_s()  # the time a client waits, but for what else this machine does
             assert not site.admits(login, "wrong")
-            return time.perf_counter() - before
+            return site.processor_s() - before_s
 
         return min(once() for _ in range(5))
 
