@@ -52,6 +52,25 @@ int on_tick(int event_number, void *event_data, void *userdata)
 
 /* --- what they may do, and what they do */
 
+/* Once per connection: a device that asks with the wrong login would otherwise find no trace of it anywhere. */
+static void log_refused_request(struct plugin *plugin, const struct caller *caller, const struct mosquitto *connection,
+				const char *topic)
+{
+	static const char *const NEEDED[TOPIC_KINDS] = {
+		[TOPIC_POLL] = "only the login bootstrap asks for credentials",
+		[TOPIC_PROVISION_REQUEST] = "only the login provision asks to be provisioned",
+		[TOPIC_IN_CLIENT_LANE] = "the lane or topic is not this login's and client id's",
+	};
+	struct client *client = clients_of_connection(plugin->clients, connection);
+	const char *reason = NEEDED[rules_kind(&plugin->options.rules, topic)];
+	if (!reason || !client || client->is_logged || caller->leaving) {
+		return;
+	}
+	client->is_logged = true;
+	mosquitto_log_printf(MOSQ_LOG_NOTICE, "claimsvc: request of %s with the client id %s refused: %s.",
+			     caller->principal ? caller->principal : "a client without a login", caller->id, reason);
+}
+
 int on_acl_check(int event_number, void *event_data, void *userdata)
 {
 	static const int ANSWERS[] = {
@@ -77,7 +96,11 @@ int on_acl_check(int event_number, void *event_data, void *userdata)
 		.resumes = plugin->entering == event->client && plugin->entering_may_resume,
 		.leaving = is_leaving(plugin, event->client),
 	};
-	return ANSWERS[rules_access(&plugin->options.rules, &caller, ACCESS[event->access], event->topic)];
+	enum verdict verdict = rules_access(&plugin->options.rules, &caller, ACCESS[event->access], event->topic);
+	if (event->access == MOSQ_ACL_WRITE && verdict == VERDICT_DENY) {
+		log_refused_request(plugin, &caller, event->client, event->topic);
+	}
+	return ANSWERS[verdict];
 }
 
 int on_message(int event_number, void *event_data, void *userdata)
