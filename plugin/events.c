@@ -9,22 +9,39 @@
 
 /* --- who is there */
 
-/* A client that somebody else has admitted shows by what it does that it was: only then it can hold an id. */
-static struct client *known(struct plugin *plugin, struct mosquitto *client)
+/* A client that something else than this plugin let in shows by what it does that it was: only then it can hold an
+ * id. One that no login event announced came by a certificate. */
+static struct client *known(struct plugin *plugin, struct mosquitto *connection)
 {
-	struct client *known = clients_of_connection(plugin->clients, client);
-	if (known) {
-		return known;
+	struct client *client = clients_of_connection(plugin->clients, connection);
+	if (!client) {
+		const char *principal = broker_user(connection);
+		bool is_shared = rules_is_shared(&plugin->options.rules, principal);
+		return clients_add(plugin->clients, connection, mosquitto_client_id(connection), principal, is_shared);
 	}
-	const char *principal = broker_user(client);
-	bool is_shared = rules_is_shared(&plugin->options.rules, principal);
-	return clients_add(plugin->clients, client, mosquitto_client_id(client), principal, is_shared);
+	if (client->is_pending) {
+		clients_admit(plugin->clients, client);
+	}
+	return client;
 }
 
-static bool is_leaving(const struct plugin *plugin, const struct mosquitto *client)
+/* While a client enters under the id of another, the broker publishes that one's will before it disconnects it. */
+static bool is_being_replaced(const struct plugin *plugin, const struct client *client)
 {
-	const struct client *known = clients_of_connection(plugin->clients, client);
-	return known ? known->is_superseded : plugin->gone == client;
+	const struct client *entering =
+		plugin->entering ? clients_of_connection(plugin->clients, plugin->entering) : NULL;
+	return entering && entering != client && entering->is_pending && strcmp(entering->id, client->id) == 0;
+}
+
+/* What a client writes that is not connected now is its will, published at once or after a delay. By then its login
+ * may have ended or belong to somebody else. */
+static bool is_leaving(const struct plugin *plugin, const struct mosquitto *connection)
+{
+	const struct client *client = clients_of_connection(plugin->clients, connection);
+	if (!client) {
+		return plugin->gone == connection || !broker_has_certificate(connection);
+	}
+	return client->is_superseded || is_being_replaced(plugin, client);
 }
 
 int on_disconnect(int event_number, void *event_data, void *userdata)
@@ -34,6 +51,9 @@ int on_disconnect(int event_number, void *event_data, void *userdata)
 	(void)event_number;
 	clients_remove(plugin->clients, event->client);
 	plugin->gone = event->client;
+	if (plugin->entering == event->client) {
+		plugin->entering = NULL;
+	}
 	return MOSQ_ERR_SUCCESS;
 }
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.plugin.conftest import Join
-from tests.support.clients import CLAIM, V5, V311, fresh
+from tests.support.clients import CLAIM, PATIENCE_S, V5, V311, fresh
 from tests.support.peers import STAMP, Play, Will, stamps
 from tests.support.plugin import Site
 
@@ -312,6 +312,98 @@ def test_a_will_at_a_takeover_is_refused_too(site: Site, join: Join, service: Pl
         older.disconnected.get(timeout=10)
         newer.publish(CLAIM, b"newer")
         assert service.receive().payload == b"newer"
+
+
+DELAYED = {
+    "a plain topic": CLAIM,
+    "the own lane": f"claimsvc/u/{{name}}/{CLAIM}",
+    "a call in the own lane": "claimsvc/u/{name}/request/1/POST/claimsvc/users",
+}
+
+
+def expect_will(site: Site, service: Play) -> None:
+    """Return when every will that is due after a second has been published: one by a living login comes last."""
+    site.add_password(name := fresh("witness"), "password")
+    will = Will(f"telemetry/{name}", delay_s=3)
+    with site.peer(name, "password") as listener:
+        listener.subscribe(will.topic)
+        with site.peer(name, "password", expiry_s=60, will=will, client_id=fresh("id")) as dying:
+            dying.vanish()
+        assert listener.receive().topic == will.topic
+    service.trip()
+
+
+@pytest.mark.parametrize("login", ["device", "foreign"])
+@pytest.mark.parametrize("topic", DELAYED.values(), ids=DELAYED.keys())
+def test_a2_a_delayed_will_is_no_request(topic: str, login: str, site: Site, join: Join, service: Play) -> None:
+    """Of our logins and of the password file's: neither by its delay, nor by the end of its session."""
+    listener = join("device")
+    listener.subscribe("#")
+    name = "foreign" if login == "foreign" else join("device").username
+    for expiry_s in (60, 1):
+        will = Will(topic.format(name=name), delay_s=2, stamp="1")
+        with site.peer(name, "password", expiry_s=expiry_s, will=will, client_id=fresh("id")) as dying:
+            dying.trip()
+            dying.vanish()
+    expect_will(site, service)
+    assert listener.hears() == []
+    assert service.hears() == []
+
+
+@pytest.mark.parametrize("ending", ["kicked", "revoked", "the next holder"])
+def test_a2_a_delayed_will_of_an_ended_login_is_no_request(
+    ending: str, site: Site, join: Join, service: Play
+) -> None:
+    """Whoever has the name when it comes did not say that."""
+    name = join("device").username
+    will = Will(f"claimsvc/u/{name}/{CLAIM}", delay_s=2)
+    with site.peer(name, "password", expiry_s=60, will=will, client_id=fresh("id")) as dying:
+        if ending != "kicked":
+            dying.vanish()
+        site.revoke(name)
+        service.disconnect_principal(name)
+        if ending == "kicked":
+            dying.disconnected.get(timeout=PATIENCE_S)
+    if ending == "the next holder":
+        site.add_password(f"{name}-again", "password", name)
+        with site.peer(f"{name}-again", "password") as successor:
+            expect_will(site, service)
+            assert service.hears() == []
+            assert successor.says(CLAIM) == 0
+            assert service.receive().topic == f"claimsvc/u/{name}/{CLAIM}"
+    expect_will(site, service)
+    assert service.hears() == []
+
+
+def test_a2_a_will_at_a_takeover_by_the_password_files_login_is_refused(site: Site, service: Play) -> None:
+    """The newer connection is not admitted yet when the broker publishes the older one's will."""
+    client_id = fresh("id")
+    will = Will(f"claimsvc/u/foreign/{CLAIM}", b"older")
+    with site.peer("foreign", "password", client_id=client_id, will=will) as older:
+        older.trip()
+        with site.peer("foreign", "password", client_id=client_id) as newer:
+            older.disconnected.get(timeout=PATIENCE_S)
+            newer.publish(CLAIM, b"newer")
+            assert service.receive().payload == b"newer"
+
+
+def test_a2_the_first_word_of_the_password_files_login_is_heard(site: Site, service: Play) -> None:
+    """It publishes before it has subscribed to anything: no will, although nothing but its login is known."""
+    for topic in (CLAIM, f"claimsvc/u/foreign/{CLAIM}"):
+        with site.peer("foreign", "password") as foreign:
+            assert foreign.says(topic) == 0
+            assert service.receive().topic == f"claimsvc/u/foreign/{CLAIM}"
+
+
+def test_a2_a_refused_takeover_takes_no_voice_away(site: Site, service: Play) -> None:
+    """A wrong password under the client id of a connected client, which the file is to decide about."""
+    with site.peer("foreign", "password", client_id=(client_id := fresh("id"))) as foreign:
+        assert foreign.says(CLAIM) == 0
+        service.receive()
+        for _ in range(3):
+            assert not site.admits("foreign", "wrong", client_id=client_id)
+            assert foreign.says(CLAIM) == 0
+            service.receive()
 
 
 def test_a_delayed_will_on_a_plain_topic_is_heard_by_nobody(site: Site, join: Join, service: Play) -> None:
