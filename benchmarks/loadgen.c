@@ -10,7 +10,7 @@
  *   lane     COUNT windows of the one device dev<FIRST>, on a connection that hears nothing but their answers, as a
  *            device's own would. They carry no number and come in order, so they are matched by counting.
  *   flood    the same for COUNT seconds
- *   poll     claimsvc/c/wait<k>/s/ucr, k in FIRST ... FIRST+DEVICES-1, each again after DEVICES messages: new devices that
+ *   poll     claimsvc/c/bootstrap/wait<k>/s/ucr, k in FIRST ... FIRST+DEVICES-1, each again after DEVICES messages: new devices that
  *            wait for acceptance. Nobody is answered: what counts is the broker's PUBACK, and an answer counts as failed.
  * RATE 0: saturation, OUTSTANDING messages unanswered at a time. RATE > 0: open loop at RATE a second; a
  * message's time is counted from when it was due, not from when it could be sent.
@@ -113,7 +113,7 @@ static void send_message(struct buffer *out, long i) {
     char topic[160], payload[128];
     unsigned id = (unsigned)(i % 65535) + 1;
     if (first_poller >= 0) {
-        sprintf(topic, "claimsvc/c/wait%ld/s/ucr", first_poller + device_of(i - first_poller));
+        sprintf(topic, "claimsvc/c/bootstrap/wait%ld/s/ucr", first_poller + device_of(i - first_poller));
         publish(out, topic, "", 0, id);
         return;
     }
@@ -187,7 +187,7 @@ static int connect_to(int port) {
     char own[100];
     snprintf(own, sizeof own, "claimsvc/u/dev%ld/v1/devices/me/claim/response", lane);
     const char *filters[] = {lane >= 0           ? own
-                             : first_poller >= 0 ? "claimsvc/c/+/s/dcr"
+                             : first_poller >= 0 ? "claimsvc/c/bootstrap/+/s/dcr"
                                                  : "claimsvc/u/+/v1/devices/me/claim/response",
                              "claimsvc/u/+/v1/gateway/claim/response", "claimsvc/u/+/response/+"};
     int wanted = lane >= 0 || first_poller >= 0 ? 1 : 3;

@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <fcntl.h>
+#include <openssl/x509.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,6 +13,14 @@ const char *broker_user(const struct mosquitto *client)
 {
 	const char *user = mosquitto_client_username(client);
 	return user ? user : "";
+}
+
+/* The broker frees the TLS session, and so the certificate, when the connection ends. */
+bool broker_has_certificate(const struct mosquitto *client)
+{
+	X509 *certificate = mosquitto_client_certificate(client);
+	X509_free(certificate);
+	return certificate != NULL;
 }
 
 #if LIBMOSQUITTO_VERSION_NUMBER < 2001000

@@ -25,6 +25,10 @@ bool broker_frees_replaced(void);
 /* The client's user, empty when it has none. */
 const char *broker_user(const struct mosquitto *client);
 
+/* Whether the client is connected now and showed a certificate. Listeners that take the user name from a certificate
+ * never ask a plugin about the login. */
+bool broker_has_certificate(const struct mosquitto *client);
+
 /* Free a text that a mosquitto_property_read function has made. */
 void broker_free_text(void *text);
 

@@ -163,7 +163,7 @@ static void supersede(struct clients *clients, struct client *client, struct cli
 	}
 }
 
-struct client *clients_add(struct clients *clients, const void *connection, const char *id, const char *principal,
+struct client *clients_ask(struct clients *clients, const void *connection, const char *id, const char *principal,
 			   bool is_shared)
 {
 	struct client *client = client_new(connection, id, principal, is_shared);
@@ -171,16 +171,32 @@ struct client *clients_add(struct clients *clients, const void *connection, cons
 		return NULL;
 	}
 	clients_remove(clients, connection);
+	client->is_pending = true;
+	index_add(&clients->by_connection, &client->by_connection, hash_connection(clients, connection));
+	return client;
+}
+
+void clients_admit(struct clients *clients, struct client *client)
+{
 	size_t length = strlen(client->level);
 	struct client *holder = holder_of(clients, client->level, length);
+	client->is_pending = false;
 	if (holder) {
 		supersede(clients, holder, client);
 	} else {
-		client->answered = session_is_of(clients, client->level, principal);
+		client->answered = session_is_of(clients, client->level, client->principal);
 	}
-	index_add(&clients->by_connection, &client->by_connection, hash_connection(clients, connection));
 	index_add(&clients->by_level, &client->by_level, hash_bytes(&clients->key, client->level, length));
-	index_add(&clients->by_principal, &client->by_principal, hash_text(&clients->key, principal));
+	index_add(&clients->by_principal, &client->by_principal, hash_text(&clients->key, client->principal));
+}
+
+struct client *clients_add(struct clients *clients, const void *connection, const char *id, const char *principal,
+			   bool is_shared)
+{
+	struct client *client = clients_ask(clients, connection, id, principal, is_shared);
+	if (client) {
+		clients_admit(clients, client);
+	}
 	return client;
 }
 
@@ -191,6 +207,10 @@ void clients_remove(struct clients *clients, const void *connection)
 		return;
 	}
 	index_remove(&clients->by_connection, &client->by_connection);
+	if (client->is_pending) {
+		client_free(client);
+		return;
+	}
 	index_remove(&clients->by_principal, &client->by_principal);
 	client->connection = NULL;
 	if (client->answered) {
@@ -228,12 +248,16 @@ void clients_turn(struct clients *clients)
 
 /* --- by lane */
 
+static bool is_text(const char *text, const char *bytes, size_t length)
+{
+	return strlen(text) == length && memcmp(text, bytes, length) == 0;
+}
+
 static struct client *same_principal(struct link *link, const struct lane_topic *topic)
 {
 	for (; link; link = index_next(link)) {
 		struct client *client = INDEX_ENTRY(link, struct client, by_principal);
-		if (strlen(client->principal) == topic->level_length
-		    && memcmp(client->principal, topic->level, topic->level_length) == 0) {
+		if (is_text(client->principal, topic->level, topic->level_length)) {
 			return client;
 		}
 	}
@@ -244,7 +268,9 @@ struct client *clients_first(const struct clients *clients, const struct lane_to
 {
 	if (topic->lane == LANE_CLIENT) {
 		struct client *holder = holder_of(clients, topic->level, topic->level_length);
-		return holder && holder->connection ? holder : NULL;
+		return holder && holder->connection && is_text(holder->principal, topic->login, topic->login_length)
+			       ? holder
+			       : NULL;
 	}
 	uint64_t hash = hash_bytes(&clients->key, topic->level, topic->level_length);
 	return same_principal(index_first(&clients->by_principal, hash), topic);

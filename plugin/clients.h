@@ -20,6 +20,8 @@ struct client {
 	char *level;            /* the id as a level of a topic */
 	bool plain[LANES];      /* has published to this lane by a plain topic */
 	bool is_shared;         /* of a principal that many devices use */
+	bool is_pending;        /* a password file or another plugin decides about its login; it holds no id yet */
+	bool is_logged;         /* a refused request of its is in the log */
 	bool is_superseded;     /* its id was given to a newer connection; it is being disconnected */
 	bool answered;          /* its session may hold answers of its principal */
 	uint64_t answered_turn;
@@ -42,6 +44,12 @@ bool clients_may_resume(const struct clients *clients, const char *id, const cha
 /* Connected. Supersedes whoever held the id. NULL without memory. */
 struct client *clients_add(struct clients *clients, const void *connection, const char *id, const char *principal,
 			   bool is_shared);
+/* Asks to get in, and something else than this plugin decides: known by its connection only, and takes no id from
+ * its holder until clients_admit(). NULL without memory. */
+struct client *clients_ask(struct clients *clients, const void *connection, const char *id, const char *principal,
+			   bool is_shared);
+/* A pending client has shown by what it does that it was let in. */
+void clients_admit(struct clients *clients, struct client *client);
 /* Disconnected. Nothing happens when the connection is unknown. */
 void clients_remove(struct clients *clients, const void *connection);
 struct client *clients_of_connection(const struct clients *clients, const void *connection);
@@ -51,7 +59,8 @@ void clients_answered(struct clients *clients, struct client *client);
 /* The broker's loop has turned. */
 void clients_turn(struct clients *clients);
 
-/* The client a lane's topic is about: all of a principal, or the one of an encoded client id. NULL ends it. */
+/* The client a lane's topic is about: all of a principal, or the one of a shared login and encoded client id. NULL ends
+ * it. */
 struct client *clients_first(const struct clients *clients, const struct lane_topic *topic);
 struct client *clients_next(const struct client *client, const struct lane_topic *topic);
 

@@ -82,7 +82,11 @@ static int enter(struct plugin *plugin, struct mosquitto *client, const char *pr
 	}
 	plugin->entering = client;
 	plugin->entering_may_resume = clients_may_resume(plugin->clients, id, principal);
-	return is_ours ? admit(plugin, client, principal) : MOSQ_ERR_PLUGIN_DEFER;
+	if (is_ours) {
+		return admit(plugin, client, principal);
+	}
+	bool is_shared = rules_is_shared(&plugin->options.rules, principal);
+	return clients_ask(plugin->clients, client, id, principal, is_shared) ? MOSQ_ERR_PLUGIN_DEFER : MOSQ_ERR_NOMEM;
 }
 
 static struct login login_of(const struct mosquitto_evt_basic_auth *event)

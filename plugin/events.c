@@ -9,22 +9,39 @@
 
 /* --- who is there */
 
-/* A client that somebody else has admitted shows by what it does that it was: only then it can hold an id. */
-static struct client *known(struct plugin *plugin, struct mosquitto *client)
+/* A client that something else than this plugin let in shows by what it does that it was: only then it can hold an
+ * id. One that no login event announced came by a certificate. */
+static struct client *known(struct plugin *plugin, struct mosquitto *connection)
 {
-	struct client *known = clients_of_connection(plugin->clients, client);
-	if (known) {
-		return known;
+	struct client *client = clients_of_connection(plugin->clients, connection);
+	if (!client) {
+		const char *principal = broker_user(connection);
+		bool is_shared = rules_is_shared(&plugin->options.rules, principal);
+		return clients_add(plugin->clients, connection, mosquitto_client_id(connection), principal, is_shared);
 	}
-	const char *principal = broker_user(client);
-	bool is_shared = rules_is_shared(&plugin->options.rules, principal);
-	return clients_add(plugin->clients, client, mosquitto_client_id(client), principal, is_shared);
+	if (client->is_pending) {
+		clients_admit(plugin->clients, client);
+	}
+	return client;
 }
 
-static bool is_leaving(const struct plugin *plugin, const struct mosquitto *client)
+/* While a client enters under the id of another, the broker publishes that one's will before it disconnects it. */
+static bool is_being_replaced(const struct plugin *plugin, const struct client *client)
 {
-	const struct client *known = clients_of_connection(plugin->clients, client);
-	return known ? known->is_superseded : plugin->gone == client;
+	const struct client *entering =
+		plugin->entering ? clients_of_connection(plugin->clients, plugin->entering) : NULL;
+	return entering && entering != client && entering->is_pending && strcmp(entering->id, client->id) == 0;
+}
+
+/* What a client writes that is not connected now is its will, published at once or after a delay. By then its login
+ * may have ended or belong to somebody else. */
+static bool is_leaving(const struct plugin *plugin, const struct mosquitto *connection)
+{
+	const struct client *client = clients_of_connection(plugin->clients, connection);
+	if (!client) {
+		return plugin->gone == connection || !broker_has_certificate(connection);
+	}
+	return client->is_superseded || is_being_replaced(plugin, client);
 }
 
 int on_disconnect(int event_number, void *event_data, void *userdata)
@@ -34,6 +51,9 @@ int on_disconnect(int event_number, void *event_data, void *userdata)
 	(void)event_number;
 	clients_remove(plugin->clients, event->client);
 	plugin->gone = event->client;
+	if (plugin->entering == event->client) {
+		plugin->entering = NULL;
+	}
 	return MOSQ_ERR_SUCCESS;
 }
 
@@ -51,6 +71,25 @@ int on_tick(int event_number, void *event_data, void *userdata)
 }
 
 /* --- what they may do, and what they do */
+
+/* Once per connection: a device that asks with the wrong login would otherwise find no trace of it anywhere. */
+static void log_refused_request(struct plugin *plugin, const struct caller *caller, const struct mosquitto *connection,
+				const char *topic)
+{
+	static const char *const NEEDED[TOPIC_KINDS] = {
+		[TOPIC_POLL] = "only the login bootstrap asks for credentials",
+		[TOPIC_PROVISION_REQUEST] = "only the login provision asks to be provisioned",
+		[TOPIC_IN_CLIENT_LANE] = "the lane or topic is not this login's and client id's",
+	};
+	struct client *client = clients_of_connection(plugin->clients, connection);
+	const char *reason = NEEDED[rules_kind(&plugin->options.rules, topic)];
+	if (!reason || !client || client->is_logged || caller->leaving) {
+		return;
+	}
+	client->is_logged = true;
+	mosquitto_log_printf(MOSQ_LOG_NOTICE, "claimsvc: request of %s with the client id %s refused: %s.",
+			     caller->principal ? caller->principal : "a client without a login", caller->id, reason);
+}
 
 int on_acl_check(int event_number, void *event_data, void *userdata)
 {
@@ -77,7 +116,11 @@ int on_acl_check(int event_number, void *event_data, void *userdata)
 		.resumes = plugin->entering == event->client && plugin->entering_may_resume,
 		.leaving = is_leaving(plugin, event->client),
 	};
-	return ANSWERS[rules_access(&plugin->options.rules, &caller, ACCESS[event->access], event->topic)];
+	enum verdict verdict = rules_access(&plugin->options.rules, &caller, ACCESS[event->access], event->topic);
+	if (event->access == MOSQ_ACL_WRITE && verdict == VERDICT_DENY) {
+		log_refused_request(plugin, &caller, event->client, event->topic);
+	}
+	return ANSWERS[verdict];
 }
 
 int on_message(int event_number, void *event_data, void *userdata)

@@ -146,8 +146,9 @@ static int move_to_lane(const struct messages *messages, enum lane lane, const s
 			struct mosquitto_evt_message *message)
 {
 	const char *root = messages->rules->root;
+	const char *login = lane == LANE_USER ? NULL : client->principal;
 	const char *level = lane == LANE_USER ? client->principal : client->level;
-	size_t size = lane_topic_size(root, level, message->topic);
+	size_t size = lane_topic_size(root, login, level, message->topic);
 	if (size - 1 > TOPIC_MAX) {
 		return MOSQ_ERR_ACL_DENIED;
 	}
@@ -155,7 +156,7 @@ static int move_to_lane(const struct messages *messages, enum lane lane, const s
 	if (!topic) {
 		return MOSQ_ERR_NOMEM;
 	}
-	lane_topic_write(topic, root, lane, level, message->topic);
+	lane_topic_write(topic, root, login, level, message->topic);
 	if (!messages->frees_replaced) {
 		mosquitto_free(message->topic);
 	}
@@ -229,7 +230,8 @@ int messages_handle(const struct messages *messages, struct client *client, stru
 	enum topic_kind kind = rules_kind(messages->rules, message->topic);
 	switch (kind) {
 	case TOPIC_USER_REQUEST:
-	case TOPIC_CLIENT_REQUEST:
+	case TOPIC_POLL:
+	case TOPIC_PROVISION_REQUEST:
 		return handle_plain(messages, kind, client, message);
 	case TOPIC_IN_USER_LANE:
 	case TOPIC_IN_CLIENT_LANE:

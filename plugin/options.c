@@ -123,6 +123,16 @@ static bool are_requests(const struct rules *rules, const struct topic_list *lis
 	return true;
 }
 
+static bool are_client_requests(const struct topic_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		if (!rules_is_client_request(list->topics[i])) {
+			return false;
+		}
+	}
+	return true;
+}
+
 bool options_finish(struct options *options, char *error, size_t size)
 {
 	unsigned long failures = 0, window_s = 0;
@@ -144,7 +154,7 @@ bool options_finish(struct options *options, char *error, size_t size)
 		{"user_topics", topic_list_read(&rules->user_topics, options->user_topics)
 					&& are_requests(rules, &rules->user_topics)},
 		{"client_topics", topic_list_read(&rules->client_topics, options->client_topics)
-					  && are_requests(rules, &rules->client_topics)},
+					  && are_client_requests(&rules->client_topics)},
 		{"open_logins", topic_list_read(&rules->open_logins, options->open_logins)
 					&& are_levels(&rules->open_logins)
 					&& !rules_is_open(rules, options->service_username)},

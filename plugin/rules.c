@@ -12,45 +12,127 @@ static char *const USER_ANSWERS[] = {
 	"v1/gateway/claim/response",
 	"v1/devices/me/rpc/response/+",
 };
-static char *const CLIENT_ANSWERS[] = {"s/dcr", "/provision/response"};
-static char *const SHARED_PRINCIPALS[] = {"bootstrap", "provision"};
+
+#define BOOTSTRAP "bootstrap"
+#define PROVISION "provision"
 
 #define LIST_OF(array)                                                                                                 \
 	{                                                                                                              \
 		(char **)(array), sizeof(array) / sizeof((array)[0])                                                   \
 	}
-static const struct topic_list ANSWERS[LANES] = {
-	[LANE_USER] = LIST_OF(USER_ANSWERS),
-	[LANE_CLIENT] = LIST_OF(CLIENT_ANSWERS),
+static const struct topic_list USER_LIST = LIST_OF(USER_ANSWERS);
+
+/* The topics in the lanes of shared logins. `+` is one level. */
+static const struct {
+	const char *topic;
+	enum topic_kind kind;
+	bool is_plain; /* without its lane, too */
+} CLIENT_TOPICS[] = {
+	{"s/ucr", TOPIC_POLL, true},
+	{"s/dcr", TOPIC_CREDENTIALS, true},
+	{"request/+/POST/devicecontrol/deviceCredentials", TOPIC_POLL, false},
+	{"response/+", TOPIC_CREDENTIALS, false},
+	{"/provision/request", TOPIC_PROVISION_REQUEST, true},
+	{"/provision/response", TOPIC_PROVISION_ANSWER, true},
 };
-static const struct topic_list SHARED = LIST_OF(SHARED_PRINCIPALS);
+#define CLIENT_TOPIC_COUNT (sizeof(CLIENT_TOPICS) / sizeof(CLIENT_TOPICS[0]))
 
 /* What a cell of the table below says. */
 enum rule {
-	DEFER = 0,
+	DENY = 0,
+	DEFER,
 	ALLOW,
-	DENY,
-	NEEDS_LANE,     /* whoever has the lane the request goes to */
-	OWN_SESSION,    /* delivery is direct and asks nobody: only a session taken up again is asked about */
-	NO_WILL,        /* a will is never shown to the plugin, so it could not be stamped */
-	PLAIN_ID,       /* no lane of the client id for ids that look different in it */
-	PLAIN_ID_NO_WILL,
-	SERVICE_ONLY,
+	TO_LANE,     /* goes to the caller's own lane, where it fits; a will never does */
+	OWN_SESSION, /* delivery is direct and asks nobody: only a session taken up again is asked about */
+	NO_WILL,     /* a will is never shown to the plugin, so it could not be stamped */
+	OWN_LANE,    /* in the lane of the caller's login and client id, as its topic without the lane */
 };
 
-/* An unsubscription harms nobody. Nobody reads requests on plain topics: those never stay there. Nobody writes
- * answers there: a client would believe them. */
-static const enum rule TABLE[TOPIC_KINDS][ACCESSES] = {
-	/*                        READ         WRITE             SUBSCRIBE UNSUBSCRIBE */
-	[TOPIC_OTHER] =          {DEFER,       DEFER,            DEFER,    ALLOW},
-	[TOPIC_USER_REQUEST] =   {DENY,        NEEDS_LANE,       DENY,     ALLOW},
-	[TOPIC_CLIENT_REQUEST] = {DENY,        NEEDS_LANE,       DENY,     ALLOW},
-	[TOPIC_USER_ANSWER] =    {OWN_SESSION, DENY,             ALLOW,    ALLOW},
-	[TOPIC_CLIENT_ANSWER] =  {OWN_SESSION, DENY,             ALLOW,    ALLOW},
-	[TOPIC_IN_USER_LANE] =   {DEFER,       NO_WILL,          DEFER,    ALLOW},
-	[TOPIC_IN_CLIENT_LANE] = {PLAIN_ID,    PLAIN_ID_NO_WILL, PLAIN_ID, ALLOW},
-	[TOPIC_CONTROL] =        {DENY,        SERVICE_ONLY,     DENY,     ALLOW},
+/* Own logins: what is not of this service is left to the ACL file. Nobody reads requests on plain topics: those never
+ * stay there. Nobody writes answers there: a client would believe them. Shared logins have what is listed and nothing
+ * else, whatever the ACL file says: many unknown devices use them. */
+struct cell {
+	enum rule access[ACCESSES];
 };
+#define CELL(read, write, subscribe) {{read, write, subscribe, ALLOW}} /* an unsubscription harms nobody */
+#define NOTHING CELL(DENY, DENY, DENY)
+#define REST CELL(DEFER, DEFER, DEFER)
+#define REQUEST CELL(DENY, TO_LANE, DENY)
+#define ANSWER CELL(OWN_SESSION, DENY, ALLOW)
+#define SILENT CELL(DENY, DENY, ALLOW) /* may be subscribed, and nothing comes */
+#define LISTEN CELL(ALLOW, DENY, ALLOW)
+#define USERS CELL(DEFER, NO_WILL, DEFER)
+#define CLIENTS CELL(OWN_LANE, OWN_LANE, OWN_LANE)
+#define EAR CELL(DENY, ALLOW, DENY)
+
+static const struct cell TABLE[TOPIC_KINDS][LOGIN_KINDS] = {
+	/*                           nameless  own      service  bootstrap provision other open login */
+	[TOPIC_OTHER] =             {REST,     REST,    REST,    NOTHING,  NOTHING,  NOTHING},
+	[TOPIC_STATUS] =            {REST,     REST,    REST,    LISTEN,   LISTEN,   LISTEN},
+	[TOPIC_USER_REQUEST] =      {NOTHING,  REQUEST, NOTHING, NOTHING,  NOTHING,  NOTHING},
+	[TOPIC_USER_ANSWER] =       {ANSWER,   ANSWER,  ANSWER,  NOTHING,  NOTHING,  NOTHING},
+	[TOPIC_POLL] =              {NOTHING,  NOTHING, NOTHING, REQUEST,  NOTHING,  NOTHING},
+	[TOPIC_CREDENTIALS] =       {SILENT,   SILENT,  SILENT,  ANSWER,   NOTHING,  NOTHING},
+	[TOPIC_ERRORS] =            {REST,     REST,    REST,    SILENT,   NOTHING,  NOTHING},
+	[TOPIC_PROVISION_REQUEST] = {NOTHING,  NOTHING, NOTHING, NOTHING,  REQUEST,  NOTHING},
+	[TOPIC_PROVISION_ANSWER] =  {SILENT,   SILENT,  SILENT,  NOTHING,  ANSWER,   NOTHING},
+	[TOPIC_IN_USER_LANE] =      {USERS,    USERS,   USERS,   NOTHING,  NOTHING,  NOTHING},
+	[TOPIC_IN_CLIENT_LANE] =    {NOTHING,  NOTHING, USERS,   CLIENTS,  CLIENTS,  NOTHING},
+	[TOPIC_CONTROL] =           {NOTHING,  NOTHING, EAR,     NOTHING,  NOTHING,  NOTHING},
+};
+
+/* --- kinds of topics */
+
+static bool matches(const char *filter, const char *topic)
+{
+	const char *plus = strchr(filter, '+');
+	size_t before = plus ? (size_t)(plus - filter) : strlen(filter);
+	if (!plus || strncmp(filter, topic, before) != 0) {
+		return strcmp(filter, topic) == 0;
+	}
+	return strcmp(topic + before + strcspn(topic + before, "/#"), plus + 1) == 0;
+}
+
+static enum topic_kind kind_in_client_lane(const char *topic)
+{
+	for (size_t i = 0; i < CLIENT_TOPIC_COUNT; i++) {
+		if (matches(CLIENT_TOPICS[i].topic, topic)) {
+			return CLIENT_TOPICS[i].kind;
+		}
+	}
+	return TOPIC_OTHER;
+}
+
+static bool is_request(enum topic_kind kind)
+{
+	return kind == TOPIC_POLL || kind == TOPIC_PROVISION_REQUEST;
+}
+
+static enum topic_kind plain_client_kind(const char *topic)
+{
+	for (size_t i = 0; i < CLIENT_TOPIC_COUNT; i++) {
+		if (CLIENT_TOPICS[i].is_plain && strcmp(CLIENT_TOPICS[i].topic, topic) == 0) {
+			return CLIENT_TOPICS[i].kind;
+		}
+	}
+	return TOPIC_OTHER;
+}
+
+/* Requests are taken from their plain topics only where the operator has not switched that off. */
+static enum topic_kind plain_kind(const struct rules *rules, const char *topic)
+{
+	enum topic_kind kind = plain_client_kind(topic);
+	if (is_request(kind) && !topic_list_has(&rules->client_topics, topic)) {
+		return TOPIC_OTHER;
+	}
+	return strcmp(topic, "s/e") == 0 ? TOPIC_ERRORS : kind;
+}
+
+static bool is_status(const struct rules *rules, const char *topic)
+{
+	size_t length = strlen(rules->root);
+	return strncmp(topic, rules->root, length) == 0 && strcmp(topic + length, "/status") == 0;
+}
 
 enum topic_kind rules_kind(const struct rules *rules, const char *topic)
 {
@@ -58,22 +140,24 @@ enum topic_kind rules_kind(const struct rules *rules, const char *topic)
 	if (lane_topic_split(&parts, rules->root, topic)) {
 		return parts.lane == LANE_USER ? TOPIC_IN_USER_LANE : TOPIC_IN_CLIENT_LANE;
 	}
-	const struct {
-		const struct topic_list *topics;
-		enum topic_kind kind;
-	} lists[] = {
-		{&rules->user_topics, TOPIC_USER_REQUEST},
-		{&rules->client_topics, TOPIC_CLIENT_REQUEST},
-		{&ANSWERS[LANE_USER], TOPIC_USER_ANSWER},
-		{&ANSWERS[LANE_CLIENT], TOPIC_CLIENT_ANSWER},
-	};
-	for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
-		if (topic_list_has(lists[i].topics, topic)) {
-			return lists[i].kind;
-		}
+	if (topic_list_has(&rules->user_topics, topic)) {
+		return TOPIC_USER_REQUEST;
 	}
-	return strcmp(topic, CONTROL_TOPIC) == 0 ? TOPIC_CONTROL : TOPIC_OTHER;
+	if (topic_list_has(&USER_LIST, topic)) {
+		return TOPIC_USER_ANSWER;
+	}
+	if (strcmp(topic, CONTROL_TOPIC) == 0) {
+		return TOPIC_CONTROL;
+	}
+	return is_status(rules, topic) ? TOPIC_STATUS : plain_kind(rules, topic);
 }
+
+bool rules_is_client_request(const char *topic)
+{
+	return is_request(plain_client_kind(topic));
+}
+
+/* --- kinds of logins */
 
 bool rules_is_service(const struct rules *rules, const char *principal)
 {
@@ -97,7 +181,7 @@ bool rules_is_open(const struct rules *rules, const char *login)
 
 bool rules_is_shared(const struct rules *rules, const char *principal)
 {
-	return principal && (has_name(&SHARED, principal) || rules_is_open(rules, principal));
+	return rules_login_kind(rules, principal) >= LOGIN_BOOTSTRAP;
 }
 
 bool rules_is_reserved_id(const char *id)
@@ -109,65 +193,106 @@ bool rules_is_reserved_id(const char *id)
 
 bool rules_is_answer(enum lane lane, const char *topic)
 {
-	return topic_list_has(&ANSWERS[lane], topic);
+	if (lane == LANE_USER) {
+		return topic_list_has(&USER_LIST, topic);
+	}
+	enum topic_kind kind = plain_client_kind(topic);
+	return kind != TOPIC_OTHER && !is_request(kind);
 }
 
-static bool has_user_lane(const struct rules *rules, const char *principal)
+enum login_kind rules_login_kind(const struct rules *rules, const char *principal)
 {
-	return principal && *principal && !strpbrk(principal, "/+#") && !rules_is_shared(rules, principal)
-	       && !rules_is_service(rules, principal);
+	if (!principal || !*principal) {
+		return LOGIN_NAMELESS;
+	}
+	if (rules_is_service(rules, principal)) {
+		return LOGIN_SERVICE;
+	}
+	if (strcmp(principal, BOOTSTRAP) == 0) {
+		return LOGIN_BOOTSTRAP;
+	}
+	if (strcmp(principal, PROVISION) == 0) {
+		return LOGIN_PROVISION;
+	}
+	if (rules_is_open(rules, principal)) {
+		return LOGIN_OPEN;
+	}
+	return strpbrk(principal, "/+#") ? LOGIN_NAMELESS : LOGIN_OWN;
 }
+
+/* --- what they may do */
 
 enum lane rules_request_lane(const struct rules *rules, const char *principal, enum topic_kind kind)
 {
-	switch (kind) {
-	case TOPIC_USER_REQUEST:
-		return has_user_lane(rules, principal) ? LANE_USER : LANE_NONE;
-	case TOPIC_CLIENT_REQUEST:
-		return LANE_CLIENT;
-	default:
+	if (TABLE[kind][rules_login_kind(rules, principal)].access[ACCESS_WRITE] != TO_LANE) {
 		return LANE_NONE;
 	}
+	return kind == TOPIC_USER_REQUEST ? LANE_USER : LANE_CLIENT;
 }
 
 /* The whole topic with its lane has to fit, too. A principal with a lane is a level as it stands. */
-static bool lane_takes(const struct rules *rules, const struct caller *caller, enum topic_kind kind, const char *topic)
+static bool lane_takes(const struct rules *rules, const struct caller *caller, enum lane lane, const char *topic)
 {
-	enum lane lane = rules_request_lane(rules, caller->principal, kind);
-	if (lane == LANE_NONE) {
-		return false;
-	}
 	char *encoded = lane == LANE_CLIENT ? level_encode(caller->id) : NULL;
+	const char *login = lane == LANE_CLIENT ? caller->principal : NULL;
 	const char *level = lane == LANE_CLIENT ? encoded : caller->principal;
-	bool fits = level && lane_topic_size(rules->root, level, topic) - 1 <= TOPIC_MAX;
+	bool fits = level && lane_topic_size(rules->root, login, level, topic) - 1 <= TOPIC_MAX;
 	free(encoded);
 	return fits;
+}
+
+static bool is_level(const char *text, const char *level, size_t length)
+{
+	return strlen(text) == length && memcmp(text, level, length) == 0;
+}
+
+/* An id that looks different in its lane has none: it could be another's encoded id. In its lane a client has what it
+ * has without the lane, and reads its answers there. */
+static bool has_in_own_lane(enum login_kind login, const struct caller *caller, enum access access, const char *root,
+			    const char *topic)
+{
+	struct lane_topic parts;
+	if (!lane_topic_split(&parts, root, topic) || !level_is_plain(caller->id)
+	    || !is_level(caller->principal, parts.login, parts.login_length)
+	    || !is_level(caller->id, parts.level, parts.level_length)) {
+		return false;
+	}
+	switch (TABLE[kind_in_client_lane(parts.topic)][login].access[access]) {
+	case TO_LANE:
+		return !caller->leaving;
+	case OWN_SESSION:
+	case ALLOW:
+		return true;
+	default:
+		return false;
+	}
 }
 
 enum verdict rules_access(const struct rules *rules, const struct caller *caller, enum access access, const char *topic)
 {
 	enum topic_kind kind = rules_kind(rules, topic);
-	bool is_service = rules_is_service(rules, caller->principal);
-	bool has_plain_id = is_service || level_is_plain(caller->id);
-	switch (TABLE[kind][access]) {
+	enum login_kind login = rules_login_kind(rules, caller->principal);
+	bool may = false;
+	switch (TABLE[kind][login].access[access]) {
 	case DEFER:
 		return VERDICT_DEFER;
-	case ALLOW:
-		return VERDICT_ALLOW;
-	case DENY:
-		return VERDICT_DENY;
-	case NEEDS_LANE:
-		return !caller->leaving && lane_takes(rules, caller, kind, topic) ? VERDICT_ALLOW : VERDICT_DENY;
-	case OWN_SESSION:
-		return caller->resumes ? VERDICT_ALLOW : VERDICT_DENY;
 	case NO_WILL:
 		return caller->leaving ? VERDICT_DENY : VERDICT_DEFER;
-	case PLAIN_ID:
-		return has_plain_id ? VERDICT_DEFER : VERDICT_DENY;
-	case PLAIN_ID_NO_WILL:
-		return has_plain_id && !caller->leaving ? VERDICT_DEFER : VERDICT_DENY;
-	case SERVICE_ONLY:
-		return is_service ? VERDICT_ALLOW : VERDICT_DENY;
+	case DENY:
+		break;
+	case ALLOW:
+		may = true;
+		break;
+	case TO_LANE:
+		may = !caller->leaving
+		      && lane_takes(rules, caller, kind == TOPIC_USER_REQUEST ? LANE_USER : LANE_CLIENT, topic);
+		break;
+	case OWN_SESSION:
+		may = caller->resumes;
+		break;
+	case OWN_LANE:
+		may = has_in_own_lane(login, caller, access, rules->root, topic);
+		break;
 	}
-	return VERDICT_DENY;
+	return may ? VERDICT_ALLOW : VERDICT_DENY;
 }

@@ -11,7 +11,7 @@ struct rules {
 	const char *root;
 	const char *service;             /* the service's user */
 	struct topic_list user_topics;   /* plain requests that go to the user's lane */
-	struct topic_list client_topics; /* plain requests that go to the client id's lane */
+	struct topic_list client_topics; /* plain requests that go to the lane of a shared login's client */
 	struct topic_list open_logins;   /* logins that need no password; one level each */
 };
 
@@ -24,15 +24,30 @@ struct caller {
 };
 
 enum topic_kind {
-	TOPIC_OTHER = 0, /* left to the ACL file */
+	TOPIC_OTHER = 0, /* for own logins, left to the ACL file */
+	TOPIC_STATUS,
 	TOPIC_USER_REQUEST,
-	TOPIC_CLIENT_REQUEST,
 	TOPIC_USER_ANSWER,
-	TOPIC_CLIENT_ANSWER,
+	TOPIC_POLL,        /* a new device asks for its credentials */
+	TOPIC_CREDENTIALS, /* and gets them */
+	TOPIC_ERRORS,      /* agents listen there too, and nothing is ever published */
+	TOPIC_PROVISION_REQUEST,
+	TOPIC_PROVISION_ANSWER,
 	TOPIC_IN_USER_LANE,
 	TOPIC_IN_CLIENT_LANE,
 	TOPIC_CONTROL,
 	TOPIC_KINDS,
+};
+
+/* What a client logged in as. Only LOGIN_OWN has a user's lane. */
+enum login_kind {
+	LOGIN_NAMELESS = 0, /* without a name, or with one that is no topic level */
+	LOGIN_OWN,
+	LOGIN_SERVICE,
+	LOGIN_BOOTSTRAP,
+	LOGIN_PROVISION,
+	LOGIN_OPEN, /* an open login of any other name */
+	LOGIN_KINDS,
 };
 
 enum access {
@@ -52,10 +67,14 @@ enum verdict {
 #define CONTROL_TOPIC "$CONTROL/claimsvc/v1"
 
 enum topic_kind rules_kind(const struct rules *rules, const char *topic);
+enum login_kind rules_login_kind(const struct rules *rules, const char *principal);
 enum verdict rules_access(const struct rules *rules, const struct caller *caller, enum access access, const char *topic);
 
 /* The lane a plain request of this kind goes to, LANE_NONE when the caller has none. */
 enum lane rules_request_lane(const struct rules *rules, const char *principal, enum topic_kind kind);
+
+/* Whether the service serves this plain request topic in the lanes of a shared login. */
+bool rules_is_client_request(const char *topic);
 
 /* Whether this plain topic is an answer to requests of this lane. */
 bool rules_is_answer(enum lane lane, const char *topic);

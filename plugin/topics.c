@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const LANE_LEVELS[LANES] = {[LANE_USER] = "u", [LANE_CLIENT] = "c"};
-
 /* A wildcard is a whole last level `+` or nothing. */
 static bool is_listed_topic(const char *topic, size_t length)
 {
@@ -124,9 +122,10 @@ char *level_encode(const char *name)
 	return level;
 }
 
-size_t lane_topic_size(const char *root, const char *level, const char *topic)
+size_t lane_topic_size(const char *root, const char *login, const char *level, const char *topic)
 {
-	return strlen(root) + sizeof("/u/") + strlen(level) + sizeof("/") + strlen(topic) - 1;
+	size_t login_size = login ? strlen(login) + 1 : 0;
+	return strlen(root) + sizeof("/u/") + login_size + strlen(level) + sizeof("/") + strlen(topic) - 1;
 }
 
 static char *appended(char *out, const char *text)
@@ -136,12 +135,20 @@ static char *appended(char *out, const char *text)
 	return out + length;
 }
 
-void lane_topic_write(char *out, const char *root, enum lane lane, const char *level, const char *topic)
+void lane_topic_write(char *out, const char *root, const char *login, const char *level, const char *topic)
 {
-	const char *const parts[] = {root, "/", LANE_LEVELS[lane], "/", level, "/", topic};
+	const char *const parts[] = {root, login ? "/c/" : "/u/", login ? login : "", login ? "/" : "", level, "/", topic};
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		out = appended(out, parts[i]);
 	}
+}
+
+/* Set one level and return what follows it. */
+static const char *take_level(const char *text, const char **level, size_t *length)
+{
+	*level = text;
+	*length = strcspn(text, "/");
+	return text[*length] ? text + *length + 1 : text + *length;
 }
 
 bool lane_topic_split(struct lane_topic *parts, const char *root, const char *topic)
@@ -150,14 +157,14 @@ bool lane_topic_split(struct lane_topic *parts, const char *root, const char *to
 	if (strncmp(topic, root, length) != 0 || topic[length] != '/') {
 		return false;
 	}
-	const char *kind = topic + length + 1;
+	const char *kind = topic + length + 1, *rest = kind + 2;
 	if ((kind[0] != 'u' && kind[0] != 'c') || kind[1] != '/') {
 		return false;
 	}
-	parts->lane = kind[0] == 'u' ? LANE_USER : LANE_CLIENT;
-	parts->level = kind + 2;
-	parts->level_length = strcspn(parts->level, "/");
-	const char *end = parts->level + parts->level_length;
-	parts->topic = *end ? end + 1 : end;
+	*parts = (struct lane_topic){.lane = kind[0] == 'u' ? LANE_USER : LANE_CLIENT};
+	if (parts->lane == LANE_CLIENT) {
+		rest = take_level(rest, &parts->login, &parts->login_length);
+	}
+	parts->topic = take_level(rest, &parts->level, &parts->level_length);
 	return true;
 }

@@ -36,19 +36,22 @@ char *level_encode(const char *name);
 /* Whether `name` is its own encoding. */
 bool level_is_plain(const char *name);
 
-/* Bytes of the topic of `topic` in the lane of `level`, its end included. */
-size_t lane_topic_size(const char *root, const char *level, const char *topic);
+/* Bytes of the topic `topic` in a lane, the terminating NUL included. `login` is the shared login of a client's lane,
+ * NULL for a user's lane; `level` is the encoded client id or the principal. */
+size_t lane_topic_size(const char *root, const char *login, const char *level, const char *topic);
 /* Write it; `out` has lane_topic_size() bytes. */
-void lane_topic_write(char *out, const char *root, enum lane lane, const char *level, const char *topic);
+void lane_topic_write(char *out, const char *root, const char *login, const char *level, const char *topic);
 
 struct lane_topic {
 	enum lane lane;
+	const char *login; /* of a client's lane, not terminated; NULL in a user's lane */
+	size_t login_length;
 	const char *level; /* not terminated */
 	size_t level_length;
-	const char *topic; /* the part behind the level; empty when there is none */
+	const char *topic; /* the part after the level; empty when there is none */
 };
 
-/* Take apart `<root>/u/<level>/<topic>` or `<root>/c/...`. False when `topic` is not in a lane. */
+/* Take apart `<root>/u/<level>/<topic>` or `<root>/c/<login>/<level>/<topic>`. False when `topic` is not in a lane. */
 bool lane_topic_split(struct lane_topic *parts, const char *root, const char *topic);
 
 #endif

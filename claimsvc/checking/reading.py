@@ -31,20 +31,21 @@ async def see_names(scene: Scene) -> Seen:
         "its claim answers": scene.lane(scene.victim, f"{CLAIM}/response"),
         "its REST answers": scene.lane(scene.victim, "response/+"),
         "the whole lane": scene.lane(scene.victim, "#"),
-        "credentials of a client id": scene.client_lane("s/dcr"),
-        "what a client id is provisioned with": scene.client_lane("/provision/response"),
+        "credentials of a client id": scene.client_lane(scene.site.bootstrap, "s/dcr"),
+        "what a client id is provisioned with": scene.client_lane(scene.site.provision, "/provision/response"),
     }
     troubles = await _overheard(scene, filters)
-    of_slash = {"credentials of a client id": scene.client_lane("s/dcr")}
-    slash = await _overheard(scene, of_slash, f"{scene.client_id}/s")
-    troubles += [f"{each}, by the client id `<id>/s`" for each in slash if each not in troubles]
+    credentials = {"credentials of a client id": scene.client_lane(scene.site.bootstrap, "s/dcr")}
+    for how, client_id in scene.strange_ids().items():
+        found = await _overheard(scene, credentials, client_id)
+        troubles += [f"{each}, by {how}" for each in found if each not in troubles]
     return Seen(_heard_by(troubles), _GRANTS.format(root=scene.site.root))
 
 
 async def see_wildcards(scene: Scene) -> Seen:
     """Whether anything of another's comes by a wildcard."""
     root = scene.site.root
-    filters = [f"{root}/#", f"{root}/u/+/#", f"{root}/u/+/response/+", f"{root}/c/+/s/dcr", "+/+/+/+/+", "#"]
+    filters = [f"{root}/#", f"{root}/u/+/#", f"{root}/u/+/response/+", f"{root}/c/+/+/s/dcr", "+/+/+/+/+", "#"]
     filters += [f"{root}/events/#", f"{CLAIM}/response", "+/devices/+/claim/response"]
     troubles = await _overheard(scene, {each: each for each in filters})
     return Seen(_heard_by(troubles), _GRANTS.format(root=root))
@@ -115,7 +116,12 @@ async def _say_secrets(scene: Scene, victim: Calls) -> bytes:
     await victim.caller.subscribe(answers)
     await victim.ask("GET", "/claimsvc/events")
     events = f"{scene.site.root}/events/{scene.site.tenant}/claimsvc_check"
-    for topic in (scene.client_lane("s/dcr"), scene.client_lane("/provision/response"), events, answers):
+    for topic in (
+        scene.client_lane(scene.site.bootstrap, "s/dcr"),
+        scene.client_lane(scene.site.provision, "/provision/response"),
+        events,
+        answers,
+    ):
         await scene.service.publish(Outbound(topic, secret))
     while (await victim.caller.receive(timeout_s=scene.site.service.timeout_s)).payload != secret:
         pass

@@ -36,6 +36,10 @@ class Site:
 
     service: CallerOptions
     root: str
+    bootstrap: str
+    """The shared login of devices that ask for credentials."""
+    provision: str
+    """The shared login of devices that are provisioned by key."""
     tenant: str
     expects_plugin: bool
     keeps_logins: bool
@@ -71,9 +75,17 @@ class Scene:
         """Return a topic in an account's lane."""
         return f"{self.site.root}/u/{account.username}/{tail}"
 
-    def client_lane(self, tail: str) -> str:
-        """Return a topic in the lane of the client id."""
-        return f"{self.site.root}/c/{self.client_id}/{tail}"
+    def client_lane(self, login: str, tail: str) -> str:
+        """Return a topic in the lane of the client id at a shared login."""
+        return f"{self.site.root}/c/{login}/{self.client_id}/{tail}"
+
+    def strange_ids(self) -> dict[str, str]:
+        """Return client ids of a wrong login by which a careless grant would reach the lane of the client id."""
+        return {
+            "that same client id": self.client_id,
+            "the client id `<id>/s`": f"{self.client_id}/s",
+            f"the client id `{self.site.bootstrap}/<id>`": f"{self.site.bootstrap}/{self.client_id}",
+        }
 
     def options(self, account: Account, client_id: str = "", will: Outbound | None = None) -> CallerOptions:
         """Return how an account connects."""

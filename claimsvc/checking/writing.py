@@ -66,17 +66,20 @@ async def see_own_lane(scene: Scene) -> Seen:
 
 
 async def see_client_lanes(scene: Scene) -> Seen:
-    """Whether the lane of a client id is open to other ids: also to one that continues the first behind a slash."""
+    """Publish in the lanes of shared logins with another login, whatever client id it chooses."""
+    poll = "request/1/POST/devicecontrol/deviceCredentials"
     targets = {
-        "its request for credentials": scene.client_lane("s/ucr"),
-        "its credentials": scene.client_lane("s/dcr"),
-        "its provisioning": scene.client_lane("/provision/request"),
-        "what it is provisioned with": scene.client_lane("/provision/response"),
+        "its request for credentials": scene.client_lane(scene.site.bootstrap, "s/ucr"),
+        "its request by REST": scene.client_lane(scene.site.bootstrap, poll),
+        "its credentials": scene.client_lane(scene.site.bootstrap, "s/dcr"),
+        "its provisioning": scene.client_lane(scene.site.provision, "/provision/request"),
+        "what it is provisioned with": scene.client_lane(scene.site.provision, "/provision/response"),
     }
     troubles = await _through(scene, targets)
-    slash = await _through(scene, targets, f"{scene.client_id}/s")
-    troubles += [f"{each}, by the client id `<id>/s`" for each in slash if each not in troubles]
-    change = "the lines for %c of config/acl, each with its literal tail: a client chooses its own id"
+    for how, client_id in scene.strange_ids().items():
+        found = await _through(scene, targets, client_id)
+        troubles += [f"{each}, by {how}" for each in found if each not in troubles]
+    change = "the lines for %u and %c of config/acl, each with its literal tail: a client chooses its own id"
     return Seen(_reached(troubles), change)
 
 

@@ -20,6 +20,7 @@ from claimsvc.checking.scene import Site
 from claimsvc.cli.configured import Config, read_settings, run
 from claimsvc.cli.console import EXIT_INTERRUPTED, app, failure
 from claimsvc.cli.report import JsonReport, Report, ScreenReport
+from claimsvc.core.policy import BOOTSTRAP, PROVISION
 from claimsvc.sealing import KeyFileError, Sealing, load_key
 from claimsvc.settings import CredentialStore, Settings
 
@@ -98,6 +99,8 @@ async def _live(settings: Settings, timeout_s: float, tell: Tell) -> None:
     # What ends other commands interrupts this one, so that it tidies up.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT)
     site = Site(
+        bootstrap=BOOTSTRAP,
+        provision=PROVISION,
         service=caller_options(settings, timeout_s),
         root=settings.mqtt.root,
         tenant=settings.tenants.default,

@@ -59,7 +59,7 @@ def establish(command: Establish, facts: Facts, given: Given) -> Decision:
     ]
     for other in facts.services():
         if other.name != command.caller:
-            changes += revoke(other.name, facts)
+            changes += revoke(other.name, facts, given)
     if service is None:
         changes.append(Put(Principal(command.caller, PrincipalKind.SERVICE, given.policy.default_tenant)))
     if command.secret is not None:
@@ -194,7 +194,7 @@ def delete_user(command: DeleteUser, facts: Facts, given: Given) -> Decision:
     if user is None:
         return refuse(Reason.NOT_FOUND)
     event = _event("user_deleted", user.tenant, command.caller, user.username, given)
-    changes = (Remove(User, user.principal), *revoke(user.principal, facts), event)
+    changes = (Remove(User, user.principal), *revoke(user.principal, facts, given), event)
     return Decision(Done(), changes, ended=(user.principal,))
 
 

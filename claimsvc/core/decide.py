@@ -25,6 +25,7 @@ from claimsvc.core.commands import inventory as look
 from claimsvc.core.commands import provisioning as provision
 from claimsvc.core.commands.base import Command
 from claimsvc.core.facts import Facts
+from claimsvc.core.logins import is_ended
 from claimsvc.core.outcomes import Decision, Refused, refuse
 from claimsvc.core.policy import LANELESS, Given
 from claimsvc.core.reasons import Reason
@@ -120,6 +121,8 @@ def decide(command: Command, facts: Facts, given: Given) -> Decision:
     """Decide one command on the facts, and make its changes visible to the next one of the batch."""
     if command.caller in LANELESS:
         return refuse(Reason.NOT_PERMITTED, "this login has no lane of its own")
+    if is_ended(command.caller, facts, given):
+        return refuse(Reason.NOT_PERMITTED, "all logins of this name have ended")
     if not permitted(command, facts):
         return _forbid(command, facts, given)
     decision = RULES[type(command)].decide(command, facts, given)

@@ -124,7 +124,7 @@ def delete(command: DeleteDevice, facts: Facts, given: Given) -> Decision:
     device = _of_tenant(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
-    logins = revoke(device.principal, facts) if device.principal else ()
+    logins = revoke(device.principal, facts, given) if device.principal else ()
     deleted = _event("device_deleted", device, command.caller, given)
     ended = (device.principal,) if device.principal else ()
     return Decision(Done(), (Remove(Device, device.id), *logins, deleted), ended=ended)

@@ -18,6 +18,7 @@ from claimsvc.core.model import (
     DeviceGroup,
     DeviceProfile,
     DeviceRequest,
+    EndedPrincipal,
     FormerCredential,
     Group,
     Principal,
@@ -240,6 +241,8 @@ class Facts:
             self._group_ids[row.tenant, row.path] = row.id
         elif isinstance(row, Credential):
             self._logins_of[row.principal][row.login] = None
+            if row.revoked_at_ms is None:
+                self._rows[EndedPrincipal].pop(row.principal, None)
         elif isinstance(row, FormerCredential):
             self._formers_of[row.login][row.key] = None
         elif isinstance(row, ClaimWindow | Attribute):

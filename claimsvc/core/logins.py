@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import Credential, CredentialKind, FormerCredential, Principal, PrincipalKind
+from claimsvc.core.model import Credential, CredentialKind, EndedPrincipal, FormerCredential, Principal, PrincipalKind
 from claimsvc.core.names import login_error, principal_name
 from claimsvc.core.outcomes import Change, Put, Refused, Remove
 from claimsvc.core.policy import Given
@@ -59,12 +59,22 @@ def credential(login: str, principal: str, secret: Secret, given: Given) -> Cred
     )
 
 
-def revoke(principal: str, facts: Facts) -> tuple[Change, ...]:
+def revoke(principal: str, facts: Facts, given: Given) -> tuple[Change, ...]:
     """End every login of a principal and free its name."""
     rows = facts.credentials(principal)
     formers = (change for row in rows for change in forget_formers(row.login, facts))
     logins = (Remove(Credential, row.key) for row in rows)
-    return (*formers, *logins, Remove(Principal, principal))
+    ended = (Put(EndedPrincipal(principal, given.now_ms)),) if rows else ()
+    return (*formers, *logins, Remove(Principal, principal), *ended)
+
+
+def is_ended(principal: str, facts: Facts, given: Given) -> bool:
+    """Return whether this service ended all logins of a principal, and nobody else admits the name.
+
+    The broker may still publish a will in its name, long after. A new login for the name makes it valid again.
+    """
+    is_kept = given.policy.issue_logins and principal not in given.foreign_logins
+    return is_kept and facts.get(EndedPrincipal, principal) is not None
 
 
 def forget_formers(login: str, facts: Facts) -> Iterator[Change]:

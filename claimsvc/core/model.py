@@ -69,6 +69,18 @@ class Principal:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedPrincipal:
+    """A name whose logins this service kept and ended. What still comes in this name, such as a will, is refused."""
+
+    name: str
+    ended_at_ms: int
+
+    @property
+    def key(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
 class Customer:
     """Who owns claimed devices."""
 
@@ -419,6 +431,7 @@ class Answered:
 Row = (
     Tenant
     | Principal
+    | EndedPrincipal
     | Customer
     | Role
     | Group

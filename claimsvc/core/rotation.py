@@ -16,7 +16,16 @@ from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredenti
 from claimsvc.core.commands.devices import OnDevice
 from claimsvc.core.facts import Facts
 from claimsvc.core.logins import forget_formers, is_anothers
-from claimsvc.core.model import AT_ONCE_MS, PROVISION_STATE, PROVISIONED, Attribute, CredentialKind, Device, Event
+from claimsvc.core.model import (
+    AT_ONCE_MS,
+    PROVISION_STATE,
+    PROVISIONED,
+    Attribute,
+    CredentialKind,
+    Device,
+    EndedPrincipal,
+    Event,
+)
 from claimsvc.core.names import login_error
 from claimsvc.core.outcomes import Append, Change, Decision, Done, NewCredentials, Put, Refused, refuse
 from claimsvc.core.policy import DAY_MS, Given
@@ -97,6 +106,7 @@ def revoke(command: RevokeCredentials, facts: Facts, given: Given) -> Decision:
         changes.append(Put(replace(row, sealed=None, revoked_at_ms=AT_ONCE_MS)))
     if changes:
         changes.append(Put(Attribute(device.id, PROVISION_STATE, PROVISIONED, given.now_ms)))
+        changes.append(Put(EndedPrincipal(principal, given.now_ms)))
         changes.append(_event("credentials_revoked", device, command.caller, given))
     return Decision(Done(), tuple(changes), ended=(principal,))
 

@@ -24,7 +24,7 @@ SURELY_FITS = LONGEST_TOPIC // 4
 """Characters of a topic that fit whatever they are."""
 
 USERS, CLIENTS = "u", "c"
-"""The two kinds of lanes: of a principal, and of a client id that is nobody yet."""
+"""The two kinds of lanes: of a principal, and of one client of a shared login."""
 
 Encode = Callable[[Outcome, int], bytes | None]
 """Turns an outcome, at a time in epoch milliseconds, into the bytes of its answer; None is silence."""
@@ -59,9 +59,9 @@ class Arrival:
     """What an endpoint may look at: the caller, the topic behind the lane, payload and broker's stamp."""
 
     caller: str
-    """The principal; "" in the lane of a client id, which is nobody yet."""
+    """The principal; "" in the lane of a shared login's client."""
     client_id: str
-    """Whose lane it is, where it is a client id's; else ""."""
+    """The client id whose lane it is; "" in the lane of a principal."""
     lane: str
     """The lane behind the root, with a slash at its end."""
     tail: str
@@ -117,8 +117,13 @@ class Endpoint:
     filter: str
     read: Callable[[Arrival], Reading]
     depths: Sequence[int] = (0,)
-    lanes: str = USERS
-    """Whose lanes have this topic: those of principals, or of client ids."""
+    login: str | None = None
+    """The one shared login whose clients have this topic in their lanes; None for the lanes of principals."""
+
+    @property
+    def lanes(self) -> str:
+        """Return what follows the root in the lanes that have this topic; then comes the lane's last level."""
+        return USERS if self.login is None else f"{CLIENTS}/{self.login}"
 
     @property
     def prefix(self) -> str | None:
@@ -190,6 +195,7 @@ class Dialects:
     ) -> None:
         self._root = root
         self._root_prefix = f"{root}/"
+        self._clients_prefix = f"{root}/{CLIENTS}/"
         self._encode_notices = encode_notices
         self._encode_event = encode_event
         self._endpoints = tuple(endpoints)
@@ -212,19 +218,22 @@ class Dialects:
 
     def lane_of(self, topic: str) -> str:
         """Return the lane a topic is in, as far as it can be told without a look at what it says."""
-        return topic[: topic.find("/", topic.find("/", len(self._root) + 1) + 1)]
+        end = topic.find("/", len(self._root) + 1)
+        if topic.startswith(self._clients_prefix):
+            end = topic.find("/", end + 1)  # after the login comes the client id
+        return topic[: topic.find("/", end + 1)]
 
     def decode(self, inbound: Inbound) -> Request | None:
         """Return the request a message makes, or None when no endpoint of ours has its topic or it has no answer."""
         lane = self._lane(inbound.topic)
         if lane is None:
             return None
-        kind, name, tail = lane
-        endpoint = self._exact.get((kind, tail)) or self._prefixed_endpoint(kind, tail)
+        lanes, name, tail = lane
+        endpoint = self._exact.get((lanes, tail)) or self._prefixed_endpoint(lanes, tail)
         if endpoint is None:
             return None
-        principal, client_id = (name, "") if kind == USERS else ("", unquote(name))
-        own_lane = f"{kind}/{name}/"
+        principal, client_id = (name, "") if lanes == USERS else ("", unquote(name))
+        own_lane = f"{lanes}/{name}/"
         prefix = f"{self._root}/{own_lane}"
         reading = endpoint.read(
             Arrival(
@@ -262,15 +271,18 @@ class Dialects:
         return Outbound(f"{self._root}/status", payload, retain=True)
 
     def _lane(self, topic: str) -> tuple[str, str, str] | None:
-        """Return the kind of lane, its name and what is behind it."""
+        """Return the kind of lane with its login, the lane's last level, and the rest of the topic."""
         if not topic.startswith(self._root_prefix):
             return None
-        kind, _, rest = topic[len(self._root_prefix) :].partition("/")
-        name, separator, tail = rest.partition("/")
-        if kind not in {USERS, CLIENTS} or not name or not separator:
+        lanes, _, rest = topic[len(self._root_prefix) :].partition("/")
+        if lanes == CLIENTS:
+            login, _, rest = rest.partition("/")
+            lanes = f"{CLIENTS}/{login}"
+        elif lanes != USERS:
             return None
-        return kind, name, tail
+        name, separator, tail = rest.partition("/")
+        return (lanes, name, tail) if name and separator else None
 
-    def _prefixed_endpoint(self, kind: str, tail: str) -> Endpoint | None:
-        matching = (each for prefix, each in self._prefixed if each.lanes == kind and tail.startswith(prefix))
+    def _prefixed_endpoint(self, lanes: str, tail: str) -> Endpoint | None:
+        matching = (each for prefix, each in self._prefixed if each.lanes == lanes and tail.startswith(prefix))
         return next(matching, None)

@@ -18,7 +18,7 @@ from pydantic_core import to_json
 from claimsvc.core.commands.base import Command
 from claimsvc.core.outcomes import Outcome, Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.exchange import CLIENTS, Arrival, Endpoint, Limits, Reading, Rejected, Sheet, malformed
+from claimsvc.dialects.exchange import Arrival, Endpoint, Limits, Reading, Rejected, Sheet, malformed
 
 PREFIX = "request/"
 DEEPEST_PATH = 10
@@ -60,8 +60,8 @@ class Route:
     decode: Callable[[Call], Command]
     encode: EncodeAnswer
     name: str
-    for_clients: bool = False
-    """Whether a client may call it that is known by its client id only."""
+    login: str | None = None
+    """The shared login whose clients may call it, too, each in its own lane."""
     open_sheet: Callable[[Call, int], Sheet] | None = None
     """Reads the body as a file of rows, at most so many, which may be large."""
 
@@ -112,17 +112,17 @@ class Router:
         )
 
     def client_endpoints(self, limits: Limits) -> list[Endpoint]:
-        """Return the topics of the calls that a client may make which is nobody yet: each whole, none guessed at."""
+        """Return the topics of the calls that clients of shared logins may make, each topic in full."""
         return [
             Endpoint(
                 "rest",
                 f"{PREFIX}+/{route.method}{route.path}",
                 lambda arrival: self._read(arrival, limits),
-                lanes=CLIENTS,
+                login=route.login,
             )
             for section in self._sections
             for route in section.routes
-            if route.for_clients
+            if route.login is not None
         ]
 
     def _read(self, arrival: Arrival, limits: Limits) -> Reading:
@@ -130,7 +130,7 @@ class Router:
         method, _, target = rest.partition("/")
         path, _, query = target.partition("?")
         found = self._find(method, path)
-        if not arrival.caller and not isinstance(found, Refused) and not found[0].for_clients:
+        if not arrival.caller and not isinstance(found, Refused) and found[0].login is None:
             found = Refused(Reason.NOT_PERMITTED, "this login may ask for its credentials and nothing else")
         command: Command | Refused
         open_sheet: Callable[[], Sheet] | None = None

@@ -14,9 +14,10 @@ from pydantic_core import from_json, to_json
 from claimsvc.core.commands.provisioning import ProvisionDevice, Wish
 from claimsvc.core.model import CredentialKind
 from claimsvc.core.outcomes import Outcome, Provisioned, Refused
+from claimsvc.core.policy import PROVISION
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.dialects.exchange import CLIENTS, Arrival, Encode, Endpoint, Reading, Rejected, malformed
+from claimsvc.dialects.exchange import Arrival, Encode, Endpoint, Reading, Rejected, malformed
 
 DIALECT = "thingsboard"
 ASK, ANSWER = "/provision/request", "/provision/response"
@@ -56,8 +57,8 @@ _BODY = TypeAdapter(ProvisionBody)
 
 
 def endpoints(limit_bytes: int) -> list[Endpoint]:
-    """Return the one topic of provisioning, in the lanes of client ids."""
-    return [Endpoint(DIALECT, ASK, lambda arrival: _read(arrival, limit_bytes), lanes=CLIENTS)]
+    """Return the one topic of provisioning, in the lanes of the login `provision` alone."""
+    return [Endpoint(DIALECT, ASK, lambda arrival: _read(arrival, limit_bytes), login=PROVISION)]
 
 
 def _read(arrival: Arrival, limit_bytes: int) -> Reading:

@@ -250,7 +250,7 @@ class Batches:
 
     async def _given(self, commands: Sequence[Command], facts: Facts) -> Given:
         foreign: frozenset[str] = frozenset()
-        if any(command.issues_logins(facts) for command in commands):
+        if any(command.needs_foreign_logins(facts) for command in commands):
             foreign = await self._tools.logins.foreign()
         now_ms = self._tools.clock()
         return Given(self._policy, now_ms, new_id, self._new_login, random_token, self._holds, foreign)

@@ -42,9 +42,14 @@ class Reply:
 
     @property
     def is_idle(self) -> bool:
-        """Whether a device asked again and in vain, as it does every few seconds for days."""
+        """Whether a device asked again and in vain, as it does every few seconds for days.
+
+        A poll by a login that may not poll at all is no such waiting: an operator has to see it.
+        """
         command = self.request.command if self.request else None
-        return command is not None and command.is_poll and isinstance(self.outcome, Refused) and not self.changes
+        if command is None or not command.is_poll or self.changes or not isinstance(self.outcome, Refused):
+            return False
+        return self.outcome.reason is not Reason.NOT_PERMITTED
 
     @property
     def begins_import(self) -> bool:

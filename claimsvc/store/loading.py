@@ -42,6 +42,7 @@ class Loading:
 
     def _callers(self, callers: set[str]) -> None:
         principals = self._fetch("principals", callers, rows.principal)
+        self._fetch("ended_principals", callers, rows.ended_principal)
         self._fetch("devices_by_principal", callers, rows.device)
         users = [row.name for row in principals if row.kind == "user"]
         members = self._fetch("users", users, rows.user)

@@ -6,6 +6,9 @@
 SELECT p.name, p.kind, p.tenant_id
 FROM json_each(:keys) AS k JOIN principal AS p ON p.name = k.value;
 
+-- name: ended_principals
+SELECT e.name, e.ended_at FROM json_each(:keys) AS k JOIN ended_principal AS e ON e.name = k.value;
+
 -- name: devices_by_principal
 -- Names of principals -> the devices that log in with them.
 SELECT d.id, d.tenant_id, d.name, d.principal, d.created_at, d.owner, d.gateway_id, d.is_gateway, d.type,
@@ -167,6 +170,11 @@ ON CONFLICT (id) DO UPDATE SET title = excluded.title;
 INSERT INTO principal (name, kind, tenant_id)
 SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(:rows);
 
+-- name: put_ended_principal
+INSERT INTO ended_principal (name, ended_at)
+SELECT value ->> 0, value ->> 1 FROM json_each(:rows) WHERE true
+ON CONFLICT (name) DO UPDATE SET ended_at = excluded.ended_at;
+
 -- name: put_customer
 INSERT INTO customer (id, tenant_id, title, created_at)
 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:rows) WHERE true
@@ -264,6 +272,11 @@ FROM json_each(:rows) WHERE true
 ON CONFLICT (login) DO UPDATE SET
   kind = excluded.kind, secret_hash = excluded.secret_hash, sealed = excluded.sealed,
   sealed_until = excluded.sealed_until, created_at = excluded.created_at, revoked_at = excluded.revoked_at;
+
+-- name: clear_ended_principals
+-- A login that stands makes its principal valid again.
+DELETE FROM ended_principal WHERE name IN (
+  SELECT value ->> 1 FROM json_each(:rows) WHERE value ->> 7 IS NULL);
 
 -- name: put_profile
 INSERT INTO device_profile (id, tenant_id, name, strategy, provision_key, secret_hash, created_at)

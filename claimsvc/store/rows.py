@@ -20,6 +20,7 @@ from claimsvc.core.model import (
     DeviceGroupMember,
     DeviceProfile,
     DeviceRequest,
+    EndedPrincipal,
     Event,
     FormerCredential,
     Group,
@@ -50,6 +51,10 @@ def customer(values: Any) -> Customer:
 
 def principal(values: Any) -> Principal:
     return Principal(values[0], PrincipalKind(values[1]), values[2])
+
+
+def ended_principal(values: Any) -> EndedPrincipal:
+    return EndedPrincipal(*values)
 
 
 def role(values: Any) -> Role:
@@ -267,6 +272,7 @@ TABLES: dict[type[Row], Table] = {
         "remove_principal",
         has_dependents=True,
     ),
+    EndedPrincipal: Table(("put_ended_principal",), lambda row: [row.name, row.ended_at_ms]),
     Customer: Table(
         ("put_customer",),
         lambda row: [row.id, row.tenant, row.title, row.created_at_ms],
@@ -289,7 +295,9 @@ TABLES: dict[type[Row], Table] = {
     ),
     Device: Table(("put_device",), _device_values, "remove_device", has_dependents=True),
     DeviceProfile: Table(("put_profile",), _profile_values, "remove_profile"),
-    Credential: Table(("put_credential",), _credential_values, "remove_credential", has_dependents=True),
+    Credential: Table(
+        ("put_credential", "clear_ended_principals"), _credential_values, "remove_credential", has_dependents=True
+    ),
     FormerCredential: Table(
         ("put_former_credential",),
         lambda row: [row.login, row.secret_hash, row.until_ms],

@@ -21,7 +21,13 @@ Answer = tuple[str, dict[str, Node]]
 """Where an answer goes, and the messages it may be."""
 
 ROOT = Settings().mqtt.root
-LANES = {USERS: f"{ROOT}/u/{{username}}/", CLIENTS: f"{ROOT}/c/{{clientId}}/"}
+
+
+def _lane_of(login: str | None) -> str:
+    """Return the lane of a principal, or of a client of a shared login."""
+    return f"{ROOT}/{USERS}/{{username}}/" if login is None else f"{ROOT}/{CLIENTS}/{login}/{{clientId}}/"
+
+
 PARAMETERS = {
     "username": "The name the client logged in with: its principal, one topic level.",
     "clientId": "The client's id, percent-encoded where it is no topic level as it stands.",
@@ -142,7 +148,7 @@ def _topic(described: _Document, endpoint: Endpoint) -> None:
     """Describe a topic of a device or gateway."""
     tail = endpoint.filter.replace("+", "1")
     reading = endpoint.read(Arrival("Thermostat", "1234", "u/Thermostat/", tail, b"", None, redelivered=False))
-    lane = LANES[endpoint.lanes]
+    lane = _lane_of(endpoint.login)
     answers = {
         "Answer": reading.encode(samples.outcome_of(reading.name, None), samples.NOW_MS),
         "Refusal": reading.encode(samples.REFUSED, samples.NOW_MS),
@@ -158,7 +164,7 @@ def _topic(described: _Document, endpoint: Endpoint) -> None:
 
 def _route(described: _Document, section: Section, route: Route) -> None:
     """Describe a call of REST over MQTT."""
-    lane = LANES[CLIENTS if route.for_clients else USERS]
+    lane = _lane_of(route.login)
     address = f"{lane}{PREFIX}{{requestId}}/{route.method}{route.path}"
     outcome = samples.outcome_of(route.name, _listing(route))
     try:
@@ -194,7 +200,7 @@ def _notices(described: _Document, dialects: Dialects) -> None:
             address = outbound.topic.replace(f"/{who}/", f"/{{{variable}}}/")
             described.notice(name, summary, address, outbound.payload, _AT_LEAST_ONCE)
     progress = sheets.encode_progress(samples.PROGRESS)
-    address = f"{LANES[USERS]}response/{{requestId}}/progress"
+    address = f"{_lane_of(None)}response/{{requestId}}/progress"
     described.notice("progress", "How far a file is worked through.", address, progress, _AT_MOST_ONCE)
     event = admin.encode_event(samples.EVENT)
     described.notice("auditEvent", "An audit event.", f"{ROOT}/events/{{tenant}}/{{event}}", event, _AT_MOST_ONCE)

@@ -22,16 +22,17 @@ def device_request() -> str:
 
 
 def lanes() -> str:
-    """Return the two kinds of lanes, and what may be asked in each."""
+    """Return the kinds of lanes, and what may be asked in each."""
     endpoints = dialects_of(Settings()).endpoints
-    kinds = {
-        USERS: ("claimsvc/u/&lt;username&gt;/", "a client with a login of its own"),
-        CLIENTS: ("claimsvc/c/&lt;client id&gt;/", "a new device, by a login it shares"),
-    }
+    own = (USERS, None, "claimsvc/u/&lt;username&gt;/", "a client with a login of its own")
+    shared = (
+        (f"{CLIENTS}{login}", login, f"claimsvc/c/{login}/&lt;client id&gt;/", f"a new device, by the login {login}")
+        for login in sorted({each.login for each in endpoints if each.login is not None})
+    )
     lines = ["flowchart LR"]
-    for kind, (lane, who) in kinds.items():
-        filters = [each.filter for each in endpoints if each.lanes == kind]
+    for node, login, lane, who in (own, *shared):
+        filters = [each.filter for each in endpoints if each.login == login]
         topics = dict.fromkeys("request/..." if each.startswith(f"{PREFIX}+/+") else each for each in filters)
-        lines.append(f'    {kind}who(["{who}"]) --> {kind}["{lane}"]')
-        lines.append(f'    {kind} --> {kind}topics["{"<br/>".join(topics)}"]')
+        lines.append(f'    {node}who(["{who}"]) --> {node}["{lane}"]')
+        lines.append(f'    {node} --> {node}topics["{"<br/>".join(topics)}"]')
     return _mermaid(*lines)

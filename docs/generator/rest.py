@@ -34,7 +34,9 @@ def _table(prefix: str) -> str:
 def callers_of(route: Route) -> str:
     """Return which permissions let a call be made."""
     permissions = " or ".join(code(each) for each in sorted(PERMISSIONS[route.name]))
-    return f"a client id's lane, or {code(DEVICE_BOOTSTRAP)}" if route.for_clients else permissions or "any login"
+    if route.login is not None:
+        return f"the login {code(route.login)}, or {code(DEVICE_BOOTSTRAP)}"
+    return permissions or "any login"
 
 
 def body_of(route: Route) -> str:

@@ -88,7 +88,7 @@ _ITEMS: dict[type[object], object] = {
 
 REFUSED = RequestRefused(Reason.LOCKED_OUT, retry_after_ms=900_000, device_id="1234", status=_REQUEST.status)
 CLAIM_NOTICE = ClaimNotice("Thermostat", claimed=True, at_ms=NOW_MS)
-CREDENTIALS_NOTICE = CredentialsNotice("c/1234/", "default", "device_1234", _PASSWORD)
+CREDENTIALS_NOTICE = CredentialsNotice("c/bootstrap/1234/", "default", "device_1234", _PASSWORD)
 
 OUTCOMES: dict[str, Outcome] = {
     # command: what it comes to when all is well; a command that is not here comes to `Done`

@@ -5,14 +5,20 @@
 static const char connections[4096];
 #define AT(number) (&connections[number])
 
-static struct lane_topic lane(enum lane kind, const char *level)
+/* Of a client's lane, the login is `login`. */
+static struct lane_topic lane_by(const char *login, enum lane kind, const char *level)
 {
-	return (struct lane_topic){.lane = kind, .level = level, .level_length = strlen(level), .topic = ""};
+	return (struct lane_topic){.lane = kind,
+				   .login = login,
+				   .login_length = strlen(login),
+				   .level = level,
+				   .level_length = strlen(level),
+				   .topic = ""};
 }
 
-static size_t count_in(const struct clients *clients, enum lane kind, const char *level)
+static size_t count_of(const struct clients *clients, const char *login, enum lane kind, const char *level)
 {
-	struct lane_topic topic = lane(kind, level);
+	struct lane_topic topic = lane_by(login, kind, level);
 	size_t count = 0;
 	for (struct client *client = clients_first(clients, &topic); client; client = clients_next(client, &topic)) {
 		count++;
@@ -20,16 +26,23 @@ static size_t count_in(const struct clients *clients, enum lane kind, const char
 	return count;
 }
 
+static size_t count_in(const struct clients *clients, enum lane kind, const char *level)
+{
+	return count_of(clients, "bootstrap", kind, level);
+}
+
 static void test_lanes(void)
 {
 	struct clients *clients = clients_new();
 	clients_add(clients, AT(1), "one", "alice", false);
 	clients_add(clients, AT(2), "two", "alice", false);
-	clients_add(clients, AT(3), "a/b", "bob", false);
+	clients_add(clients, AT(3), "a/b", "bootstrap", true);
 	CHECK(count_in(clients, LANE_USER, "alice") == 2, "both of alice's");
 	CHECK(count_in(clients, LANE_USER, "ali") == 0, "no prefix");
 	CHECK(count_in(clients, LANE_USER, "") == 0, "nobody");
-	CHECK(count_in(clients, LANE_CLIENT, "two") == 1, "by id");
+	CHECK(count_of(clients, "alice", LANE_CLIENT, "two") == 1, "by id");
+	CHECK(count_in(clients, LANE_CLIENT, "two") == 0, "of this login only");
+	CHECK(count_of(clients, "alicex", LANE_CLIENT, "two") == 0, "and no longer one");
 	CHECK(count_in(clients, LANE_CLIENT, "a%2Fb") == 1, "by encoded id");
 	CHECK(count_in(clients, LANE_CLIENT, "a/b") == 0, "not by the raw one");
 	clients_remove(clients, AT(1));
@@ -58,16 +71,34 @@ static void test_ids(void)
 static void test_takeover(void)
 {
 	struct clients *clients = clients_new();
-	struct client *old = clients_add(clients, AT(1), "id", "alice", false);
-	struct client *new = clients_add(clients, AT(2), "id", "alice", false);
+	struct client *old = clients_add(clients, AT(1), "id", "bootstrap", true);
+	struct client *new = clients_add(clients, AT(2), "id", "bootstrap", true);
 	CHECK(old->is_superseded && !new->is_superseded, "the older has lost it");
 	CHECK(clients_of_connection(clients, AT(1)) == old, "the older is still there");
 	clients_remove(clients, AT(1));
 	CHECK(clients_of_connection(clients, AT(2)) == new, "the newer stays");
 	CHECK(count_in(clients, LANE_CLIENT, "id") == 1, "and has the id");
-	CHECK(!clients_may_have(clients, "id", "mallory"), "for nobody else");
 	clients_remove(clients, AT(2));
 	CHECK(clients_count(clients) == 0 && count_in(clients, LANE_CLIENT, "id") == 0, "all have gone");
+	clients_free(clients);
+}
+
+/* A password file decides about its login: until it has done anything it takes nothing from the holder. */
+static void test_pending(void)
+{
+	struct clients *clients = clients_new();
+	struct client *holder = clients_add(clients, AT(1), "id", "alice", false);
+	struct client *pending = clients_ask(clients, AT(2), "id", "alice", false);
+	CHECK(pending->is_pending && !holder->is_superseded, "the holder keeps the id");
+	CHECK(clients_of_connection(clients, AT(2)) == pending, "its connection is known");
+	CHECK(count_in(clients, LANE_USER, "alice") == 1, "no answers for it yet");
+	clients_remove(clients, AT(2));
+	CHECK(!clients_of_connection(clients, AT(2)) && !holder->is_superseded, "refused");
+	pending = clients_ask(clients, AT(2), "id", "alice", false);
+	clients_remove(clients, AT(1));
+	clients_admit(clients, pending);
+	CHECK(!pending->is_pending && count_of(clients, "alice", LANE_CLIENT, "id") == 1, "admitted, it has the id");
+	CHECK(!clients_may_have(clients, "id", "mallory"), "for nobody else");
 	clients_free(clients);
 }
 
@@ -135,7 +166,7 @@ static void test_many(void)
 		clients_add(clients, AT(i), id, i % 2 ? "odd" : "even", false);
 	}
 	CHECK(count_in(clients, LANE_USER, "odd") == 2048, "half of them");
-	CHECK(count_in(clients, LANE_CLIENT, "id-4095") == 1, "the last one");
+	CHECK(count_of(clients, "odd", LANE_CLIENT, "id-4095") == 1, "the last one");
 	for (int i = 0; i < 4096; i += 2) {
 		clients_remove(clients, AT(i));
 	}
@@ -160,6 +191,7 @@ int main(void)
 	test_lanes();
 	test_ids();
 	test_takeover();
+	test_pending();
 	test_reused_connection();
 	test_answers_on_their_way();
 	test_sessions();

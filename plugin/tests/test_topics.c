@@ -32,7 +32,7 @@ static void test_longest_id(void)
 {
 	char *id = text_of('/', TOPIC_MAX), *level = level_encode(id);
 	CHECK(strlen(level) == 3 * TOPIC_MAX, "65 535 slashes");
-	CHECK(lane_topic_size("claimsvc", level, "s/ucr") - 1 > TOPIC_MAX, "65 535 slashes");
+	CHECK(lane_topic_size("claimsvc", "bootstrap", level, "s/ucr") - 1 > TOPIC_MAX, "65 535 slashes");
 	free(level);
 	free(id);
 }
@@ -40,22 +40,25 @@ static void test_longest_id(void)
 static void test_lane_topics(void)
 {
 	static const struct {
-		enum lane lane;
-		const char *level, *topic, *whole;
+		const char *login, *level, *topic, *whole;
 	} cases[] = {
-		{LANE_USER, "Device A", "v1/devices/me/claim", "claimsvc/u/Device A/v1/devices/me/claim"},
-		{LANE_CLIENT, "id", "s/ucr", "claimsvc/c/id/s/ucr"},
-		{LANE_CLIENT, "id", "/provision/request", "claimsvc/c/id//provision/request"},
-		{LANE_CLIENT, "", "s/ucr", "claimsvc/c//s/ucr"},
+		{NULL, "Device A", "v1/devices/me/claim", "claimsvc/u/Device A/v1/devices/me/claim"},
+		{"bootstrap", "id", "s/ucr", "claimsvc/c/bootstrap/id/s/ucr"},
+		{"provision", "id", "/provision/request", "claimsvc/c/provision/id//provision/request"},
+		{"bootstrap", "", "s/ucr", "claimsvc/c/bootstrap//s/ucr"},
+		{"", "id", "s/ucr", "claimsvc/c//id/s/ucr"},
 	};
 	for (size_t i = 0; i < COUNT_OF(cases); i++) {
 		struct lane_topic parts;
-		size_t size = lane_topic_size("claimsvc", cases[i].level, cases[i].topic);
+		size_t size = lane_topic_size("claimsvc", cases[i].login, cases[i].level, cases[i].topic);
 		char *whole = malloc(size);
-		lane_topic_write(whole, "claimsvc", cases[i].lane, cases[i].level, cases[i].topic);
+		lane_topic_write(whole, "claimsvc", cases[i].login, cases[i].level, cases[i].topic);
 		CHECK(strcmp(whole, cases[i].whole) == 0 && strlen(whole) + 1 == size, cases[i].whole);
 		CHECK(lane_topic_split(&parts, "claimsvc", whole), cases[i].whole);
-		CHECK(parts.lane == cases[i].lane, cases[i].whole);
+		const char *login = cases[i].login ? cases[i].login : "";
+		CHECK(parts.lane == (cases[i].login ? LANE_CLIENT : LANE_USER), cases[i].whole);
+		CHECK(parts.login_length == strlen(login), cases[i].whole);
+		CHECK(!parts.login || memcmp(parts.login, login, parts.login_length) == 0, cases[i].whole);
 		CHECK(parts.level_length == strlen(cases[i].level), cases[i].whole);
 		CHECK(memcmp(parts.level, cases[i].level, parts.level_length) == 0, cases[i].whole);
 		CHECK(strcmp(parts.topic, cases[i].topic) == 0, cases[i].whole);
@@ -75,7 +78,8 @@ static void test_no_lanes(void)
 	}
 	CHECK(lane_topic_split(&parts, "claimsvc", "claimsvc/u/") && !*parts.topic, "an empty name");
 	CHECK(lane_topic_split(&parts, "claimsvc", "claimsvc/u/a") && !*parts.topic, "a name alone");
-	CHECK(lane_topic_split(&parts, "a/b", "a/b/c/id/s/ucr") && parts.lane == LANE_CLIENT, "a root of two levels");
+	CHECK(lane_topic_split(&parts, "claimsvc", "claimsvc/c/x") && !*parts.level && !*parts.topic, "a login alone");
+	CHECK(lane_topic_split(&parts, "a/b", "a/b/c/x/id/s/ucr") && parts.lane == LANE_CLIENT, "a root of two levels");
 }
 
 static void test_lists(void)

@@ -138,7 +138,15 @@ WRONG: dict[str, tuple[dict[str, Any], set[str]]] = {
         {"nobody reads another's lane", "nobody reads by a wildcard", "nobody reads by a shared subscription"},
     ),
     "a client id's lane is granted by #": (
-        {"acl": "pattern readwrite claimsvc/c/%c/#"},
+        {"acl": "pattern readwrite claimsvc/c/bootstrap/%c/#"},
+        {"nobody writes into another client id's lane", "nobody reads another's lane"},
+    ),
+    "a shared login's lane is granted to every login": (
+        {"acl": "pattern write claimsvc/c/bootstrap/%c/s/ucr\npattern read claimsvc/c/bootstrap/%c/s/dcr"},
+        {"nobody writes into another client id's lane", "nobody reads another's lane"},
+    ),
+    "lanes are granted without a login, as they once were": (
+        {"acl": "pattern write claimsvc/c/%c/s/ucr\npattern read claimsvc/c/%c/s/dcr"},
         {"nobody writes into another client id's lane", "nobody reads another's lane"},
     ),
     "audit events may be read": (

@@ -204,10 +204,10 @@ def test_acceptance_of_all_tells_of_each(world: World, tmp_path: Path) -> None:
         operator.ask("request", "add", "a1")
         watch = operator.start("request", "watch", "--json", "--every", "0.2")
         assert json.loads(watch.wait_for(lambda line: '"a1"' in line))["status"] == "WAITING_FOR_CONNECTION"
-        device.subscribe("claimsvc/c/a1/s/dcr")
-        device.publish("claimsvc/c/a1/s/ucr")
+        device.subscribe("claimsvc/c/bootstrap/a1/s/dcr")
+        device.publish("claimsvc/c/bootstrap/a1/s/ucr")
         watch.wait_for(lambda line: "PENDING_ACCEPTANCE" in line)
-        foreign = "claimsvc/c/a2/request/1/POST/devicecontrol/deviceCredentials"
+        foreign = "claimsvc/c/bootstrap/a2/request/1/POST/devicecontrol/deviceCredentials"
         with Admin(world.port, world.accounts["bootstrap"], client_id="a2") as other:
             other.publish(foreign, json.dumps({"id": "a1"}))
         contested = json.loads(watch.wait_for(lambda line: '"contested":true' in line))
@@ -220,7 +220,7 @@ def test_acceptance_of_all_tells_of_each(world: World, tmp_path: Path) -> None:
         assert json.loads(watch.wait_for(lambda line: "REMOVED" in line))["id"] == "a1"
         assert watch.interrupt() == (130, "claimsvc: interrupted\n")
         operator.ask("request", "add", "a1")
-        device.publish("claimsvc/c/a1/s/ucr")
+        device.publish("claimsvc/c/bootstrap/a1/s/ucr")
         assert operator.run("request", "accept", "a1").out == "a1 is accepted; it gets its login where it asks.\n"
         assert device.receive().payload.startswith(b"70,")
 

@@ -117,8 +117,8 @@ def test_a_security_token_is_asked_for(root: Commands, shared_world: World) -> N
     name = fresh("token")
     root.ask("request", "add", name)
     with Admin(shared_world.port, shared_world.accounts["bootstrap"], client_id=name) as device:
-        device.subscribe(f"claimsvc/c/{name}/response/1")
-        path = f"claimsvc/c/{name}/request/1/POST/devicecontrol/deviceCredentials"
+        device.subscribe(f"claimsvc/c/bootstrap/{name}/response/1")
+        path = f"claimsvc/c/bootstrap/{name}/request/1/POST/devicecontrol/deviceCredentials"
         device.publish(path, json.dumps({"id": name, "securityToken": "shown-token"}))
         device.receive()
     line, asked = root.line("request", "accept", name, "--token"), f"Security token that {name} shows: "

@@ -263,7 +263,7 @@ def test_stock_the_shared_login_needs_its_password(shared_world: World) -> None:
 def test_nobody_hears_anothers_answer(port: World, admin: Admin, apply: Apply) -> None:
     """Not on the plain topic, and not in the lane: neither may be read by any other."""
     profile, listener, asker = make_profile(admin, CREATE), apply(port), apply(port)
-    listener.subscribe(f"claimsvc/c/{asker.level}//provision/response")
+    listener.subscribe(f"claimsvc/c/provision/{asker.level}//provision/response")
     assert asker.ask(profile, deviceName=fresh("Meter"))["status"] == "SUCCESS"
     assert listener.hears_nothing()
 

@@ -69,7 +69,7 @@ async def test_an_acceptance_ends_the_token_of_a_device_that_registers_again(off
     await work(office, Desk(), send(b"ID;CREDENTIALS\n78;abcd1234\n"))
     await with_token(office, "78")
     await ask(office, "r", "POST", "devicecontrol/newDeviceRequests", {"id": "78"})
-    await office.handle(message("claimsvc/c/78/s/ucr"))
+    await office.handle(message("claimsvc/c/bootstrap/78/s/ucr"))
     await ask(office, "a", "PUT", "devicecontrol/newDeviceRequests/78", {"status": "ACCEPTED"})
     assert kinds(office, "device_78") == {("password",)}
 
@@ -80,7 +80,7 @@ async def test_a_revoked_device_is_not_provisioned(office: Bench) -> None:
     device_id = (await ask(office, "m", "POST", "api/device", {"name": "Meter", "type": "meter"}))["id"]["id"]
     await ask(office, "d", "DELETE", f"claimsvc/devices/{device_id}/credentials")
     shown = {"provisionDeviceKey": "key", "provisionDeviceSecret": "secret", "deviceName": "Meter"}
-    asks = message("claimsvc/c/x//provision/request", json.dumps(shown).encode())
+    asks = message("claimsvc/c/provision/x//provision/request", json.dumps(shown).encode())
     (reply,) = await office.handle(asks)
     assert answer(reply)["status"] == "FAILURE"
     assert kinds(office, "Meter") == set()

@@ -47,7 +47,7 @@ def save(name: str, strategy: str, **fields: Any) -> Inbound:
 def ask(key: str = "made", secret: str = SECRET, *, lane: str = "x", **fields: Any) -> Inbound:
     """Return a device's request."""
     shown = {"provisionDeviceKey": key, "provisionDeviceSecret": secret, "deviceName": "Meter"}
-    return message(f"claimsvc/c/{lane}//provision/request", json.dumps(shown | fields).encode())
+    return message(f"claimsvc/c/provision/{lane}//provision/request", json.dumps(shown | fields).encode())
 
 
 def basic(**fields: Any) -> dict[str, Any]:
@@ -265,7 +265,7 @@ async def test_no_secret_is_logged_or_lies_in_the_files(office: Bench, settings:
         ask(deviceName="C", **basic(username="c", password="PLANTED-OTHER")),
         ask(secret="PLANTED-GUESS", deviceName="D"),
         ask(secret=["PLANTED-LIST"]),  # type: ignore[arg-type]
-        message("claimsvc/c/x//provision/request", b"PLANTED-GARBAGE"),
+        message("claimsvc/c/provision/x//provision/request", b"PLANTED-GARBAGE"),
     )
     said = [(line["command"], line["outcome"], line.get("reason")) for line in lines(office) if "command" in line]
     assert said[2:] == [
@@ -287,4 +287,4 @@ async def test_the_line_of_a_request_names_lane_and_device(office: Bench) -> Non
     """There is no principal yet."""
     await office.handle(ask())
     line = [each for each in lines(office) if each.get("command") == "ProvisionDevice"][-1]
-    assert (line["lane"], line["principal"], line["device"]) == ("claimsvc/c/x/", None, "Meter")
+    assert (line["lane"], line["principal"], line["device"]) == ("claimsvc/c/provision/x/", None, "Meter")

@@ -63,7 +63,7 @@ def accept(device_id: str, who: str = "root") -> Inbound:
 def poll(device_id: str, *, number: str = "p", lane: str = "x", **fields: Any) -> Inbound:
     """Return a device's poll by REST, from its client id's lane."""
     body = json.dumps({"id": device_id, **fields}).encode()
-    return message(f"claimsvc/c/{lane}/request/{number}/POST/devicecontrol/deviceCredentials", body)
+    return message(f"claimsvc/c/bootstrap/{lane}/request/{number}/POST/devicecontrol/deviceCredentials", body)
 
 
 def body(reply: Reply) -> Any:

@@ -55,7 +55,7 @@ ORDERS: dict[str, tuple[list[Change], list[Row], list[Row]]] = {
     "a device that goes takes all along": (
         [Put(NEW), Remove(Device, THERMOSTAT.id)],
         [],
-        [THERMOSTAT, NEW, EVERYTHING[13], EVERYTHING[14]],
+        [THERMOSTAT, NEW, EVERYTHING[14], EVERYTHING[15]],
     ),
     "a device goes, and one of its name comes": (
         [Remove(Device, THERMOSTAT.id), *LOGIN_GONE, Put(PRINCIPAL), Put(SECOND), Put(CREDENTIAL)],
@@ -81,7 +81,7 @@ ORDERS: dict[str, tuple[list[Change], list[Row], list[Row]]] = {
             Put(user(roles=(), customer_id=None)),
         ],
         [user(roles=(), customer_id=None)],
-        [EVERYTHING[14], EVERYTHING[15]],
+        [EVERYTHING[15], EVERYTHING[16]],
     ),
 }
 

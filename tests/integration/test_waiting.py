@@ -12,7 +12,7 @@ from claimsvc.wire import Inbound
 from tests.integration.bench import Bench, answer, call, message, topics
 
 REQUESTS = "devicecontrol/newDeviceRequests"
-LANE = "claimsvc/c/sn-1"
+LANE = "claimsvc/c/bootstrap/sn-1"
 ID = b'{"id":"sn-1"}'
 
 

@@ -13,7 +13,7 @@ from tests.support.peers import Play
 from tests.support.plugin import Site
 
 USER_ANSWERS = [f"{CLAIM}/response", f"{CLAIM}/state", "v1/gateway/claim/response", "v1/devices/me/rpc/response/7"]
-CLIENT_ANSWERS = ["s/dcr", "/provision/response"]
+CLIENT_ANSWERS = {"s/dcr": ("bootstrap", "s/ucr"), "/provision/response": ("provision", "/provision/request")}
 
 
 @both_versions
@@ -43,14 +43,13 @@ def test_a_client_ids_answer_comes_on_the_plain_topic(
     client_id: str, answer: str, qos: int, version: Any, join: Join, service: Play
 ) -> None:
     """Whatever the id looks like, and although all share one login."""
-    askers = [
-        join("bootstrap", known=True, version=version, client_id=client_id.format(fresh("id"))) for _ in range(3)
-    ]
+    login, request = CLIENT_ANSWERS[answer]
+    askers = [join(login, known=True, version=version, client_id=client_id.format(fresh("id"))) for _ in range(3)]
     lanes = []
     for asker in askers:
-        asker.subscribe(*CLIENT_ANSWERS)
-        asker.publish("s/ucr")
-        lanes.append(service.receive().topic.removesuffix("s/ucr"))
+        asker.subscribe(answer)
+        asker.publish(request)
+        lanes.append(service.receive().topic.removesuffix(request))
     for number, lane in enumerate(lanes):
         service.publish(lane + answer, f"for {number}".encode(), qos=qos)
     for number, asker in enumerate(askers):
@@ -117,14 +116,16 @@ def test_only_this_connection_counts(site: Site, join: Join, service: Play) -> N
 
 
 def test_the_lane_has_to_be_the_one_it_came_by(join: Join, service: Play) -> None:
-    """A device with credentials of its own that never polled hears nothing of its client id's lane."""
+    """A client that asked in one lane hears nothing of another of the same client id."""
     device = join("device", client_id=fresh("id"))
     device.publish(CLAIM)
-    service.publish(f"claimsvc/c/{device.client_id}/s/dcr", b"70,secret")
+    service.publish(f"claimsvc/c/bootstrap/{device.client_id}/s/dcr", b"70,secret")
     assert device.hears() == []
-    device.publish("s/ucr")
-    service.publish(f"claimsvc/c/{device.client_id}/s/dcr", b"70,mine")
-    assert device.receive().payload == b"70,mine"
+    newcomer = join("bootstrap", known=True, client_id=fresh("id"))
+    newcomer.publish("s/ucr")
+    service.publish(f"claimsvc/c/provision/{newcomer.client_id}/s/dcr", b"70,secret")
+    service.publish(f"claimsvc/c/bootstrap/{newcomer.client_id}/s/dcr", b"70,mine")
+    assert newcomer.receive().payload == b"70,mine"
 
 
 def test_who_subscribed_in_the_lane_gets_it_there(join: Join, service: Play) -> None:

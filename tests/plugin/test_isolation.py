@@ -40,11 +40,12 @@ FILTERS = {
         "claimsvc/u/{name}/#",
         f"claimsvc/u/{{name}}/{CLAIM}",
         f"claimsvc/u/{{name}}/{CLAIM}/response",
-        "claimsvc/c/{name}/#",
+        "claimsvc/c/bootstrap/{name}-boot/#",
         "claimsvc/c/{name}/s/dcr",
-        "claimsvc/c/{name}/s/ucr",
+        "claimsvc/c/bootstrap/{name}-boot/s/dcr",
+        "claimsvc/c/bootstrap/{name}-boot/s/ucr",
     ],
-    "shared": ["$share/g/#", "$share/g/s/dcr", f"$share/g/{CLAIM}/response", "$share/claimsvc/claimsvc/c/+/s/ucr"],
+    "shared": ["$share/g/#", "$share/g/s/dcr", f"$share/g/{CLAIM}/response", "$share/claimsvc/claimsvc/c/+/+/s/ucr"],
     "the broker's": ["$CONTROL/#", "$CONTROL/claimsvc/v1"],
 }
 
@@ -56,16 +57,18 @@ def test_nobody_listens_in(attacker: Attacker, version: Any, site: Site, join: J
     victim = join("victim", version=version, client_id=(name := fresh("prey")))
     site.add_password(name, "password")
     victim.close()
+    newcomer = join("bootstrap", known=True, version=version, client_id=f"{name}-boot")
     with site.peer(name, "password", version=version, client_id=name) as victim:
         spy = attacker(join, name)
         for filters in FILTERS.values():
             for topic in filters:
                 spy.asks_for(topic.format(name=name))
         for request, answer in ((CLAIM, f"{CLAIM}/response"), ("s/ucr", "s/dcr"), (CLAIM, f"{CLAIM}/state")):
-            victim.publish(request, b"secret")
+            asker = newcomer if request == "s/ucr" else victim
+            asker.publish(request, b"secret")
             lane = service.receive().topic.removesuffix(request)
             service.publish(lane + answer, b"secret")
-            assert victim.receive().payload == b"secret"
+            assert asker.receive().payload == b"secret"
         victim.publish(victim.lane(CLAIM), b"secret", retain=True)
         service.receive()
         assert spy.hears() == []
@@ -73,10 +76,10 @@ def test_nobody_listens_in(attacker: Attacker, version: Any, site: Site, join: J
 
 WRITES = {
     "the lane": f"claimsvc/u/{{name}}/{CLAIM}",
-    "the lane of the client id": "claimsvc/c/{name}/s/ucr",
-    "provisioning of the client id": "claimsvc/c/{name}//provision/request",
+    "the lane of the client id": "claimsvc/c/bootstrap/{name}-boot/s/ucr",
+    "provisioning of the client id": "claimsvc/c/provision/{name}-boot//provision/request",
     "an answer": f"claimsvc/u/{{name}}/{CLAIM}/response",
-    "an answer of the client id": "claimsvc/c/{name}/s/dcr",
+    "an answer of the client id": "claimsvc/c/bootstrap/{name}-boot/s/dcr",
     "a plain answer": f"{CLAIM}/response",
     "a plain answer of the client id": "s/dcr",
     "the lane behind an empty level": f"claimsvc/u//{{name}}/{CLAIM}",
@@ -95,9 +98,10 @@ def test_nobody_writes_in_anothers_name(
 ) -> None:
     """At no QoS, retained or not: the service and the victim hear nothing."""
     site.add_password(name := fresh("prey"), "password")
+    newcomer = join("bootstrap", known=True, version=version, client_id=f"{name}-boot")
     with site.peer(name, "password", version=version, client_id=name) as victim:
         victim.publish(CLAIM)
-        victim.publish("s/ucr")
+        newcomer.publish("s/ucr")
         service.receive()
         service.receive()
         villain = attacker(join, name)
@@ -107,7 +111,7 @@ def test_nobody_writes_in_anothers_name(
                 villain.publish(target, f"disconnect {name}\n", qos=qos, retain=retain)
         villain.trip()
         assert service.hears() == []
-        assert victim.hears() == []
+        assert victim.hears() == newcomer.hears() == []
         assert villain.disconnected.empty()
         assert victim.disconnected.empty()
 
@@ -138,7 +142,7 @@ def test_a_client_id_with_control_characters_harms_nobody(client_id: str, site: 
     neighbour = join("device")
     try:
         with site.peer("provision", client_id=client_id) as odd:
-            assert odd.says("s/ucr") in {0, DENIED}
+            assert odd.says("/provision/request") in {0, DENIED}
     except LoginRefusedError:
         pass
     neighbour.trip()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.plugin.conftest import Join
-from tests.support.clients import CLAIM, V5, V311, fresh
+from tests.support.clients import CLAIM, PATIENCE_S, V5, V311, fresh
 from tests.support.peers import STAMP, Play, Will, stamps
 from tests.support.plugin import Site
 
@@ -16,7 +16,9 @@ DENIED = 0x87
 NO_SUBSCRIBERS = 0x10
 
 USER_TOPICS = [CLAIM, "v1/gateway/claim", "v2/c", "v2/c/j", "v1/devices/me/rpc/request/1"]
-CLIENT_TOPICS = ["s/ucr", "/provision/request"]
+LOGINS = {"s/ucr": "bootstrap", "/provision/request": "provision"}
+"""Which shared login has which request."""
+CLIENT_TOPICS = list(LOGINS)
 ANSWERS = [
     f"{CLAIM}/response",
     f"{CLAIM}/state",
@@ -61,28 +63,32 @@ def test_a_user_topic_goes_to_the_users_lane(topic: str, qos: int, version: Any,
 def test_a_client_topic_goes_to_the_client_ids_lane(  # noqa: PLR0913, PLR0917 - a table has columns
     client_id: str, level: str, topic: str, qos: int, version: Any, join: Join, service: Play
 ) -> None:
-    """The id is percent-encoded, so it is always one level, and any id may ask."""
-    peer = join("bootstrap", known=True, version=version, client_id=client_id)
+    """The id is percent-encoded, so it is always one level, and any id of the right login may ask."""
+    login = LOGINS[topic]
+    peer = join(login, known=True, version=version, client_id=client_id)
     peer.publish(topic, b"", qos=qos, retain=True)
     message = service.receive()
-    assert message.topic == f"claimsvc/c/{level}/{topic}"
+    assert message.topic == f"claimsvc/c/{login}/{level}/{topic}"
     assert not message.retain
     assert len(stamps(message)) == 1
 
 
 def test_a_generated_id_has_a_lane(join: Join, service: Play) -> None:
     """An empty client id is replaced by the broker before the login."""
-    peer = join("device")
+    peer = join("bootstrap", known=True)
     assert peer.client_id
     peer.publish("s/ucr")
-    assert service.receive().topic == f"claimsvc/c/{peer.client_id}/s/ucr"
+    assert service.receive().topic == f"claimsvc/c/bootstrap/{peer.client_id}/s/ucr"
 
 
 def test_nothing_stays_retained(join: Join, service: Play) -> None:
     """Neither on the plain topic nor in the lane."""
     device = join("device", client_id=fresh("id"))
-    for topic in (CLAIM, "s/ucr", device.lane(CLAIM), f"claimsvc/c/{device.client_id}/s/ucr"):
-        assert device.says(topic, retain=True) == 0
+    newcomer = join("bootstrap", known=True, client_id=fresh("id"))
+    said = {CLAIM: device, device.lane(CLAIM): device}
+    said |= {"s/ucr": newcomer, f"claimsvc/c/bootstrap/{newcomer.client_id}/s/ucr": newcomer}
+    for topic, peer in said.items():
+        assert peer.says(topic, retain=True) == 0
         service.receive()
     service.subscribe("claimsvc/u/#", "claimsvc/c/#", CLAIM, "s/ucr")
     assert service.hears() == []
@@ -144,12 +150,12 @@ def test_other_topics_are_left_alone(join: Join) -> None:
 
 def test_topic_aliases_work(join: Join, service: Play) -> None:
     """An alias stands for the topic as the client knows it, not for its lane."""
-    device = join("device")
+    device, newcomer = join("device"), join("bootstrap", known=True)
     device.publish(CLAIM, b"1", TopicAlias=1)
-    device.publish("s/ucr", b"2", TopicAlias=2)
+    newcomer.publish("s/ucr", b"2", TopicAlias=2)
     device.publish("", b"3", TopicAlias=1)
-    device.publish("", b"4", TopicAlias=2)
-    lanes = [device.lane(CLAIM), f"claimsvc/c/{device.client_id}/s/ucr"]
+    newcomer.publish("", b"4", TopicAlias=2)
+    lanes = [device.lane(CLAIM), f"claimsvc/c/bootstrap/{newcomer.client_id}/s/ucr"]
     assert [service.receive().topic for _ in range(4)] == lanes * 2
 
 
@@ -173,7 +179,7 @@ def test_there_is_no_users_lane_for_the_service_and_open_logins(site: Site, serv
     assert service.hears() == []
 
 
-def test_without_a_name_there_is_the_client_ids_lane_only(make_site: Any) -> None:
+def test_without_a_name_there_is_no_lane(make_site: Any) -> None:
     """Where the operator allows anonymous clients."""
     site = make_site()
     site.anonymous = True
@@ -181,8 +187,8 @@ def test_without_a_name_there_is_the_client_ids_lane_only(make_site: Any) -> Non
     site.start()
     with site.service() as service, site.peer(None, client_id="nameless") as nameless:
         assert nameless.says(CLAIM) == DENIED
-        assert nameless.says("s/ucr") == 0
-        assert service.hears() == ["claimsvc/c/nameless/s/ucr"]
+        assert nameless.says("s/ucr") == DENIED
+        assert service.hears() == []
 
 
 @both_versions
@@ -228,12 +234,12 @@ def test_an_odd_client_id_has_no_direct_lane(join: Join, service: Play) -> None:
     name = fresh("id")
     victim = join("bootstrap", known=True, client_id=f"{name}/b")
     victim.publish("s/ucr")
-    assert service.receive().topic == f"claimsvc/c/{name}%2Fb/s/ucr"
+    assert service.receive().topic == f"claimsvc/c/bootstrap/{name}%2Fb/s/ucr"
     attacker = join("bootstrap", known=True, client_id=f"{name}%2Fb")
-    assert attacker.says(f"claimsvc/c/{name}%2Fb/s/ucr") == DENIED
-    assert not attacker.asks_for(f"claimsvc/c/{name}%2Fb/s/dcr")
+    assert attacker.says(f"claimsvc/c/bootstrap/{name}%2Fb/s/ucr") == DENIED
+    assert not attacker.asks_for(f"claimsvc/c/bootstrap/{name}%2Fb/s/dcr")
     attacker.subscribe("#")
-    service.publish(f"claimsvc/c/{name}%2Fb/s/dcr", b"70,secret")
+    service.publish(f"claimsvc/c/bootstrap/{name}%2Fb/s/dcr", b"70,secret")
     assert attacker.hears() == []
     assert service.hears() == []
     assert victim.receive().payload == b"70,secret"
@@ -241,7 +247,7 @@ def test_an_odd_client_id_has_no_direct_lane(join: Join, service: Play) -> None:
 
 def test_a_topic_that_would_be_too_long_is_refused(site: Site, join: Join, service: Play) -> None:
     """A topic has 65 535 bytes at most; the connection stays, and nobody is harmed."""
-    room = 65_535 - len("claimsvc/c//s/ucr")
+    room = 65_535 - len("claimsvc/c/bootstrap//s/ucr")
     fits = join("bootstrap", known=True, client_id="x" * room)
     assert fits.says("s/ucr") == 0
     assert len(service.receive().topic) == 65_535
@@ -269,7 +275,7 @@ def test_no_will_gets_to(topic: str, kind: str, version: Any, site: Site, join: 
     device = join("device", version=version, client_id=fresh("id"))
     lanes = {
         "lane": device.lane(CLAIM),
-        "client lane": f"claimsvc/c/{device.client_id}/s/ucr",
+        "client lane": f"claimsvc/c/bootstrap/{device.client_id}/s/ucr",
         "answer in the lane": device.lane(f"{CLAIM}/response"),
     }
     will = Will(lanes.get(topic, topic), retain=kind == "retained", stamp="1")
@@ -306,6 +312,98 @@ def test_a_will_at_a_takeover_is_refused_too(site: Site, join: Join, service: Pl
         older.disconnected.get(timeout=10)
         newer.publish(CLAIM, b"newer")
         assert service.receive().payload == b"newer"
+
+
+DELAYED = {
+    "a plain topic": CLAIM,
+    "the own lane": f"claimsvc/u/{{name}}/{CLAIM}",
+    "a call in the own lane": "claimsvc/u/{name}/request/1/POST/claimsvc/users",
+}
+
+
+def expect_will(site: Site, service: Play) -> None:
+    """Return when every will that is due after a second has been published: one by a living login comes last."""
+    site.add_password(name := fresh("witness"), "password")
+    will = Will(f"telemetry/{name}", delay_s=3)
+    with site.peer(name, "password") as listener:
+        listener.subscribe(will.topic)
+        with site.peer(name, "password", expiry_s=60, will=will, client_id=fresh("id")) as dying:
+            dying.vanish()
+        assert listener.receive().topic == will.topic
+    service.trip()
+
+
+@pytest.mark.parametrize("login", ["device", "foreign"])
+@pytest.mark.parametrize("topic", DELAYED.values(), ids=DELAYED.keys())
+def test_a2_a_delayed_will_is_no_request(topic: str, login: str, site: Site, join: Join, service: Play) -> None:
+    """Of our logins and of the password file's: neither by its delay, nor by the end of its session."""
+    listener = join("device")
+    listener.subscribe("#")
+    name = "foreign" if login == "foreign" else join("device").username
+    for expiry_s in (60, 1):
+        will = Will(topic.format(name=name), delay_s=2, stamp="1")
+        with site.peer(name, "password", expiry_s=expiry_s, will=will, client_id=fresh("id")) as dying:
+            dying.trip()
+            dying.vanish()
+    expect_will(site, service)
+    assert listener.hears() == []
+    assert service.hears() == []
+
+
+@pytest.mark.parametrize("ending", ["kicked", "revoked", "the next holder"])
+def test_a2_a_delayed_will_of_an_ended_login_is_no_request(
+    ending: str, site: Site, join: Join, service: Play
+) -> None:
+    """Whoever has the name when it comes did not say that."""
+    name = join("device").username
+    will = Will(f"claimsvc/u/{name}/{CLAIM}", delay_s=2)
+    with site.peer(name, "password", expiry_s=60, will=will, client_id=fresh("id")) as dying:
+        if ending != "kicked":
+            dying.vanish()
+        site.revoke(name)
+        service.disconnect_principal(name)
+        if ending == "kicked":
+            dying.disconnected.get(timeout=PATIENCE_S)
+    if ending == "the next holder":
+        site.add_password(f"{name}-again", "password", name)
+        with site.peer(f"{name}-again", "password") as successor:
+            expect_will(site, service)
+            assert service.hears() == []
+            assert successor.says(CLAIM) == 0
+            assert service.receive().topic == f"claimsvc/u/{name}/{CLAIM}"
+    expect_will(site, service)
+    assert service.hears() == []
+
+
+def test_a2_a_will_at_a_takeover_by_the_password_files_login_is_refused(site: Site, service: Play) -> None:
+    """The newer connection is not admitted yet when the broker publishes the older one's will."""
+    client_id = fresh("id")
+    will = Will(f"claimsvc/u/foreign/{CLAIM}", b"older")
+    with site.peer("foreign", "password", client_id=client_id, will=will) as older:
+        older.trip()
+        with site.peer("foreign", "password", client_id=client_id) as newer:
+            older.disconnected.get(timeout=PATIENCE_S)
+            newer.publish(CLAIM, b"newer")
+            assert service.receive().payload == b"newer"
+
+
+def test_a2_the_first_word_of_the_password_files_login_is_heard(site: Site, service: Play) -> None:
+    """It publishes before it has subscribed to anything: no will, although nothing but its login is known."""
+    for topic in (CLAIM, f"claimsvc/u/foreign/{CLAIM}"):
+        with site.peer("foreign", "password") as foreign:
+            assert foreign.says(topic) == 0
+            assert service.receive().topic == f"claimsvc/u/foreign/{CLAIM}"
+
+
+def test_a2_a_refused_takeover_takes_no_voice_away(site: Site, service: Play) -> None:
+    """A wrong password under the client id of a connected client, which the file is to decide about."""
+    with site.peer("foreign", "password", client_id=(client_id := fresh("id"))) as foreign:
+        assert foreign.says(CLAIM) == 0
+        service.receive()
+        for _ in range(3):
+            assert not site.admits("foreign", "wrong", client_id=client_id)
+            assert foreign.says(CLAIM) == 0
+            service.receive()
 
 
 def test_a_delayed_will_on_a_plain_topic_is_heard_by_nobody(site: Site, join: Join, service: Play) -> None:

@@ -291,15 +291,16 @@ def test_a_device_comes_again_with_its_own_credentials(holder: str, site: Site, 
     """The id that a shared login holds is the device's to take; what was answered before is not lost on the way."""
     client_id = fresh("id")
     site.add_password(name := fresh("device"), "password")
+    answer = {"bootstrap": "s/dcr", "provision": "/provision/response"}[holder]
     with site.peer(holder, "password", client_id=client_id) as first:
-        first.publish("s/ucr")
+        first.publish({"bootstrap": "s/ucr", "provision": "/provision/request"}[holder])
         service.receive()
-        service.publish(f"claimsvc/c/{client_id}/s/dcr", b"70")
+        service.publish(f"claimsvc/c/{holder}/{client_id}/{answer}", b"70")
         first.receive()
         first.trip()
         with site.peer(name, "password", client_id=client_id) as second:
             first.disconnected.get(timeout=10)
-            service.publish(f"claimsvc/c/{client_id}/s/dcr", b"70, late")
+            service.publish(f"claimsvc/c/{holder}/{client_id}/{answer}", b"70, late")
             assert second.hears() == []
             assert not site.admits(holder, "password", client_id=client_id)
 
@@ -325,8 +326,6 @@ def test_ids_made_of_usernames_work(make_site: Any) -> None:
     site.add_password("default/device", "password", "device")
     site.add_password("other", "password")
     with site.service(version=V5) as service, site.peer("default/device", "password") as device:
-        device.publish("s/ucr")
-        assert service.receive().topic == "claimsvc/c/default%2Fdevice/s/ucr"
         device.publish(CLAIM)
         assert service.receive().topic == f"claimsvc/u/device/{CLAIM}"
         assert site.admits("other", "password")

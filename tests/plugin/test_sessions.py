@@ -61,12 +61,12 @@ def test_an_unread_answer_is_nobody_elses(other: str, version: Any, site: Site, 
 def test_credentials_for_bootstrap_are_not_for_the_next_user_of_its_id(site: Site, join: Join, service: Play) -> None:
     """Nor the reverse."""
     client_id, device = fresh("id"), join("device").username
-    polled = {"s/ucr": f"claimsvc/c/{client_id}/s/dcr"}
+    polled = {"s/ucr": f"claimsvc/c/bootstrap/{client_id}/s/dcr"}
     leave_unread(site, service, "bootstrap", client_id, asked=polled)
     with site.peer(device, "password", client_id=client_id, **KEPT) as taker:
         assert taker.session_present
         assert taker.hears() == []
-    leave_unread(site, service, device, client_id, asked=polled)
+    leave_unread(site, service, device, client_id)
     with site.peer("bootstrap", "password", client_id=client_id, **KEPT) as taker:
         assert taker.session_present
         assert taker.hears() == []
@@ -134,7 +134,9 @@ def test_an_answer_on_its_way_does_not_reach_who_comes_next(holder: str, site: S
     """Publish, disconnect and connect in one turn: the next user of the id is refused, and may try again."""
     device = join(holder, known=holder == "bootstrap", client_id=(client_id := fresh("id")))
     other = join("device").username
-    device.publish("s/ucr")
+    topic = "s/ucr" if holder == "bootstrap" else CLAIM
+    answer = f"claimsvc/c/bootstrap/{client_id}/s/dcr" if holder == "bootstrap" else device.lane(f"{CLAIM}/response")
+    device.publish(topic)
     with (
         socket.create_connection(("127.0.0.1", site.port), PATIENCE_S) as service,
         socket.create_connection(("127.0.0.1", site.port), PATIENCE_S) as next_one,
@@ -143,7 +145,7 @@ def test_an_answer_on_its_way_does_not_reach_who_comes_next(holder: str, site: S
         assert service.recv(100) == ACCEPTED
         join("device")  # by now the broker has accepted both
         with frozen(site):
-            service.sendall(publish_packet(f"claimsvc/c/{client_id}/s/dcr", b"70,secret"))
+            service.sendall(publish_packet(answer, b"70,secret"))
             device.close()
             next_one.sendall(connect_packet(other, "password", client_id))
         assert next_one.recv(100) == NOT_AUTHORISED

@@ -52,8 +52,8 @@ def test_all_options_count(make_site: MakeSite) -> None:
         root="their/root",
         service_username="servant",
         user_topics="up/+ alone",
-        client_topics="poll",
-        open_logins="guest",
+        client_topics="s/ucr",
+        open_logins="guest bootstrap provision",
         token_key="{}",
     )
     key = site.directory / "elsewhere.key"
@@ -68,13 +68,20 @@ def test_all_options_count(make_site: MakeSite) -> None:
     with (
         site.peer("servant", "password", client_id="claimsvc-" + "0" * 32) as servant,
         site.peer("token") as device,
-        site.peer("guest", client_id="guest-1") as guest,
+        site.peer("guest") as guest,
+        site.peer("provision") as provision,
+        site.peer("bootstrap", client_id="boot-1") as bootstrap,
     ):
         servant.subscribe("their/root/#")
-        assert device.says("up/1") == device.says("alone") == guest.says("poll") == 0
-        assert guest.says("alone") == DENIED
+        assert device.says("up/1") == device.says("alone") == bootstrap.says("s/ucr") == 0
+        assert guest.says("alone") == guest.says("s/ucr") == DENIED
+        assert provision.says("/provision/request") == DENIED  # not among the topics here
         topics = [servant.receive().topic for _ in range(3)]
-        assert topics == ["their/root/u/Device A/up/1", "their/root/u/Device A/alone", "their/root/c/guest-1/poll"]
+        assert topics == [
+            "their/root/u/Device A/up/1",
+            "their/root/u/Device A/alone",
+            "their/root/c/bootstrap/boot-1/s/ucr",
+        ]
         assert device.says(CLAIM) == NO_SUBSCRIBERS  # a topic like any other here
         servant.publish(f"their/root/u/Device A/{CLAIM}/state", b"x")
         assert device.receive().topic == f"{CLAIM}/state"
@@ -110,7 +117,7 @@ def test_the_order_of_lines_does_not_matter(make_site: MakeSite) -> None:
 
 def works(site: Site) -> None:
     """See the plugin's word count against the files'."""
-    with site.service() as service, site.peer("foreign", "password", client_id="+") as device:
+    with site.service() as service, site.peer("bootstrap", "password", client_id="+") as device:
         assert device.says("s/ucr") == 0
-        assert service.receive().topic == "claimsvc/c/%2B/s/ucr"
+        assert service.receive().topic == "claimsvc/c/bootstrap/%2B/s/ucr"
         assert not device.asks_for("s/ucr")

@@ -210,7 +210,7 @@ def credential(login: str, **fields: object) -> Credential:
     return Credential(**(values | fields))  # type: ignore[arg-type]
 
 
-LANE = "c/1234/"
+LANE = "c/bootstrap/1234/"
 """Where the device of a request asks."""
 
 

@@ -39,7 +39,7 @@ class Newcomer(Client):
 
     def lane(self, tail: str) -> str:
         """Return a topic of the client id's lane."""
-        return f"claimsvc/c/{self.level}/{tail}"
+        return f"claimsvc/c/bootstrap/{self.level}/{tail}"
 
     def topic(self, plain: str) -> str:
         """Return the topic an agent uses for Cumulocity's."""

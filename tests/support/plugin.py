@@ -45,10 +45,10 @@ log_type {log_level}
 """
 
 _ACL = """
-pattern write claimsvc/c/%c/s/ucr
-pattern write claimsvc/c/%c//provision/request
-pattern read claimsvc/c/%c/s/dcr
-pattern read claimsvc/c/%c//provision/response
+pattern write claimsvc/c/%u/%c/s/ucr
+pattern write claimsvc/c/%u/%c//provision/request
+pattern read claimsvc/c/%u/%c/s/dcr
+pattern read claimsvc/c/%u/%c//provision/response
 pattern readwrite telemetry/%u
 pattern readwrite v1/#
 pattern readwrite v2/#

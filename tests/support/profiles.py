@@ -7,7 +7,7 @@ from claimsvc.core.model import PROVISION_STATE, PROVISIONED, Attribute, Device,
 from claimsvc.core.secrets import Secret, SecretKind
 from tests.support.factories import NOW, hashed, password, token
 
-PLACE = "c/applicant/"
+PLACE = "c/provision/applicant/"
 """Where devices ask."""
 
 

@@ -47,7 +47,7 @@ class Applicant(Client):
 
     def lane(self, tail: str) -> str:
         """Return the topic this device uses."""
-        return tail if self.has_plugin else f"claimsvc/c/{self.level}/{tail}"
+        return tail if self.has_plugin else f"claimsvc/c/provision/{self.level}/{tail}"
 
     def ask(self, profile: Profile, **fields: Any) -> Any:
         """Ask with a profile's key and secret and return the answer."""

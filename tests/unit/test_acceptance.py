@@ -174,8 +174,8 @@ def test_all_that_wait_are_accepted_oldest_first() -> None:
     """Each has its login and is told; what wants a token is refused, what does not wait is not spoken of (N24)."""
     known = facts(
         admin(),
-        request(id="young", created_at_ms=NOW + 2, lane="c/young/"),
-        request(id="old", created_at_ms=NOW - 1, lane="c/old/"),
+        request(id="young", created_at_ms=NOW + 2, lane="c/bootstrap/young/"),
+        request(id="old", created_at_ms=NOW - 1, lane="c/bootstrap/old/"),
         request(id="token", created_at_ms=NOW, token_hash=hashed("abc12345")),
         request(id="contested", created_at_ms=NOW + 1, contested=True),
         request(WAITING, id="waiting"),
@@ -188,7 +188,7 @@ def test_all_that_wait_are_accepted_oldest_first() -> None:
     assert [device_id for device_id, _ in outcome.results] == ["old", "token", "contested", "young"]
     assert results(decision) == [None, Reason.WRONG_TOKEN, Reason.CONTESTED, None]
     notices = [each for each in decision.notices if isinstance(each, CredentialsNotice)]
-    assert [each.lane for each in notices] == ["c/old/", "c/young/"]
+    assert [each.lane for each in notices] == ["c/bootstrap/old/", "c/bootstrap/young/"]
     assert {row.id for row in written(decision.changes, DeviceRequest)} == {"old", "young"}
 
 

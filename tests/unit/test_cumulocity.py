@@ -18,7 +18,7 @@ DIALECTS = dialects_of(Settings())
 
 def ask(client_id: str, payload: bytes = b"") -> Request | None:
     """Return what a device's s/ucr comes to; the client id as it stands in the topic."""
-    return DIALECTS.decode(Inbound(f"claimsvc/c/{client_id}/s/ucr", payload, Receipt(1, 1, 1), 0.0))
+    return DIALECTS.decode(Inbound(f"claimsvc/c/bootstrap/{client_id}/s/ucr", payload, Receipt(1, 1, 1), 0.0))
 
 
 def asked(client_id: str, payload: bytes = b"") -> Request:
@@ -53,8 +53,8 @@ def test_the_device_is_its_client_id(client_id: str, device_id: str) -> None:
     found = asked(client_id)
     assert isinstance(found.command, PollCredentials)
     assert (found.command.caller, found.command.device_id, found.command.token) == ("", device_id, None)
-    assert found.command.lane == f"c/{client_id}/"
-    assert found.answer_topic == f"claimsvc/c/{client_id}/s/dcr"
+    assert found.command.lane == f"c/bootstrap/{client_id}/"
+    assert found.answer_topic == f"claimsvc/c/bootstrap/{client_id}/s/dcr"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,9 @@ def test_the_payload_means_nothing(payload: bytes) -> None:
     assert isinstance(asked("1234", payload).command, PollCredentials)
 
 
-@pytest.mark.parametrize("topic", ["claimsvc/u/1234/s/ucr", "claimsvc/c//s/ucr", "claimsvc/c/1234/s/us", "s/ucr"])
+@pytest.mark.parametrize(
+    "topic", ["claimsvc/u/1234/s/ucr", "claimsvc/c/bootstrap//s/ucr", "claimsvc/c/bootstrap/1234/s/us", "s/ucr"]
+)
 def test_other_topics_are_nobodys(topic: str) -> None:
     """Only a client id's lane has it."""
     assert DIALECTS.decode(Inbound(topic, b"", Receipt(1, 1, 1), 0.0)) is None

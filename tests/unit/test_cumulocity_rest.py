@@ -122,13 +122,13 @@ def test_a_request_with_nothing() -> None:
 def test_tokens_come_with_acceptance_and_poll() -> None:
     """An empty one is none."""
     accept = command("PUT", f"{REQUESTS}/1", {"status": "ACCEPTED", "securityToken": "abc"})
-    polled = command("POST", CREDENTIALS, {"id": "1", "securityToken": "abc"}, lane="c/x")
-    empty = command("POST", CREDENTIALS, {"id": "1", "securityToken": ""}, lane="c/x")
+    polled = command("POST", CREDENTIALS, {"id": "1", "securityToken": "abc"}, lane="c/bootstrap/x")
+    empty = command("POST", CREDENTIALS, {"id": "1", "securityToken": ""}, lane="c/bootstrap/x")
     assert isinstance(accept, AcceptRequest)
     assert isinstance(polled, PollCredentials)
     assert isinstance(empty, PollCredentials)
     assert (text(accept.token), text(polled.token), empty.token) == ("abc", "abc", None)
-    assert (polled.caller, polled.lane) == ("", "c/x/")
+    assert (polled.caller, polled.lane) == ("", "c/bootstrap/x/")
 
 
 LISTS: dict[str, tuple[int, int, RequestStatus | None, bool]] = {
@@ -193,11 +193,11 @@ def test_what_cannot_be_understood(call: tuple[str, str, object], reason: Reason
 def test_n17_a_client_without_a_login_may_ask_for_credentials_only(path: str) -> None:
     """All else is refused, and not even listened for."""
     for method in ("GET", "POST", "PUT", "DELETE"):
-        found = ask(method, path, {"id": "1"}, lane="c/1234")
+        found = ask(method, path, {"id": "1"}, lane="c/bootstrap/1234")
         assert (found.command is not None) == (method == "POST" and path == CREDENTIALS)
     listened = {each for each in DIALECTS.filters if each.startswith("claimsvc/c/")}
-    ours = {"claimsvc/c/+/s/ucr", f"claimsvc/c/+/request/+/POST/{CREDENTIALS}"}
-    assert listened == {*ours, "claimsvc/c/+//provision/request"}
+    ours = {"claimsvc/c/bootstrap/+/s/ucr", f"claimsvc/c/bootstrap/+/request/+/POST/{CREDENTIALS}"}
+    assert listened == {*ours, "claimsvc/c/provision/+//provision/request"}
 
 
 # --- from outcomes to bytes: exact texts (C8Y 1.6)

@@ -37,7 +37,7 @@ from tests.support.factories import (
 
 ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
 PRINCIPAL = "device_1234"
-STRANGER = "c/stranger/"
+STRANGER = "c/bootstrap/stranger/"
 REGISTERED: tuple[Row, ...] = (device("1234", principal=PRINCIPAL), credential(PRINCIPAL))
 """What an acceptance has made: a device and its login."""
 
@@ -87,12 +87,12 @@ def test_the_login_is_given_again_for_a_while(rows: list[Row], at_ms: int, expec
 def test_a_device_that_is_registered_again_keeps_what_it_is() -> None:
     """Same device and owner, a new password, and whoever is connected with the old one goes (C8Y 2)."""
     claimed = device("1234", principal=PRINCIPAL, owner="c1")
-    known = facts(admin(), claimed, credential(PRINCIPAL, created_at_ms=1), request(lane="c/new/"))
+    known = facts(admin(), claimed, credential(PRINCIPAL, created_at_ms=1), request(lane="c/bootstrap/new/"))
     decision = decide(accept_request(), known, given())
     assert (written(decision.changes, Device), written(decision.changes, Principal)) == ([], [])
     (login,) = written(decision.changes, Credential)
     assert (login.created_at_ms, login.secret_hash) == (NOW, "hash of password-1")
-    assert told(decision) == ("c/new/", "password-1")
+    assert told(decision) == ("c/bootstrap/new/", "password-1")
     assert decision.ended == (PRINCIPAL,)
 
 

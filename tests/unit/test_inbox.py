@@ -101,6 +101,6 @@ def test_cleared() -> None:
 def test_lanes_of_topics() -> None:
     """A lane is the root, its kind and its name; odd topics have some lane too."""
     assert DIALECTS.lane_of("claimsvc/u/alice/request/1/GET/x") == "claimsvc/u/alice"
-    assert DIALECTS.lane_of("claimsvc/c/x%2Fy/s/ucr") == "claimsvc/c/x%2Fy"
+    assert DIALECTS.lane_of("claimsvc/c/bootstrap/x%2Fy/s/ucr") == "claimsvc/c/bootstrap/x%2Fy"
     for odd in ("", "x", "claimsvc", "claimsvc/", "claimsvc/u", "claimsvc/u/", "claimsvc/u/a"):
         DIALECTS.lane_of(odd)

@@ -59,7 +59,7 @@ def test_gateway_names_so_many_devices() -> None:
             for why, topic in {
                 "in another's lane": "claimsvc/u/bob/response/x",
                 "in a lane that begins like the own": "claimsvc/u/alice2/response/x",
-                "in a client's lane": "claimsvc/c/alice/response/x",
+                "in a client's lane": "claimsvc/c/bootstrap/alice/response/x",
                 "outside response": "claimsvc/u/alice/request/1/POST/api/device",
                 "beside response": "claimsvc/u/alice/responses/x",
                 "the service's word": "claimsvc/status",
@@ -97,6 +97,7 @@ def test_correlation_data_is_echoed(tail: str) -> None:
         "claimsvc/u/alice/v2",
         "claimsvc/u/alice//v2/c",
         "claimsvc/c/alice/v2/c",
+        "claimsvc/c/bootstrap/alice/v2/c",
         "claimsvc/u/alice/v1/devices/me/claim/response",
         "claimsvc/u/alice/v1/devices/me/telemetry",
         "claimsvc/status",
@@ -121,7 +122,10 @@ def test_payload_says_nothing_about_who_asks() -> None:
 def test_root_is_a_setting() -> None:
     """Every topic begins with the operator's root, which may have levels."""
     dialects = dialects_of(Settings.model_validate({"mqtt": {"root": "iot/claims"}}))
-    assert all(each.startswith(("iot/claims/u/+/", "iot/claims/c/+/")) for each in dialects.filters)
+    assert all(
+        each.startswith(("iot/claims/u/+/", "iot/claims/c/bootstrap/+/", "iot/claims/c/provision/+/"))
+        for each in dialects.filters
+    )
     request = dialects.decode(Inbound("iot/claims/u/alice/v2/c", b"", Receipt(1, 1, 1), 0.0))
     assert request is not None
     assert request.answer_topic == f"iot/claims/u/alice/{CLAIM}/response"

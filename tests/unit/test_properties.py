@@ -238,7 +238,7 @@ def _payloads(draw: some.DrawFn) -> bytes:
 
 _TOPICS = some.one_of(
     some.builds(lambda caller, tail: f"claimsvc/u/{caller}/{tail}", some.sampled_from(["alice", "ä", ""]), _TAILS),
-    some.just("claimsvc/c/x//provision/request"),
+    some.just("claimsvc/c/provision/x//provision/request"),
     some.text("claimsvc/u+#\0", max_size=20),
 )
 _RESPONSES = some.one_of(

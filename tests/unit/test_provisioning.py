@@ -341,7 +341,7 @@ def test_a_repeat_gets_the_same_answer_and_writes_nothing(known: list[Row], firs
     """Until the reissue window is over; then it has been provisioned."""
     facts_ = facts(*known)
     made = decide(provision(wish=first), facts_, given(**PLUGIN))
-    repeat = provision(wish=again, lane="c/another/")
+    repeat = provision(wish=again, lane="c/provision/another/")
     for later_ms in (0, 10 * MINUTE):
         decision = decide(repeat, facts_, given(NOW + later_ms, **PLUGIN))
         assert text_of(decision) == text_of(made)

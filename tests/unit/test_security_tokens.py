@@ -34,7 +34,7 @@ ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
 IGNORED, OPTIONAL = SecurityTokenPolicy.IGNORED, SecurityTokenPolicy.OPTIONAL
 REQUIRED = SecurityTokenPolicy.REQUIRED
 PRINCIPAL = "device_1234"
-STRANGER = "c/stranger/"
+STRANGER = "c/bootstrap/stranger/"
 REGISTERED: tuple[Row, ...] = (device("1234", principal=PRINCIPAL), credential(PRINCIPAL))
 """What an acceptance has made: a device and its login."""
 

@@ -18,7 +18,7 @@ from tests.support.factories import NOW, credential, password, token
 from tests.support.profiles import meter
 
 DIALECTS = dialects_of(Settings())
-TOPIC = "claimsvc/c/a%2Fb//provision/request"
+TOPIC = "claimsvc/c/provision/a%2Fb//provision/request"
 SHOWN = {"provisionDeviceKey": "key-1", "provisionDeviceSecret": "secret-1"}
 TOKEN = credential("h", kind=CredentialKind.ACCESS_TOKEN)
 
@@ -48,14 +48,14 @@ def refusal(payload: bytes | str) -> Refused:
 def said(outcome: Outcome, **fields: Any) -> str:
     """Return the answer to a request with these members, as it is written."""
     (answer,) = request(json.dumps(SHOWN | fields)).answer(outcome, NOW)
-    assert answer.topic == "claimsvc/c/a%2Fb//provision/response"
+    assert answer.topic == "claimsvc/c/provision/a%2Fb//provision/response"
     return answer.payload.decode()
 
 
 def test_the_request_is_nobodys_and_answered_where_it_was_asked() -> None:
     """The lane is the client id's, and no member changes that."""
     found = command(deviceName="Meter 1", gateway=True, caller="admin", lane="u/admin/", more=[1])
-    assert (found.caller, found.lane, found.provision_key) == ("", "c/a%2Fb/", "key-1")
+    assert (found.caller, found.lane, found.provision_key) == ("", "c/provision/a%2Fb/", "key-1")
     assert (found.secret.kind, found.secret.text) == (SecretKind.PROVISION_SECRET, "secret-1")
     assert (found.name, found.device, found.is_gateway) == ("Meter 1", "Meter 1", True)
 

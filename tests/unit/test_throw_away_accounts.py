@@ -14,6 +14,8 @@ from claimsvc.checking.calls import Answer
 from claimsvc.checking.finding import Verdict
 
 SITE = scene.Site(
+    bootstrap="bootstrap",
+    provision="provision",
     service=CallerOptions(host="nowhere", port=1, username="claimsvc", password=None, tls=None),
     root="claimsvc",
     tenant="default",

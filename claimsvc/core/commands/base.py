@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from claimsvc.core.facts import Facts, Needs
+from claimsvc.core.model import EndedPrincipal
 from claimsvc.core.policy import Policy
 from claimsvc.core.secrets import LOGIN_KINDS, Secret
 
@@ -27,6 +28,10 @@ class Command:
     def issues_logins(self, facts: Facts) -> bool:
         """Return whether the rule may make a login, and so must know who else makes them."""
         return any(secret.kind in LOGIN_KINDS for secret in self.secrets)
+
+    def needs_foreign_logins(self, facts: Facts) -> bool:
+        """Return whether deciding takes the logins that the broker admits and that are not the service's."""
+        return self.issues_logins(facts) or facts.get(EndedPrincipal, self.caller) is not None
 
     def is_authentic(self, facts: Facts) -> bool:
         """Return whether what the command shows for its right is right; most show nothing but their caller."""

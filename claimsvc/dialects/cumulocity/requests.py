@@ -32,6 +32,7 @@ from claimsvc.core.outcomes import (
     RequestPage,
     RequestRefused,
 )
+from claimsvc.core.policy import BOOTSTRAP
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.cumulocity.errors import error_of, refuse
@@ -240,7 +241,7 @@ SECTION = Section(
         _route("GET", _ONE, _on_request(ReadRequest), "ReadRequest"),
         _route("PUT", _ONE, _update, "AcceptRequest"),
         _route("DELETE", _ONE, _on_request(DeleteRequest), "DeleteRequest"),
-        Route("POST", CREDENTIALS, _poll, encode_credentials, "PollCredentials", for_clients=True),
+        Route("POST", CREDENTIALS, _poll, encode_credentials, "PollCredentials", login=BOOTSTRAP),
     ),
     "cumulocity",
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from claimsvc.core.commands.registration import PollCredentials
 from claimsvc.core.outcomes import CredentialsGiven, CredentialsNotice, Outcome
+from claimsvc.core.policy import BOOTSTRAP
 from claimsvc.core.secrets import Secret
 from claimsvc.dialects.exchange import CLIENTS, Arrival, Endpoint, Reading
 
@@ -15,13 +16,13 @@ ASK, ANSWER = "s/ucr", "s/dcr"
 
 
 def endpoints() -> list[Endpoint]:
-    """Return the one topic of this dialect."""
-    return [Endpoint(DIALECT, ASK, _read, lanes=CLIENTS)]
+    """Return the one topic of this dialect, in the lanes of the login `bootstrap` alone."""
+    return [Endpoint(DIALECT, ASK, _read, login=BOOTSTRAP)]
 
 
 def encode_notice(notice: CredentialsNotice) -> tuple[str, bytes] | None:
     """Return the topic behind the root, and the payload, that give a waiting device its login; None for others."""
-    if notice.issued is None or not notice.lane.startswith(f"{CLIENTS}/"):
+    if notice.issued is None or not notice.lane.startswith(f"{CLIENTS}/{BOOTSTRAP}/"):
         return None
     return f"{notice.lane}{ANSWER}", _credentials(notice.tenant, notice.username, notice.issued)
 
