@@ -28,8 +28,8 @@ from typing import Any
 
 from benchmarks.by_hand import PATIENCE_S, PING, PINGRESP, PUBLISH, Admin, Line, Login, publish
 from claimsvc.app import open_pipeline
-from claimsvc.core.commands.devices import CreateDevice
-from claimsvc.core.outcomes import Refused
+from claimsvc.core.decision import Refused
+from claimsvc.core.devices import CreateDevice
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.founding import found
 from claimsvc.log import open_log

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from claimsvc.app import open_pipeline
-from claimsvc.core.commands.accounts import CreateCustomer, CreateUser
-from claimsvc.core.commands.devices import CreateGateway
+from claimsvc.core.accounts import CreateCustomer, CreateUser
+from claimsvc.core.decision import Found
+from claimsvc.core.devices import CreateGateway
 from claimsvc.core.model import Customer
-from claimsvc.core.outcomes import Found
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.log import open_log
 from claimsvc.supervisor import write_files

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from benchmarks.fairness import LIMITS
 from benchmarks.rig import Figures, Rig, Running
 from claimsvc.app import open_pipeline
-from claimsvc.core.commands.registration import CreateRequest
-from claimsvc.core.outcomes import Found
+from claimsvc.core.decision import Found
+from claimsvc.core.registration import CreateRequest
 from claimsvc.log import open_log
 
 DEFAULT = (10_000,)

@@ -16,9 +16,11 @@ from pydantic_core import to_json
 from claimsvc import __version__, clock, monitoring
 from claimsvc.broker import ConnectOptions, Session, SessionOptions
 from claimsvc.broker.caller import CallerOptions
-from claimsvc.core.commands.accounts import Establish
-from claimsvc.core.outcomes import ClaimNotice, CredentialsNotice, Refused
+from claimsvc.core.accounts import Establish
+from claimsvc.core.claiming import ClaimNotice
+from claimsvc.core.decision import Refused
 from claimsvc.core.policy import BOOTSTRAP_ALIAS, LANELESS, Policy, SecurityTokenPolicy
+from claimsvc.core.registration import CredentialsNotice
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.credentials import plugin
 from claimsvc.credentials.logins import FileLogins

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from os import getpid, link
 from pathlib import Path
 
 from claimsvc.files import sync_directory, write_private
+from claimsvc.immutable import immutable
 from claimsvc.store.backup import copy
 
 
@@ -16,7 +16,7 @@ class BackupError(Exception):
     """The backup cannot be made as asked for; nothing was changed."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Backup:
     """What was written. `key` is the copy of the key file, where one was wanted."""
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from claimsvc.app import open_pipeline
-from claimsvc.core.commands.accounts import AdmitShared, CreateCustomer, CreateUser, ReadUser
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.devices import CreateDevice, CreateGateway, FindDevice
+from claimsvc.core.accounts import AdmitShared, CreateCustomer, CreateUser, ReadUser
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Found, Refused
+from claimsvc.core.devices import CreateDevice, CreateGateway, FindDevice
 from claimsvc.core.model import Customer, User
-from claimsvc.core.outcomes import Found, Refused
 from claimsvc.core.policy import BOOTSTRAP, MANAGEMENT_TENANT, PROVISION
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.files import write_private
+from claimsvc.immutable import immutable
 from claimsvc.log import open_log
 from claimsvc.pipeline import Pipeline
 from claimsvc.sealing import random_password
@@ -41,7 +41,7 @@ class FoundingError(Exception):
     """What should be made cannot be."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Account:
     """A login. `password` is None where somebody else keeps the broker's logins."""
 

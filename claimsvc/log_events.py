@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from claimsvc.immutable import immutable
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class LogEvent:
     """One kind of line. A field that is not always there is named as well."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from claimsvc.immutable import immutable
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Receipt:
     """What an acknowledgement needs: it is worth something on the connection that delivered only."""
 
@@ -14,7 +14,7 @@ class Receipt:
     qos: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Inbound:
     """One message from the broker. `received_at_ms` is the broker plugin's stamp, epoch milliseconds."""
 
@@ -29,7 +29,7 @@ class Inbound:
     received_at_ms: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Outbound:
     """One message to the broker. Answers travel at QoS 1 and are never retained (design: the wire)."""
 

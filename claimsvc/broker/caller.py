@@ -14,7 +14,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -27,6 +27,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from claimsvc.broker.connection import BrokerLostError, Connection, properties_for
+from claimsvc.immutable import immutable
 from claimsvc.wire import Outbound
 
 REFUSED = 0x80
@@ -71,7 +72,7 @@ class NotAllowedError(CallerError):
         self.code = code
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class CallerOptions:
     """Where to connect, as whom, and how long to wait for whatever the broker has to say."""
 
@@ -90,7 +91,7 @@ class CallerOptions:
     """What the broker publishes when the connection ends without a goodbye."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Granted:
     """What the broker said in its CONNACK. What it did not say is MQTT's default."""
 
@@ -103,7 +104,7 @@ class Granted:
     retains: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Heard:
     """One message received."""
 

@@ -15,7 +15,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import aiomqtt
@@ -28,6 +27,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from claimsvc.broker import packets
 from claimsvc.broker.connection import BrokerLostError, Connection, properties_for
+from claimsvc.immutable import immutable
 from claimsvc.wire import Inbound, Outbound
 
 LARGEST_PACKET = 268_435_455
@@ -51,7 +51,7 @@ class TakenOverError(BrokerLostError):
     """Somebody else connected with our client id, which nobody else should know."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class ConnectOptions:
     """Where to connect and as whom."""
 

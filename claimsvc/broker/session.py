@@ -16,12 +16,12 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from claimsvc.broker.client import Client, ConnectOptions, SilentlyClosedError, TakenOverError
 from claimsvc.broker.connection import BrokerLostError
 from claimsvc.broker.inbox import Inbox
+from claimsvc.immutable import immutable
 from claimsvc.wire import Inbound, Outbound
 
 PAUSE_BYTES = 16 * 1024 * 1024
@@ -44,7 +44,7 @@ class Report(Protocol):
     def __call__(self, level: str, event: str, **fields: object) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class SessionOptions:
     """How to connect, what to subscribe to, and what to say on arrival; the will says the opposite."""
 

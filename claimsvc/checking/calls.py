@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from claimsvc.broker.caller import REFUSED, Caller, CallerError, NotAllowedError
+from claimsvc.immutable import immutable
 from claimsvc.wire import Outbound
 
 
@@ -16,7 +16,7 @@ class NotAnsweredError(CallerError):
     """The answer is none that can be understood."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Answer:
     """What the service said."""
 

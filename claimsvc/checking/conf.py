@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from claimsvc.checking.finding import Finding, Verdict, passed_or, unseen
+from claimsvc.immutable import immutable
 
 CONF = "mosquitto.conf"
 _MEGABYTE = 1024 * 1024
@@ -28,7 +28,7 @@ _DEFAULTS = {
 """Mosquitto's own, of the lines that matter."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Conf:
     """The lines of the file and of those it includes, in order."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Generic, ParamSpec
 
 from claimsvc.broker.caller import Caller, CallerError, open_caller
@@ -12,13 +11,14 @@ from claimsvc.checking import entering, limits, reading, writing
 from claimsvc.checking.finding import Finding, Seen, UnseenError, Verdict, passed_or, unseen
 from claimsvc.checking.health import see_answer
 from claimsvc.checking.scene import Scene, Site, set_up
+from claimsvc.immutable import immutable
 
 P = ParamSpec("P")
 
 Tell = Callable[[Finding], None]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Probe(Generic[P]):
     """One thing to look at: its area, what ought to be so, and how to see whether it is."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from claimsvc.checking.finding import Finding, Verdict, passed_or, unseen
+from claimsvc.immutable import immutable
 from claimsvc.store.database import StoreError
 from claimsvc.store.inspection import Inspection, inspect
 
@@ -19,7 +19,7 @@ UNSERVED = "/+#"
 """Characters that a login of a stock broker must not have: it is a level of its lane."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Files:
     """Where they are. `fingerprint` returns that of the key in the key file, and may raise `key_failure`."""
 

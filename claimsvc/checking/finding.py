@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from claimsvc.immutable import immutable
 
 
 class Verdict(StrEnum):
@@ -16,7 +17,7 @@ class Verdict(StrEnum):
     UNSEEN = "unseen"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Finding:
     """One thing that was examined. `name` is what ought to be so."""
 
@@ -36,7 +37,7 @@ class UnseenError(Exception):
         self.change = change
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Seen:
     """What a probe saw: troubles and what to do about them, or none."""
 

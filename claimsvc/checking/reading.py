@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 from claimsvc.broker.caller import CallTimeoutError, ConnectionLostError, open_caller
 from claimsvc.checking.calls import Calls
 from claimsvc.checking.finding import Seen
 from claimsvc.checking.scene import Scene, nonce, word
 from claimsvc.checking.writing import CLAIM
+from claimsvc.immutable import immutable
 from claimsvc.wire import Outbound
 
 _GRANTS = "grant reading by the lines of config/acl, each with its literal tail; nobody else `{root}/#` or `#`"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class _Spy:
     name: str
     calls: Calls

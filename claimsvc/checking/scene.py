@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from urllib.parse import quote
 
 from pydantic_core import to_json
@@ -18,6 +18,7 @@ from pydantic_core import to_json
 from claimsvc.broker.caller import Caller, CallerError, CallerOptions, open_caller
 from claimsvc.checking.calls import Calls, NotAnsweredError
 from claimsvc.checking.finding import Finding, Verdict
+from claimsvc.immutable import immutable
 from claimsvc.wire import Outbound
 
 PREFIX = "claimsvc-check-"
@@ -30,7 +31,7 @@ class NoAccountsError(CallerError):
     """The throw-away accounts cannot be made."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Site:
     """The live system as the service's settings describe it. Sizes are bytes of payload."""
 
@@ -52,7 +53,7 @@ class Site:
         return self.service.username or ""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Account:
     """A throw-away login."""
 
@@ -60,7 +61,7 @@ class Account:
     password: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Scene:
     """Who is there: the service's login connected as `service`, and the two accounts."""
 

@@ -1,46 +1,244 @@
-"""Customers, users, roles, groups and tenants, made by admins of their tenant (design 4.4)."""
+"""Commands of tenant admins about customers, users, roles, groups and tenants (design 4.4)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from claimsvc.core import access
-from claimsvc.core.commands.accounts import (
-    AdmitShared,
-    CreateCustomer,
-    CreateGroup,
-    CreateRole,
-    CreateTenant,
-    CreateUser,
-    DeleteCustomer,
-    DeleteUser,
-    Establish,
-    ListItems,
-    OnUser,
-    ReadCustomer,
-    ReadUser,
-    UpdateUser,
+from claimsvc.core.command import Command, Rule
+from claimsvc.core.credentials import credential_row, end_logins, issue_login
+from claimsvc.core.decision import Append, Change, Decision, Done, Found, Listing, Put, Refused, Remove, refuse
+from claimsvc.core.facts import Facts, Needs
+from claimsvc.core.model import (
+    Customer,
+    Device,
+    DeviceGroup,
+    Event,
+    Group,
+    Principal,
+    PrincipalKind,
+    Role,
+    Tenant,
+    User,
 )
-from claimsvc.core.facts import Facts
-from claimsvc.core.logins import credential, issue, revoke
-from claimsvc.core.model import Customer, Event, Group, Principal, PrincipalKind, Role, Tenant, User
-from claimsvc.core.names import name_error, tenant_error
-from claimsvc.core.outcomes import (
-    Append,
-    Change,
-    Decision,
-    Done,
-    Found,
-    Listing,
-    Put,
-    Refused,
-    Remove,
-    refuse,
+from claimsvc.core.names import name_error, principal_name, tenant_error
+from claimsvc.core.permissions import (
+    BUILT_IN_ROLES,
+    GRANTABLE,
+    MANAGE_TENANTS,
+    TENANT_ADMIN,
+    missing_permission,
+    permissions,
 )
-from claimsvc.core.policy import LANELESS, MANAGEMENT_TENANT, Given
+from claimsvc.core.policy import BOOTSTRAP, BOOTSTRAP_ALIAS, LANELESS, MANAGEMENT_TENANT, Given, Policy
 from claimsvc.core.reasons import Reason
+from claimsvc.core.secrets import Secret
+from claimsvc.immutable import immutable
 
-_MANAGE_TENANTS = frozenset({access.MANAGE_TENANTS})
+
+@immutable
+class Establish(Command):
+    """Make what every store begins with. The caller is the service; no dialect makes this command.
+
+    `secret` is its password at the broker, where the broker looks logins up in this store.
+    """
+
+    secret: Secret | None
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.secret,) if self.secret else ()
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.tenants.update((policy.default_tenant, MANAGEMENT_TENANT))
+        needs.services = True
+
+
+@immutable
+class AdmitShared(Command):
+    """Make a login that new devices share, or give it another password; no dialect makes this command."""
+
+    name: str
+    secret: Secret
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.secret,)
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.principals.add(self.name)
+        needs.logins.update(self.logins)
+
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """Return what devices may write it as."""
+        return (self.name, BOOTSTRAP_ALIAS) if self.name == BOOTSTRAP else (self.name,)
+
+
+@immutable
+class CreateCustomer(Command):
+    """Make a customer."""
+
+    title: str
+
+
+@immutable
+class ReadCustomer(Command):
+    """Read a customer."""
+
+    customer_id: str
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.customers.add(self.customer_id)
+
+
+@immutable
+class DeleteCustomer(ReadCustomer):
+    """Remove a customer that has neither users nor devices."""
+
+
+@immutable
+class OnUser(Command):
+    """A command about a user of the caller's tenant, by username."""
+
+    username: str
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        name = self.principal(facts, policy)
+        needs.principals.add(name)
+        needs.users.add(name)
+        needs.logins.add(name)
+
+    def principal(self, facts: Facts, policy: Policy) -> str:
+        """Return the principal of the user this is about."""
+        return principal_name(facts.tenant_of(self.caller), self.username, policy)
+
+
+@immutable
+class CreateUser(OnUser):
+    """Make a user with a login; `tenant` only from the management tenant. Groups and roles are None if not given."""
+
+    customer_id: str | None
+    groups: tuple[str, ...] | None
+    roles: tuple[str, ...] | None
+    secret: Secret
+    tenant: str | None = None
+
+    @property
+    def roles_meant(self) -> tuple[str, ...]:
+        """Return the roles given; a customer's user without roles and groups may claim, as such users are for."""
+        if self.roles is None and self.groups is None and self.customer_id is not None:
+            return ("customer",)
+        return self.roles or ()
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.secret,)
+
+    def tenant_meant(self, facts: Facts) -> str:
+        """Return the tenant the user is to belong to."""
+        return self.tenant or facts.tenant_of(self.caller)
+
+    def principal(self, facts: Facts, policy: Policy) -> str:
+        """Return the principal of the user to make."""
+        return principal_name(self.tenant_meant(facts), self.username, policy)
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnUser.needs(self, needs, facts, policy)
+        tenant = self.tenant_meant(facts)
+        needs.tenants.add(tenant)
+        _membership_needs(needs, tenant, self.customer_id, self.groups or (), self.roles_meant)
+
+
+@immutable
+class ReadUser(OnUser):
+    """Read a user."""
+
+
+@immutable
+class UpdateUser(OnUser):
+    """Change a user's customer ("": none), groups, roles or password; what is None stays."""
+
+    customer_id: str | None
+    groups: tuple[str, ...] | None
+    roles: tuple[str, ...] | None
+    secret: Secret | None
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.secret,) if self.secret else ()
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnUser.needs(self, needs, facts, policy)
+        tenant = facts.tenant_of(self.caller)
+        _membership_needs(needs, tenant, self.customer_id, self.groups or (), self.roles or ())
+
+
+@immutable
+class DeleteUser(OnUser):
+    """Remove a user; the login ends."""
+
+
+@immutable
+class CreateRole(Command):
+    """Make a role."""
+
+    name: str
+    permissions: tuple[str, ...]
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.roles.add((facts.tenant_of(self.caller), self.name))
+
+
+@immutable
+class CreateGroup(Command):
+    """Make a group of users."""
+
+    name: str
+    roles: tuple[str, ...]
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        tenant = facts.tenant_of(self.caller)
+        needs.groups.add((tenant, self.name))
+        needs.roles.update((tenant, role) for role in self.roles)
+
+
+@immutable
+class CreateTenant(Command):
+    """Make a tenant; management tenant only."""
+
+    tenant: str
+    title: str
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.tenants.add(self.tenant)
+
+
+@immutable
+class ListItems(Command):
+    """Read a page of one kind. `after` is where the page before ended."""
+
+    kind: type[Tenant | Customer | User | Group | Role | Device | DeviceGroup | Event]
+    limit: int
+    after: str | None
+    named: str | None = None
+    """Events of this device only."""
+    since_ms: int | None = None
+
+    @property
+    def device(self) -> str | None:
+        return self.named
+
+
+def _membership_needs(
+    needs: Needs, tenant: str, customer_id: str | None, groups: tuple[str, ...], roles: tuple[str, ...]
+) -> None:
+    if customer_id:
+        needs.customers.add(customer_id)
+    needs.groups.update((tenant, name) for name in groups)
+    needs.roles.update((tenant, name) for name in roles)
+
+
+_MANAGE_TENANTS = frozenset({MANAGE_TENANTS})
 
 
 def establish(command: Establish, facts: Facts, given: Given) -> Decision:
@@ -59,11 +257,11 @@ def establish(command: Establish, facts: Facts, given: Given) -> Decision:
     ]
     for other in facts.services():
         if other.name != command.caller:
-            changes += revoke(other.name, facts, given)
+            changes += end_logins(other.name, facts, given)
     if service is None:
         changes.append(Put(Principal(command.caller, PrincipalKind.SERVICE, given.policy.default_tenant)))
     if command.secret is not None:
-        login = credential(command.caller, command.caller, command.secret, given)
+        login = credential_row(command.caller, command.caller, command.secret, given)
         changes.append(Put(replace(login, sealed=None)))
     return Decision(Done(), tuple(changes))
 
@@ -76,7 +274,7 @@ def admit_shared(command: AdmitShared, facts: Facts, given: Given) -> Decision:
         return Decision(Done())
     name = command.name
     logins = command.logins if given.policy.several_logins else (name,)
-    changes: list[Change] = [Put(credential(login, name, command.secret, given)) for login in logins]
+    changes: list[Change] = [Put(credential_row(login, name, command.secret, given)) for login in logins]
     if facts.get(Principal, name) is None:
         changes.insert(0, Put(Principal(name, PrincipalKind.USER, given.policy.default_tenant)))
     return Decision(Done(), tuple(changes), ended=(name,))
@@ -94,8 +292,6 @@ def create_tenant(command: CreateTenant, facts: Facts, given: Given) -> Decision
 
 
 # --- customers
-
-
 def create_customer(command: CreateCustomer, facts: Facts, given: Given) -> Decision:
     """Make a customer; titles need not differ."""
     if error := name_error(command.title):
@@ -125,14 +321,12 @@ def delete_customer(command: DeleteCustomer, facts: Facts, given: Given) -> Deci
 
 
 # --- users
-
-
 def create_user(command: CreateUser, facts: Facts, given: Given) -> Decision:
     """Make a user with a login. A customer's user for whom nothing else is said has the role `customer`."""
     tenant = command.tenant_meant(facts)
     foreign = tenant != facts.tenant_of(command.caller)
-    if foreign and access.MANAGE_TENANTS not in access.permissions(facts, command.caller):
-        return refuse(Reason.NOT_PERMITTED, access.missing(_MANAGE_TENANTS))
+    if foreign and MANAGE_TENANTS not in permissions(facts, command.caller):
+        return refuse(Reason.NOT_PERMITTED, missing_permission(_MANAGE_TENANTS))
     if facts.get(Tenant, tenant) is None:
         return refuse(Reason.NOT_FOUND, f"no tenant {tenant!r}")
     if error := name_error(command.username):
@@ -142,7 +336,7 @@ def create_user(command: CreateUser, facts: Facts, given: Given) -> Decision:
     present = facts.get(User, command.principal(facts, given.policy))
     if present and (present.tenant, present.username) == (tenant, command.username):
         return refuse(Reason.ALREADY_EXISTS)
-    login = issue(tenant, command.username, PrincipalKind.USER, command.secret, facts, given)
+    login = issue_login(tenant, command.username, PrincipalKind.USER, command.secret, facts, given)
     if isinstance(login, Refused):
         return Decision(login)
     user = User(
@@ -182,7 +376,7 @@ def update_user(command: UpdateUser, facts: Facts, given: Given) -> Decision:
     changes: list[Change] = [Put(changed)] if changed != user else []
     issued = command.secret if given.policy.issue_logins else None
     if issued:
-        changes.append(Put(credential(user.principal, user.principal, issued, given)))
+        changes.append(Put(credential_row(user.principal, user.principal, issued, given)))
     if changes:
         changes.append(_event("user_updated", user.tenant, command.caller, user.username, given))
     return Decision(Found(changed, issued), tuple(changes), ended=(user.principal,) if issued else ())
@@ -194,22 +388,20 @@ def delete_user(command: DeleteUser, facts: Facts, given: Given) -> Decision:
     if user is None:
         return refuse(Reason.NOT_FOUND)
     event = _event("user_deleted", user.tenant, command.caller, user.username, given)
-    changes = (Remove(User, user.principal), *revoke(user.principal, facts, given), event)
+    changes = (Remove(User, user.principal), *end_logins(user.principal, facts, given), event)
     return Decision(Done(), changes, ended=(user.principal,))
 
 
 # --- roles and groups
-
-
 def create_role(command: CreateRole, facts: Facts, given: Given) -> Decision:
     """Make a role; the built-in names are taken."""
     tenant = facts.tenant_of(command.caller)
     if error := name_error(command.name):
         return refuse(Reason.INVALID_NAME, error)
-    unknown = [name for name in command.permissions if name not in access.GRANTABLE]
+    unknown = [name for name in command.permissions if name not in GRANTABLE]
     if unknown:
         return refuse(Reason.INVALID_VALUE, f"permissions: {unknown[0]!r} cannot be granted")
-    if command.name in access.BUILT_IN_ROLES or facts.get(Role, (tenant, command.name)):
+    if command.name in BUILT_IN_ROLES or facts.get(Role, (tenant, command.name)):
         return refuse(Reason.ALREADY_EXISTS)
     role = Role(tenant, command.name, command.permissions)
     event = _event("role_created", tenant, command.caller, command.name, given)
@@ -231,13 +423,11 @@ def create_group(command: CreateGroup, facts: Facts, given: Given) -> Decision:
 
 
 # --- listings
-
-
 def list_items(command: ListItems, facts: Facts, given: Given) -> Decision:
     """Allow a page of the caller's tenant's items; tenants are the management tenant's to see."""
     tenant = None if command.kind is Tenant else facts.tenant_of(command.caller)
-    if tenant is None and access.MANAGE_TENANTS not in access.permissions(facts, command.caller):
-        return refuse(Reason.NOT_PERMITTED, access.missing(_MANAGE_TENANTS))
+    if tenant is None and MANAGE_TENANTS not in permissions(facts, command.caller):
+        return refuse(Reason.NOT_PERMITTED, missing_permission(_MANAGE_TENANTS))
     return Decision(Listing(command.kind, tenant, command.limit, command.after, command.named, command.since_ms))
 
 
@@ -263,10 +453,27 @@ def _missing(
         if facts.get(Group, (tenant, name)) is None:
             return f"no group {name!r}"
     for name in roles:
-        if name not in access.BUILT_IN_ROLES and facts.get(Role, (tenant, name)) is None:
+        if name not in BUILT_IN_ROLES and facts.get(Role, (tenant, name)) is None:
             return f"no role {name!r}"
     return None
 
 
 def _event(event: str, tenant: str, caller: str, detail: str, given: Given) -> Append:
     return Append(Event(tenant, given.now_ms, event, caller, detail=detail))
+
+
+RULES: dict[type[Command], Rule] = {
+    Establish: Rule(establish),
+    AdmitShared: Rule(admit_shared, frozenset({TENANT_ADMIN})),
+    CreateCustomer: Rule(create_customer, frozenset({TENANT_ADMIN})),
+    ReadCustomer: Rule(read_customer, frozenset({TENANT_ADMIN})),
+    DeleteCustomer: Rule(delete_customer, frozenset({TENANT_ADMIN})),
+    CreateUser: Rule(create_user, frozenset({TENANT_ADMIN})),
+    ReadUser: Rule(read_user, frozenset({TENANT_ADMIN})),
+    UpdateUser: Rule(update_user, frozenset({TENANT_ADMIN})),
+    DeleteUser: Rule(delete_user, frozenset({TENANT_ADMIN})),
+    CreateRole: Rule(create_role, frozenset({TENANT_ADMIN})),
+    CreateGroup: Rule(create_group, frozenset({TENANT_ADMIN})),
+    ListItems: Rule(list_items, frozenset({TENANT_ADMIN})),
+    CreateTenant: Rule(create_tenant, frozenset({MANAGE_TENANTS})),
+}

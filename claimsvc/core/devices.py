@@ -1,56 +1,189 @@
-"""What a tenant admin does with devices and gateways: make, read, change, remove, bind, attributes (TB 3)."""
+"""Commands of tenant admins about devices, gateways and their attributes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from claimsvc.core.commands.devices import (
-    BindDevices,
-    CreateDevice,
-    CreateGateway,
-    DeleteAttributes,
-    DeleteDevice,
-    FindDevice,
-    ReadAttributes,
-    ReadCredentials,
-    ReadDevice,
-    SetAttributes,
-    UpdateDevice,
-)
-from claimsvc.core.facts import Facts
-from claimsvc.core.logins import issue, revoke
-from claimsvc.core.model import (
-    CLAIMING_DATA,
-    Attribute,
-    ClaimWindow,
-    Device,
-    Event,
-    PrincipalKind,
-    WindowSource,
-)
-from claimsvc.core.names import name_error
-from claimsvc.core.outcomes import (
-    Append,
-    Bound,
-    Change,
-    Decision,
-    Done,
-    Found,
-    FoundAttributes,
-    FoundCredential,
-    Put,
-    Refused,
-    Remove,
-    refuse,
-)
-from claimsvc.core.policy import Given
+from claimsvc.core.command import Command, OnDevice, OnNamedDevice, Rule
+from claimsvc.core.credentials import FoundCredential, end_logins, issue_login, newest
+from claimsvc.core.decision import Append, Change, Decision, Done, Found, Outcome, Put, Refused, Remove, refuse
+from claimsvc.core.facts import Facts, Needs
+from claimsvc.core.model import CLAIMING_DATA, Attribute, ClaimWindow, Device, Event, PrincipalKind, WindowSource
+from claimsvc.core.names import name_error, principal_name
+from claimsvc.core.permissions import TENANT_ADMIN
+from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.renewal import newest
-from claimsvc.core.secrets import Secret
+from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.core.server_keys import NewKey, set_key
+from claimsvc.immutable import immutable
 
 
-def create(command: CreateDevice, facts: Facts, given: Given) -> Decision:
+@immutable
+class FindDevice(OnNamedDevice):
+    """Read a device by its name."""
+
+
+@immutable
+class CreateDevice(Command):
+    """Make a device with a login: an access token when one is given, else username and password."""
+
+    name: str
+    type: str
+    label: str | None
+    is_gateway: bool
+    secret: Secret
+
+    @property
+    def device(self) -> str | None:
+        return self.name
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.secret,)
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        _new_device_needs(self.caller, self.name, self.secret, needs, facts, policy)
+
+
+@immutable
+class ReadDevice(OnDevice):
+    """Read a device by its id."""
+
+
+@immutable
+class UpdateDevice(OnDevice):
+    """Change what is descriptive about a device; its name stays."""
+
+    name: str
+    type: str
+    label: str | None
+    is_gateway: bool
+
+
+@immutable
+class DeleteDevice(OnDevice):
+    """Remove a device, its windows, attributes and logins."""
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnDevice.needs(self, needs, facts, policy)
+        needs.credentials = True
+
+
+@immutable
+class ReadCredentials(OnDevice):
+    """Read a device's login; its secret is given while the reissue window lasts."""
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnDevice.needs(self, needs, facts, policy)
+        needs.credentials = True
+
+
+@immutable
+class ServerWindow:
+    """The `claimingData` attribute: a key and when it ends, epoch milliseconds (seed)."""
+
+    key: Secret
+    expires_at_ms: int
+    may_replace: bool
+    """Whether it may take the place of another key that is still open."""
+
+
+@immutable
+class SetAttributes(OnDevice):
+    """Write SERVER_SCOPE attributes (name, JSON text); `claimingData` opens a server window."""
+
+    attributes: tuple[tuple[str, str], ...]
+    server_window: ServerWindow | None
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.server_window.key,) if self.server_window else ()
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnDevice.needs(self, needs, facts, policy)
+        needs.windows |= self.server_window is not None
+
+
+@immutable
+class ReadAttributes(OnDevice):
+    """Read SERVER_SCOPE attributes, all or those named."""
+
+    names: tuple[str, ...]
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnDevice.needs(self, needs, facts, policy)
+        needs.windows = needs.attributes = True
+
+
+@immutable
+class DeleteAttributes(ReadAttributes):
+    """Remove SERVER_SCOPE attributes; `claimingData` closes the server window."""
+
+
+@immutable
+class CreateGateway(Command):
+    """Make a gateway with a login, or mark a device that exists as one."""
+
+    name: str
+    secret: Secret
+
+    @property
+    def device(self) -> str | None:
+        return self.name
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.secret,)
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        _new_device_needs(self.caller, self.name, self.secret, needs, facts, policy)
+
+
+@immutable
+class BindDevices(Command):
+    """Let a gateway speak for devices that exist."""
+
+    gateway: str
+    names: tuple[str, ...]
+
+    @property
+    def device(self) -> str | None:
+        return self.gateway
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        tenant = facts.tenant_of(self.caller)
+        needs.device_names.add((tenant, self.gateway))
+        needs.device_names.update((tenant, name) for name in self.names)
+
+
+def _new_device_needs(caller: str, name: str, secret: Secret, needs: Needs, facts: Facts, policy: Policy) -> None:
+    tenant = facts.tenant_of(caller)
+    principal = principal_name(tenant, name, policy)
+    needs.device_names.add((tenant, name))
+    needs.principals.add(principal)
+    if secret.kind is SecretKind.PASSWORD:
+        needs.logins.add(principal)
+    elif secret.is_hardened:  # else it is asked again when it is, should the caller be one who may
+        needs.logins.add(secret.hardened)
+
+
+@immutable
+class FoundAttributes(Outcome):
+    """A device's SERVER_SCOPE attributes. Windows stand for `claimingData`, whose key is never shown."""
+
+    attributes: tuple[Attribute, ...]
+    server_window: ClaimWindow | None
+
+
+@immutable
+class Bound(Outcome):
+    """A gateway with the devices just bound to it."""
+
+    gateway: Device
+    devices: tuple[str, ...]
+
+
+def create_device(command: CreateDevice, facts: Facts, given: Given) -> Decision:
     """Make a device with a login of its own; a taken name or login is refused, never taken over."""
     tenant = facts.tenant_of(command.caller)
     if facts.device_named(tenant, command.name):
@@ -65,7 +198,7 @@ def create(command: CreateDevice, facts: Facts, given: Given) -> Decision:
         type=command.type,
         label=command.label,
     )
-    return _make(device, command.secret, command.caller, facts, given)
+    return _create(device, command.secret, command.caller, facts, given)
 
 
 def create_gateway(command: CreateGateway, facts: Facts, given: Given) -> Decision:
@@ -74,17 +207,17 @@ def create_gateway(command: CreateGateway, facts: Facts, given: Given) -> Decisi
     device = facts.device_named(tenant, command.name)
     if device is None:
         device = Device(given.new_id(), tenant, command.name, None, given.now_ms, is_gateway=True)
-        return _make(device, command.secret, command.caller, facts, given)
+        return _create(device, command.secret, command.caller, facts, given)
     if device.principal is None:
         return refuse(Reason.NAME_TAKEN, "a device of this name is spoken for by a gateway")
     marked = replace(device, is_gateway=True)
     return Decision(Found(marked), (Put(marked), _event("gateway_marked", marked, command.caller, given)))
 
 
-def _make(device: Device, secret: Secret, caller: str, facts: Facts, given: Given) -> Decision:
+def _create(device: Device, secret: Secret, caller: str, facts: Facts, given: Given) -> Decision:
     if error := name_error(device.name):
         return refuse(Reason.INVALID_NAME, error)
-    login = issue(device.tenant, device.name, PrincipalKind.DEVICE, secret, facts, given)
+    login = issue_login(device.tenant, device.name, PrincipalKind.DEVICE, secret, facts, given)
     if isinstance(login, Refused):
         return Decision(login)
     made = replace(device, principal=login.principal)
@@ -94,21 +227,21 @@ def _make(device: Device, secret: Secret, caller: str, facts: Facts, given: Give
     return Decision(Found(made, secret if login.issued else None, created=True), changes)
 
 
-def read(command: ReadDevice, facts: Facts, given: Given) -> Decision:
+def read_device(command: ReadDevice, facts: Facts, given: Given) -> Decision:
     """Read a device of the caller's tenant."""
-    device = _of_tenant(command.caller, command.device_id, facts)
+    device = _own_device(command.caller, command.device_id, facts)
     return Decision(Found(device)) if device else refuse(Reason.NOT_FOUND)
 
 
-def find(command: FindDevice, facts: Facts, given: Given) -> Decision:
+def find_device(command: FindDevice, facts: Facts, given: Given) -> Decision:
     """Read a device of the caller's tenant by name."""
     device = facts.device_named(facts.tenant_of(command.caller), command.name)
     return Decision(Found(device)) if device else refuse(Reason.NOT_FOUND)
 
 
-def update(command: UpdateDevice, facts: Facts, given: Given) -> Decision:
+def update_device(command: UpdateDevice, facts: Facts, given: Given) -> Decision:
     """Change type, label and the gateway mark; a name is an identity here and stays."""
-    device = _of_tenant(command.caller, command.device_id, facts)
+    device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
     if command.name != device.name:
@@ -119,12 +252,12 @@ def update(command: UpdateDevice, facts: Facts, given: Given) -> Decision:
     return Decision(Found(changed), (Put(changed), _event("device_updated", device, command.caller, given)))
 
 
-def delete(command: DeleteDevice, facts: Facts, given: Given) -> Decision:
+def delete_device(command: DeleteDevice, facts: Facts, given: Given) -> Decision:
     """Remove a device and end its logins."""
-    device = _of_tenant(command.caller, command.device_id, facts)
+    device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
-    logins = revoke(device.principal, facts, given) if device.principal else ()
+    logins = end_logins(device.principal, facts, given) if device.principal else ()
     deleted = _event("device_deleted", device, command.caller, given)
     ended = (device.principal,) if device.principal else ()
     return Decision(Done(), (Remove(Device, device.id), *logins, deleted), ended=ended)
@@ -132,7 +265,7 @@ def delete(command: DeleteDevice, facts: Facts, given: Given) -> Decision:
 
 def read_credentials(command: ReadCredentials, facts: Facts, given: Given) -> Decision:
     """Read a device's newest login; the sealed secret only while it may be given again."""
-    device = _of_tenant(command.caller, command.device_id, facts)
+    device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
     found = newest(device.principal, facts)
@@ -143,7 +276,7 @@ def read_credentials(command: ReadCredentials, facts: Facts, given: Given) -> De
 
 def set_attributes(command: SetAttributes, facts: Facts, given: Given) -> Decision:
     """Write attributes, all or none; `claimingData` sets the server-side key (TB 2.1)."""
-    device = _of_tenant(command.caller, command.device_id, facts)
+    device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
     changes: list[Change] = [
@@ -165,13 +298,13 @@ def set_attributes(command: SetAttributes, facts: Facts, given: Given) -> Decisi
 
 def read_attributes(command: ReadAttributes, facts: Facts, given: Given) -> Decision:
     """Read attributes, all or those named."""
-    device = _of_tenant(command.caller, command.device_id, facts)
+    device = _own_device(command.caller, command.device_id, facts)
     return Decision(_named(command, device, facts)) if device else refuse(Reason.NOT_FOUND)
 
 
 def delete_attributes(command: DeleteAttributes, facts: Facts, given: Given) -> Decision:
     """Remove the named attributes; `claimingData` closes the server window."""
-    device = _of_tenant(command.caller, command.device_id, facts)
+    device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
     named = _named(command, device, facts)
@@ -182,7 +315,7 @@ def delete_attributes(command: DeleteAttributes, facts: Facts, given: Given) -> 
     return Decision(Done(), tuple(changes))
 
 
-def bind(command: BindDevices, facts: Facts, given: Given) -> Decision:
+def bind_devices(command: BindDevices, facts: Facts, given: Given) -> Decision:
     """Let a gateway speak for devices that exist; all of them or none."""
     tenant = facts.tenant_of(command.caller)
     gateway = facts.device_named(tenant, command.gateway)
@@ -208,10 +341,25 @@ def _named(command: ReadAttributes, device: Device, facts: Facts) -> FoundAttrib
     return FoundAttributes(attributes, window if not wanted or CLAIMING_DATA in wanted else None)
 
 
-def _of_tenant(caller: str, device_id: str, facts: Facts) -> Device | None:
+def _own_device(caller: str, device_id: str, facts: Facts) -> Device | None:
     device = facts.get(Device, device_id)
     return device if device and device.tenant == facts.tenant_of(caller) else None
 
 
 def _event(event: str, device: Device, caller: str, given: Given, detail: str | None = None) -> Append:
     return Append(Event(device.tenant, given.now_ms, event, caller, device.id, device.name, detail))
+
+
+RULES: dict[type[Command], Rule] = {
+    FindDevice: Rule(find_device, frozenset({TENANT_ADMIN})),
+    CreateDevice: Rule(create_device, frozenset({TENANT_ADMIN})),
+    ReadDevice: Rule(read_device, frozenset({TENANT_ADMIN})),
+    UpdateDevice: Rule(update_device, frozenset({TENANT_ADMIN})),
+    DeleteDevice: Rule(delete_device, frozenset({TENANT_ADMIN})),
+    ReadCredentials: Rule(read_credentials, frozenset({TENANT_ADMIN})),
+    SetAttributes: Rule(set_attributes, frozenset({TENANT_ADMIN})),
+    ReadAttributes: Rule(read_attributes, frozenset({TENANT_ADMIN})),
+    DeleteAttributes: Rule(delete_attributes, frozenset({TENANT_ADMIN})),
+    CreateGateway: Rule(create_gateway, frozenset({TENANT_ADMIN})),
+    BindDevices: Rule(bind_devices, frozenset({TENANT_ADMIN})),
+}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from claimsvc.core.decision import Append, Change, Put
 from claimsvc.core.model import (
     Attribute,
     ClaimWindow,
@@ -28,7 +29,6 @@ from claimsvc.core.model import (
     User,
     WindowSource,
 )
-from claimsvc.core.outcomes import Append, Change, Put
 
 R = TypeVar("R", bound=Row)
 Key = str | tuple[str, str] | tuple[str, str, int]

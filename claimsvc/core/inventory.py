@@ -1,14 +1,60 @@
-"""What a tenant admin may see of devices: a listing, and the state of one's claiming."""
+"""What a tenant admin sees of devices: listings, and why a device cannot be claimed."""
 
 from __future__ import annotations
 
-from claimsvc.core.commands.inventory import ExamineClaiming, ListDevices
+from claimsvc.core.command import Command, OnDevice, Rule
+from claimsvc.core.decision import Decision, Listing, Outcome, refuse
 from claimsvc.core.facts import Facts
-from claimsvc.core.model import Device
-from claimsvc.core.outcomes import ClaimingQuestion, Decision, Listing, refuse
+from claimsvc.core.model import Attribute, ClaimAttempts, ClaimWindow, Device, Event, UserFailures
+from claimsvc.core.permissions import TENANT_ADMIN
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
 from claimsvc.core.server_keys import KEY_REPLACED
+from claimsvc.immutable import immutable
+
+
+@immutable
+class ListDevices(Command):
+    """Read a page of devices in order of their names that begin with `prefix`; of a group where one is named."""
+
+    limit: int
+    after: str | None
+    prefix: str
+    group_id: str | None
+
+
+@immutable
+class ExamineClaiming(OnDevice):
+    """Read what decides whether a device can be claimed, and what became of the last claims."""
+
+
+@immutable
+class ClaimingQuestion(Outcome):
+    """A device whose claiming the caller may look at; the store answers from its reader."""
+
+    device: Device
+    events: tuple[str, ...]
+    """Which audit events are wanted."""
+    key_replaced: str
+    """The audit event of a replaced key; the newest is wanted, however many other events came after it."""
+    allow_by_default: bool
+
+
+@immutable
+class ClaimingState(Outcome):
+    """What decides whether a device can be claimed, and its newest events, newest first."""
+
+    question: ClaimingQuestion
+    windows: tuple[ClaimWindow, ...]
+    claiming_allowed: Attribute | None
+    attempts: tuple[ClaimAttempts, ...]
+    """The users who failed here, the latest first."""
+    failures: tuple[UserFailures, ...]
+    """The failures of those users over all devices."""
+    events: tuple[Event, ...]
+    key_replaced: Event | None
+    """When an open claim key was last replaced."""
+
 
 TOLD_OF = (
     "device_claimed",
@@ -29,9 +75,15 @@ def list_devices(command: ListDevices, facts: Facts, given: Given) -> Decision:
     )
 
 
-def examine(command: ExamineClaiming, facts: Facts, given: Given) -> Decision:
+def examine_claiming(command: ExamineClaiming, facts: Facts, given: Given) -> Decision:
     """Allow a look at the claiming of a device of the caller's tenant."""
     device = facts.get(Device, command.device_id)
     if device is None or device.tenant != facts.tenant_of(command.caller):
         return refuse(Reason.NOT_FOUND)
     return Decision(ClaimingQuestion(device, TOLD_OF, KEY_REPLACED, allow_by_default=given.policy.allow_by_default))
+
+
+RULES: dict[type[Command], Rule] = {
+    ListDevices: Rule(list_devices, frozenset({TENANT_ADMIN})),
+    ExamineClaiming: Rule(examine_claiming, frozenset({TENANT_ADMIN})),
+}

@@ -5,8 +5,9 @@ Times are epoch milliseconds UTC. Hashes are text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from claimsvc.immutable import immutable
 
 CLAIMING_ALLOWED = "claimingAllowed"
 """The SERVER_SCOPE attribute a device needs before it may open a window, unless all may (seed)."""
@@ -42,7 +43,7 @@ class CredentialKind(StrEnum):
     ACCESS_TOKEN = "access_token"  # noqa: S105 - the kind's name
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Tenant:
     """One organisation; everything else belongs to a tenant."""
 
@@ -55,7 +56,7 @@ class Tenant:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Principal:
     """A name the broker may say is talking, unique over all kinds and tenants."""
 
@@ -68,7 +69,7 @@ class Principal:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class EndedPrincipal:
     """A name whose logins this service kept and ended. What still comes in this name, such as a will, is refused."""
 
@@ -80,7 +81,7 @@ class EndedPrincipal:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Customer:
     """Who owns claimed devices."""
 
@@ -94,7 +95,7 @@ class Customer:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Role:
     """A named set of permissions."""
 
@@ -107,7 +108,7 @@ class Role:
         return self.tenant, self.name
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Group:
     """Users with the same roles."""
 
@@ -120,7 +121,7 @@ class Group:
         return self.tenant, self.name
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class User:
     """A person or program that calls the API; with a customer it can claim for that customer."""
 
@@ -137,7 +138,7 @@ class User:
         return self.principal
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Device:
     """A device or gateway. `principal` is None while it has no login: then a gateway speaks for it."""
 
@@ -174,7 +175,7 @@ class Strategy(StrEnum):
     CHECK = "check"  # a device that was made before gets its login, once
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class DeviceProfile:
     """What devices of one type show to be provisioned: the devices of its tenant whose type is its name.
 
@@ -194,7 +195,7 @@ class DeviceProfile:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ClaimWindow:
     """The time during which a key claims a device. Open while now <= expires_at_ms (TB 2.3)."""
 
@@ -211,7 +212,7 @@ class ClaimWindow:
         return self.device_id, self.source
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Attribute:
     """One SERVER_SCOPE attribute; `value` is JSON text."""
 
@@ -230,7 +231,7 @@ class Attribute:
         return self.device_id, self.name
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ClaimAttempts:
     """Failures of one user at one device since the last lockout, and how often that user was locked out."""
 
@@ -246,7 +247,7 @@ class ClaimAttempts:
         return self.user, self.device_id
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class UserFailures:
     """The times of one user's recent failures over all devices, oldest first."""
 
@@ -264,7 +265,7 @@ AT_ONCE_MS = 0
 """When a login stops working that must stop at once: a clock that is set back later does not bring it back."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Credential:
     """A login at the broker. `sealed` can be opened by the service until `sealed_until_ms`.
 
@@ -285,7 +286,7 @@ class Credential:
         return self.login
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class FormerCredential:
     """The password a login had before it was rotated: good while now < until_ms.
 
@@ -310,7 +311,7 @@ class RequestStatus(StrEnum):
     BLOCKED = "BLOCKED"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class DeviceRequest:
     """A new device on its way in (C8Y 1). `id` is the device's own, once over all tenants: a poll names no tenant."""
 
@@ -342,7 +343,7 @@ class DeviceRequest:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class DeviceGroup:
     """Devices that belong together. `path` is the names of the groups above it and its own, with slashes between."""
 
@@ -356,7 +357,7 @@ class DeviceGroup:
         return self.id
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class DeviceGroupMember:
     """A device in a group; it may be in several."""
 
@@ -368,7 +369,7 @@ class DeviceGroupMember:
         return self.group_id, self.device_id
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Import:
     """How far a file of rows is worked through, so that a service that died goes on where it stood."""
 
@@ -386,7 +387,7 @@ class Import:
         return self.lane, self.request_id
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ImportPart:
     """What a slice of a file came to, sealed until the whole is answered. `number` is its first row's."""
 
@@ -400,7 +401,7 @@ class ImportPart:
         return self.lane, self.request_id, self.number
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Event:
     """One line of the audit trail; append only."""
 
@@ -413,7 +414,7 @@ class Event:
     detail: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Answered:
     """The first answer to a request id, kept sealed so that a repeat does nothing twice (design: REST)."""
 

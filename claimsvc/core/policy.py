@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 
 from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.immutable import immutable
 
 MANAGEMENT_TENANT = "management"
 BOOTSTRAP = "bootstrap"
@@ -28,7 +28,7 @@ class SecurityTokenPolicy(StrEnum):
     REQUIRED = "REQUIRED"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Policy:
     """The operator's choices that rules depend on. Durations are milliseconds."""
 
@@ -65,7 +65,7 @@ class Policy:
     """Devices a tenant may have; 0 is no limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Given:
     """The arguments of one batch: rules read no clock and draw no randomness themselves."""
 

@@ -1,60 +1,272 @@
-"""Device registration: a request is made, its device asks, somebody accepts, the device gets its login (C8Y 1, 2).
+"""Where a device request may go from where it stands: the whole of it is this table (C8Y 1, 5.1).
 
-`request_states` has the states and what leads from one to the next. A request with a one-time password (C8Y 5.1) is
-ACCEPTED from the start; the poll that shows it is let in. Polls change nothing but the first one and the first of a
-stranger.
+A pair that is not here is refused, or cannot happen. None is no request yet. From any state a request can be removed,
+which begins afresh.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from hmac import compare_digest
 
-from claimsvc.core.access import DEVICE_BOOTSTRAP, missing, permissions
-from claimsvc.core.commands.registration import (
-    AcceptAll,
-    AcceptRequest,
-    CreateRequest,
-    DeleteRequest,
-    ListRequests,
-    OnRequest,
-    PollCredentials,
-    ReadLimit,
-    ReadRequest,
-)
-from claimsvc.core.enrolment import Admitted, Newcomer, admit, username_of
-from claimsvc.core.facts import Facts
-from claimsvc.core.groups import join
-from claimsvc.core.model import Credential, DeviceGroup, DeviceRequest, Event, RequestStatus, Tenant
-from claimsvc.core.names import device_id_error, principal_name, request_username
-from claimsvc.core.outcomes import (
-    AcceptedAll,
+from claimsvc.core.admission import Admitted, Newcomer, admit, needs_names, username_of
+from claimsvc.core.command import Command, Rule
+from claimsvc.core.decision import (
     Append,
     Change,
-    CredentialsGiven,
-    CredentialsNotice,
     Decision,
-    DeviceLimit,
     Done,
     Found,
+    Notice,
+    Outcome,
     Put,
+    Refused,
     Remove,
-    RequestListing,
-    RequestRefused,
     refuse,
 )
-from claimsvc.core.policy import MANAGEMENT_TENANT, Given, SecurityTokenPolicy
+from claimsvc.core.device_groups import group_membership
+from claimsvc.core.facts import Facts, Needs
+from claimsvc.core.model import Credential, DeviceGroup, DeviceRequest, Event, RequestStatus, Tenant
+from claimsvc.core.names import device_id_error, principal_name, request_username
+from claimsvc.core.permissions import (
+    DEVICE_BOOTSTRAP,
+    DEVICE_CONTROL_ADMIN,
+    DEVICE_CONTROL_READ,
+    missing_permission,
+    permissions,
+)
+from claimsvc.core.policy import MANAGEMENT_TENANT, Given, Policy, SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.request_states import STEPS, Step, after
 from claimsvc.core.secrets import Secret, SecretKind
+from claimsvc.immutable import immutable
+
+_WAITING, _PENDING = RequestStatus.WAITING_FOR_CONNECTION, RequestStatus.PENDING_ACCEPTANCE
+
+
+_ACCEPTED, _BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
+
+
+class Step(StrEnum):
+    """What moves a request."""
+
+    ANNOUNCE = "announced"
+    ENROLL = "announced with a one-time password"
+    FIRST_POLL = "first poll"
+    LET_IN = "accepted"
+    GIVE_UP = "too many wrong tokens or one-time passwords"
+
+
+STEPS: dict[tuple[RequestStatus | None, Step], RequestStatus] = {
+    (None, Step.ANNOUNCE): _WAITING,
+    (None, Step.ENROLL): _ACCEPTED,
+    (_WAITING, Step.FIRST_POLL): _PENDING,
+    (_PENDING, Step.LET_IN): _ACCEPTED,
+    (_ACCEPTED, Step.LET_IN): _ACCEPTED,
+    (_PENDING, Step.GIVE_UP): _BLOCKED,
+    (_ACCEPTED, Step.GIVE_UP): _BLOCKED,
+}
+
+
+def after(status: RequestStatus | None, step: Step) -> RequestStatus | None:
+    """Return where the step leads, or None where it cannot be made."""
+    return STEPS.get((status, step))
+
+
+@immutable
+class OnRequest(Command):
+    """A command about the request for one device id."""
+
+    device_id: str
+
+    @property
+    def device(self) -> str | None:
+        return self.device_id
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.requests.add(self.device_id)
+
+
+@immutable
+class CreateRequest(OnRequest):
+    """Announce a new device. `tenant` only from the management tenant; `enrollment` is a one-time password."""
+
+    tenant: str | None
+    group_id: str | None
+    type: str | None
+    properties: str | None
+    enrollment: Secret | None
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.enrollment,) if self.enrollment else ()
+
+    def issues_logins(self, facts: Facts) -> bool:
+        return self.enrollment is not None  # the device's poll may come in the same batch
+
+    def tenant_meant(self, facts: Facts) -> str:
+        """Return the tenant the device is to belong to."""
+        return self.tenant or facts.tenant_of(self.caller)
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnRequest.needs(self, needs, facts, policy)
+        tenant = self.tenant_meant(facts)
+        needs.tenants.add(tenant)
+        needs_names(tenant, self.device_id, needs, policy)  # it may be accepted in the same batch
+        if policy.device_limit:
+            needs.device_counts.add(tenant)
+
+
+@immutable
+class ReadRequest(OnRequest):
+    """Read a request."""
+
+
+@immutable
+class DeleteRequest(OnRequest):
+    """Remove a request; a login that was issued for it stays."""
+
+
+@immutable
+class AcceptRequest(OnRequest):
+    """Let a device in. `token` is what the device shows to whoever stands before it."""
+
+    token: Secret | None
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.token,) if self.token else ()
+
+    def issues_logins(self, facts: Facts) -> bool:
+        return True
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnRequest.needs(self, needs, facts, policy)
+        needs.accepting.add(self.device_id)
+
+
+@immutable
+class AcceptAll(Command):
+    """Let in whatever waits in the caller's tenant and needs no token, a thousand at a time."""
+
+    def issues_logins(self, facts: Facts) -> bool:
+        return True
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.pending_of.add(facts.tenant_of(self.caller))
+
+
+@immutable
+class ListRequests(Command):
+    """Read a page of the caller's tenant's requests; pages count from 1."""
+
+    page: int
+    size: int
+    status: RequestStatus | None
+    with_total: bool
+
+
+@immutable
+class ReadLimit(Command):
+    """Read whether the tenant may have more devices."""
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.device_counts.add(facts.tenant_of(self.caller))
+
+
+@immutable
+class PollCredentials(OnRequest):
+    """A new device asks for its credentials. The caller is "" for one that is known by its client id only.
+
+    `lane` is where it asks, and where it is told; `token` the security token it made up, or a one-time password.
+    """
+
+    lane: str
+    token: Secret | None
+
+    @property
+    def is_poll(self) -> bool:
+        return True
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        return (self.token,) if self.token else ()
+
+    def issues_logins(self, facts: Facts) -> bool:
+        request = facts.get(DeviceRequest, self.device_id)
+        return self.token is not None and request is not None and request.enrollment_hash is not None
+
+
+@immutable
+class RequestRefused(Refused):
+    """A refusal about a device request: which, and where it stands."""
+
+    device_id: str = ""
+    status: RequestStatus | None = None
+
+
+@immutable
+class CredentialsGiven(Outcome):
+    """The login of an accepted device. `credential` is opened by the pipeline; both are None where we keep none."""
+
+    request: DeviceRequest
+    username: str
+    credential: Credential | None
+    secret: Secret | None
+
+
+@immutable
+class AcceptedAll(Outcome):
+    """What became of each request that waited: None, or why not."""
+
+    results: tuple[tuple[str, RequestRefused | None], ...]
+
+
+@immutable
+class DeviceLimit(Outcome):
+    """How many devices a tenant may have (0: any number) and has."""
+
+    limit: int
+    devices: int
+    is_reached: bool
+
+
+@immutable
+class RequestListing(Outcome):
+    """A numbered page of device requests, with their number where that was asked for."""
+
+    tenant: str
+    page: int
+    size: int
+    status: RequestStatus | None
+    with_total: bool
+
+
+@immutable
+class RequestPage(Outcome):
+    """A filled page of device requests."""
+
+    listing: RequestListing
+    items: tuple[DeviceRequest, ...]
+    is_last: bool
+    total: int | None
+
+
+@immutable
+class CredentialsNotice(Notice):
+    """Give a device its login where it asked for it (design 4.3)."""
+
+    lane: str
+    tenant: str
+    username: str
+    issued: Secret | None
+
 
 PENDING, ACCEPTED, BLOCKED = RequestStatus.PENDING_ACCEPTANCE, RequestStatus.ACCEPTED, RequestStatus.BLOCKED
 
 
 # --- for operators
-
-
-def create(command: CreateRequest, facts: Facts, given: Given) -> Decision:
+def create_request(command: CreateRequest, facts: Facts, given: Given) -> Decision:
     """Announce a device; with a one-time password it needs no acceptance."""
     device_id, tenant = command.device_id, command.tenant_meant(facts)
     if tenant != facts.tenant_of(command.caller):
@@ -103,15 +315,15 @@ def announced(request: DeviceRequest, enrollment: Secret | None, given: Given) -
     return replace(request, status=status, enrollment_hash=enrollment.hardened, enrollment_until_ms=until_ms)
 
 
-def read(command: ReadRequest, facts: Facts, given: Given) -> Decision:
+def read_request(command: ReadRequest, facts: Facts, given: Given) -> Decision:
     """Read a request of the caller's tenant."""
-    request = _own(command, facts)
+    request = _own_request(command, facts)
     return Decision(Found(request)) if request else _refused(Reason.NO_REQUEST, command.device_id)
 
 
-def delete(command: DeleteRequest, facts: Facts, given: Given) -> Decision:
+def delete_request(command: DeleteRequest, facts: Facts, given: Given) -> Decision:
     """Forget a request, whatever its state."""
-    request = _own(command, facts)
+    request = _own_request(command, facts)
     if request is None:
         return _refused(Reason.NO_REQUEST, command.device_id)
     event = request_event("request_deleted", request, command.caller, given)
@@ -130,9 +342,9 @@ def read_limit(command: ReadLimit, facts: Facts, given: Given) -> Decision:
     return Decision(DeviceLimit(given.policy.device_limit, facts.device_count(tenant), is_full(tenant, facts, given)))
 
 
-def accept(command: AcceptRequest, facts: Facts, given: Given) -> Decision:
+def accept_request(command: AcceptRequest, facts: Facts, given: Given) -> Decision:
     """Let a device in that waits for it; accepting again changes nothing (C8Y 1.3)."""
-    request = _own(command, facts)
+    request = _own_request(command, facts)
     if request is None:
         return _refused(Reason.NO_REQUEST, command.device_id)
     if after(request.status, Step.LET_IN) is None:
@@ -145,7 +357,7 @@ def accept(command: AcceptRequest, facts: Facts, given: Given) -> Decision:
             return _refused(reason, request.id, request.status)
         if not compare_digest(command.token.hardened, request.token_hash):
             return _wrong_token(request, command.caller, given)
-    return _let_in(request, command.caller, facts, given)
+    return _accept(request, command.caller, facts, given)
 
 
 def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
@@ -159,7 +371,7 @@ def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
             reason = Reason.CONTESTED if request.contested else Reason.WRONG_TOKEN
             results.append((request.id, RequestRefused(reason, device_id=request.id, status=request.status)))
             continue
-        decision = _let_in(request, command.caller, facts, given)
+        decision = _accept(request, command.caller, facts, given)
         for change in decision.changes:
             facts.apply(change)  # the next one is counted on top
         changes += decision.changes
@@ -171,12 +383,10 @@ def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
 
 
 # --- for devices
-
-
-def poll(command: PollCredentials, facts: Facts, given: Given) -> Decision:
+def poll_credentials(command: PollCredentials, facts: Facts, given: Given) -> Decision:
     """A device asks for its login; until it may have one it is told nothing of what goes on (C8Y 2, design 4.3)."""
     if command.caller and DEVICE_BOOTSTRAP not in permissions(facts, command.caller):
-        return refuse(Reason.NOT_PERMITTED, missing(frozenset({DEVICE_BOOTSTRAP})))
+        return refuse(Reason.NOT_PERMITTED, missing_permission(frozenset({DEVICE_BOOTSTRAP})))
     request = facts.get(DeviceRequest, command.device_id)
     if request is None:
         return _refused(Reason.NO_REQUEST, command.device_id)
@@ -208,11 +418,11 @@ def _enroll(request: DeviceRequest, command: PollCredentials, facts: Facts, give
     if command.token is None or given.now_ms > (request.enrollment_until_ms or 0):
         return _not_yet(request)
     if not compare_digest(command.token.hardened, request.enrollment_hash):
-        failed = _failed(request, given)
+        failed = _count_failure(request, given)
         event = request_event("enrollment_failed", failed, command.caller or command.lane, given, detail=command.lane)
         return _not_yet(request, Put(failed), event)
     used = replace(request, enrollment_hash=None, lane=command.lane, token_hash=command.token.hardened)
-    entering = _let_in(used, command.caller or command.lane, facts, given)
+    entering = _accept(used, command.caller or command.lane, facts, given)
     if isinstance(entering.outcome, RequestRefused):
         return entering
     issued = next(each.issued for each in entering.notices if isinstance(each, CredentialsNotice))
@@ -245,9 +455,7 @@ def _is_rightful(request: DeviceRequest, lane: str, token: Secret | None) -> boo
 
 
 # --- in common
-
-
-def _let_in(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> Decision:
+def _accept(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> Decision:
     """Make the login, tell the device where it polled, and keep the request as accepted."""
     secret = given.new_login(SecretKind.PASSWORD) if given.policy.issue_logins else None
     made = admit(Newcomer(request.tenant, request.id, request.type), secret, caller, facts, given)
@@ -256,7 +464,7 @@ def _let_in(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> 
     if made.is_new and is_full(request.tenant, facts, given):
         return _refused(Reason.DEVICE_LIMIT, request.id, request.status)
     accepted = replace(request, status=STEPS[request.status, Step.LET_IN], issued_at_ms=given.now_ms)
-    placed = join(made.device, facts.get(DeviceGroup, request.group_id or ""))
+    placed = group_membership(made.device, facts.get(DeviceGroup, request.group_id or ""))
     changes = (*made.changes, *placed, Put(accepted), request_event("request_accepted", accepted, caller, given))
     notice = CredentialsNotice(request.lane or "", request.tenant, username_of(request, given.policy), secret)
     return Decision(Found(accepted), changes, (notice,), ended=() if made.is_new else (made.principal,))
@@ -271,20 +479,20 @@ def _wants_token(request: DeviceRequest, given: Given) -> bool:
 
 
 def _wrong_token(request: DeviceRequest, caller: str, given: Given) -> Decision:
-    failed = _failed(request, given)
+    failed = _count_failure(request, given)
     reason = Reason.BLOCKED if failed.status is BLOCKED else Reason.WRONG_TOKEN
     event = request_event("request_blocked" if failed.status is BLOCKED else "token_refused", failed, caller, given)
     return Decision(RequestRefused(reason, device_id=request.id, status=failed.status), (Put(failed), event))
 
 
-def _failed(request: DeviceRequest, given: Given) -> DeviceRequest:
+def _count_failure(request: DeviceRequest, given: Given) -> DeviceRequest:
     failures = request.token_failures + 1
     is_over = failures >= given.policy.max_token_failures
     status = STEPS[request.status, Step.GIVE_UP] if is_over else request.status
     return replace(request, token_failures=failures, status=status)
 
 
-def _own(command: OnRequest, facts: Facts) -> DeviceRequest | None:
+def _own_request(command: OnRequest, facts: Facts) -> DeviceRequest | None:
     """Return the request where it is the caller's tenant's; the management tenant sees all."""
     request = facts.get(DeviceRequest, command.device_id)
     tenant = facts.tenant_of(command.caller)
@@ -311,3 +519,15 @@ def request_event(
 ) -> Append:
     """Return the audit event of what happened to a request."""
     return Append(Event(request.tenant, given.now_ms, name, caller, None, request.id, detail))
+
+
+RULES: dict[type[Command], Rule] = {
+    CreateRequest: Rule(create_request, frozenset({DEVICE_CONTROL_ADMIN})),
+    ReadRequest: Rule(read_request, frozenset({DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ})),
+    ListRequests: Rule(list_requests, frozenset({DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ})),
+    ReadLimit: Rule(read_limit, frozenset({DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ})),
+    AcceptRequest: Rule(accept_request, frozenset({DEVICE_CONTROL_ADMIN})),
+    AcceptAll: Rule(accept_all, frozenset({DEVICE_CONTROL_ADMIN})),
+    DeleteRequest: Rule(delete_request, frozenset({DEVICE_CONTROL_ADMIN})),
+    PollCredentials: Rule(poll_credentials),
+}

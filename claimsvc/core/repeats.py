@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from claimsvc.core.decision import Refused, Repeated
 from claimsvc.core.model import Answered
-from claimsvc.core.outcomes import Refused, Repeated
 from claimsvc.core.reasons import Reason
 
 

@@ -7,20 +7,21 @@ one goes through here.
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from claimsvc.core.decision import Append, Change, Put, Refused
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import ClaimWindow, Device, Event, WindowSource
-from claimsvc.core.outcomes import Append, Change, Put, Refused
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
+from claimsvc.immutable import immutable
 
 KEY_REPLACED = "claim_key_replaced"
 """The audit event of an open key that stopped working because another one took its place."""
 _LASTS_LONGER = "The device has this claim key for longer: add replace=true to end it earlier"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class KeySet:
     """A device has the key until `until_ms`. `is_replaced`: another key, which was still open, stopped working."""
 
@@ -29,7 +30,7 @@ class KeySet:
     is_replaced: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class NewKey:
     """A key to set. `expires_at_ms` is None if the caller names no end: then the service's default counts."""
 

@@ -11,10 +11,10 @@ import base64
 import os
 import signal
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from claimsvc.files import replace_file
+from claimsvc.immutable import immutable
 
 EXCLUDED_FROM_LOGINS = ":"
 """Separates login and hash in a line."""
@@ -37,7 +37,7 @@ class PasswordFileError(Exception):
     """The file cannot be read or written: disk full, no permission."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Written:
     """What a write did: how many logins the file has of ours, and which of ours it cannot have."""
 

@@ -6,15 +6,17 @@ The lane in the topic is believed and nothing else: no payload or MQTT property 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from urllib.parse import unquote
 
-from claimsvc.core.commands.base import Command
+from claimsvc.core.bulk import ImportCounts, RowsDone
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Notice, Outcome, Refused
 from claimsvc.core.model import Event
 from claimsvc.core.names import name_error
-from claimsvc.core.outcomes import ImportCounts, Notice, Outcome, Refused, RowsDone
 from claimsvc.core.reasons import Reason
+from claimsvc.immutable import immutable
 from claimsvc.wire import Inbound, Outbound
 
 DEEPEST_ANSWER = 20
@@ -43,7 +45,7 @@ def malformed(detail: str) -> Rejected:
     return Rejected(Reason.MALFORMED, detail)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Limits:
     """The largest requests: bytes of payload, devices in a gateway's message, rows of a file."""
 
@@ -54,7 +56,7 @@ class Limits:
     bulk_rows: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Arrival:
     """What an endpoint may look at: the caller, the topic behind the lane, payload and broker's stamp."""
 
@@ -70,7 +72,7 @@ class Arrival:
     redelivered: bool
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Slice:
     """Some rows of a file as one command. `note` keeps of its outcome what the file's answer will need, as JSON."""
 
@@ -78,7 +80,7 @@ class Slice:
     note: Callable[[RowsDone], object]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Sheet:
     """A file of rows, read and found to make sense. `slices` yields what is left behind so many rows."""
 
@@ -91,7 +93,7 @@ class Sheet:
     """Where the answer tells what is told once: how long it will be, about."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Reading:
     """An arrival understood, or refused without asking any rule."""
 
@@ -109,7 +111,7 @@ class Reading:
     """Reads the file that a command allows to be worked through; slow, and raises Rejected."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Endpoint:
     """A topic of a dialect, without its lane. `filter` may end in `+` levels; `depths` adds more of them."""
 
@@ -131,7 +133,7 @@ class Endpoint:
         return self.filter.partition("+")[0] if "+" in self.filter else None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Request:
     """A message understood as far as it can be, with where its answer goes."""
 

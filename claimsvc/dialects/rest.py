@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -15,10 +14,11 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.outcomes import Outcome, Refused
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects.exchange import Arrival, Endpoint, Limits, Reading, Rejected, Sheet, malformed
+from claimsvc.immutable import immutable
 
 PREFIX = "request/"
 DEEPEST_PATH = 10
@@ -28,7 +28,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 B = TypeVar("B", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Call:
     """One call of a route: its caller, the path's variables decoded, the query and the body."""
 
@@ -40,7 +40,7 @@ class Call:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Answer:
     """An HTTP-like status and a JSON body."""
 
@@ -51,7 +51,7 @@ class Answer:
 EncodeAnswer = Callable[[Outcome, int], Answer]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Route:
     """A method and path with `{variable}` segments, what command a call of it is, and how it is answered."""
 
@@ -70,7 +70,7 @@ class Route:
         return tuple(self.path.strip("/").split("/"))
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Section:
     """A dialect's routes below one prefix, and how that dialect words a refusal."""
 

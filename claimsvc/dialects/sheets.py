@@ -9,16 +9,17 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from pydantic_core import to_json
 
+from claimsvc.core.bulk import ImportCounts, RowField, RowRefused
+from claimsvc.core.decision import Refused
 from claimsvc.core.names import name_error
-from claimsvc.core.outcomes import ImportCounts, Refused, RowField, RowRefused
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects.exchange import Rejected, malformed
+from claimsvc.immutable import immutable
 
 SLICE = 200
 """Rows decided at once: what everybody else waits for."""
@@ -48,7 +49,7 @@ class BadCellError(Exception):
         self.text = text
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Line:
     """A row of a file; `number` is the line it begins on, the header's being 1."""
 
@@ -56,7 +57,7 @@ class Line:
     cells: list[str]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Table:
     """A file that was read to its end: a header, and `rows` behind it."""
 
@@ -71,7 +72,7 @@ class Table:
         return islice(_lines(self.content, self.encoding, self.separator), 1, None)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Row(Generic[R]):
     """A line with what it says, or why it cannot be understood."""
 

@@ -9,16 +9,18 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.claiming import OpenWindow, OpenWindows, ReadSessionLimits, WindowEntry
-from claimsvc.core.outcomes import (
+from claimsvc.core.claiming import (
     ClaimNotice,
-    Outcome,
-    Refused,
+    OpenWindow,
+    OpenWindows,
+    ReadSessionLimits,
     SessionLimits,
+    WindowEntry,
     WindowOpened,
     WindowsOpened,
 )
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects import claim_keys
 from claimsvc.dialects.claim_keys import KeyValue

@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.provisioning import DeleteProfile, ListProfiles, ReadProfile, SaveProfile
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found, Outcome
 from claimsvc.core.model import DeviceProfile, Strategy
-from claimsvc.core.outcomes import Done, Found, Outcome, ProfilePage
+from claimsvc.core.provisioning import DeleteProfile, ListProfiles, ProfilePage, ReadProfile, SaveProfile
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.exchange import Rejected, malformed

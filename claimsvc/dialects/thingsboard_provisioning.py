@@ -11,10 +11,10 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
-from claimsvc.core.commands.provisioning import ProvisionDevice, Wish
+from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.model import CredentialKind
-from claimsvc.core.outcomes import Outcome, Provisioned, Refused
 from claimsvc.core.policy import PROVISION
+from claimsvc.core.provisioning import ProvisionDevice, Provisioned, Wish
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.exchange import Arrival, Encode, Endpoint, Reading, Rejected, malformed

@@ -9,13 +9,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import from_json, to_json
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.claiming import ClaimDevice, ReleaseDevice
-from claimsvc.core.commands.devices import (
+from claimsvc.core.claiming import ClaimDevice, Claimed, Released, ReleaseDevice
+from claimsvc.core.command import Command
+from claimsvc.core.credentials import FoundCredential
+from claimsvc.core.decision import Done, Found, Outcome, Refused
+from claimsvc.core.devices import (
     CreateDevice,
     DeleteAttributes,
     DeleteDevice,
     FindDevice,
+    FoundAttributes,
     ReadAttributes,
     ReadCredentials,
     ReadDevice,
@@ -25,16 +28,6 @@ from claimsvc.core.commands.devices import (
 )
 from claimsvc.core.model import CLAIMING_DATA, Credential, CredentialKind, Device
 from claimsvc.core.names import name_error
-from claimsvc.core.outcomes import (
-    Claimed,
-    Done,
-    Found,
-    FoundAttributes,
-    FoundCredential,
-    Outcome,
-    Refused,
-    Released,
-)
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind, claim_key
 from claimsvc.dialects.claim_keys import KeyValue, key_of, number_texts

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import BaseModel
 
-from claimsvc.core.outcomes import Outcome, Refused
+from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import OF_PROVISIONING, OF_REGISTRATION, Reason
 from claimsvc.dialects.rest import Answer
 

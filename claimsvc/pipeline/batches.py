@@ -5,28 +5,23 @@ from __future__ import annotations
 import asyncio
 import hmac
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from claimsvc import metrics
 from claimsvc.clock import Clock
-from claimsvc.core.commands.base import Command
-from claimsvc.core.decide import decide, permitted
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Change, Decision, Listing, Outcome, Refused
 from claimsvc.core.facts import Facts
+from claimsvc.core.inventory import ClaimingQuestion
 from claimsvc.core.model import Answered
-from claimsvc.core.outcomes import (
-    Change,
-    ClaimingQuestion,
-    Decision,
-    Listing,
-    Outcome,
-    ProfileListing,
-    Refused,
-    RequestListing,
-)
 from claimsvc.core.policy import Given, Policy
+from claimsvc.core.provisioning import ProfileListing
 from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import RequestListing
+from claimsvc.core.rules import decide, permitted
 from claimsvc.core.secrets import LOGIN_KINDS, Secret, SecretKind
 from claimsvc.dialects.exchange import Dialects, Request, Slice
+from claimsvc.immutable import immutable
 from claimsvc.log import Logger
 from claimsvc.pipeline.hardening import harden
 from claimsvc.pipeline.journal import Reply, count_events, shown
@@ -39,7 +34,7 @@ from claimsvc.store.repository import Repository
 from claimsvc.wire import Inbound, Outbound
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Read:
     """A message, and the request it makes; None where it makes none, or reading it broke us."""
 
@@ -48,7 +43,7 @@ class Read:
     broken: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Decided:
     """A batch's replies with the changes they stand on, or what went wrong before there were any."""
 
@@ -63,7 +58,7 @@ class Decided:
         return [change for reply in self.replies for change in reply.changes]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Worked:
     """A slice of a file that is durable, whom to tell of it, and which connections end."""
 
@@ -72,7 +67,7 @@ class Worked:
     ends: tuple[Outbound, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@immutable(kw_only=True)
 class Tools:
     """What a batch is handled with."""
 

@@ -19,23 +19,17 @@ from typing import Any, Protocol, Self
 from pydantic_core import from_json, to_json
 
 from claimsvc import metrics
-from claimsvc.core.imports import file_imported
-from claimsvc.core.model import Import, ImportPart
-from claimsvc.core.outcomes import (
-    Append,
-    Change,
-    Decision,
+from claimsvc.core.bulk import (
     ImportAllowed,
     ImportCounts,
     ImportFinished,
-    Outcome,
-    Put,
-    Refused,
-    Remove,
     RowDone,
     RowsDone,
     RowStatus,
+    file_imported,
 )
+from claimsvc.core.decision import Append, Change, Decision, Outcome, Put, Refused, Remove
+from claimsvc.core.model import Import, ImportPart
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects.exchange import Rejected, Request, Sheet, Slice
 from claimsvc.pipeline.batches import Batches, Tools

@@ -5,22 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from claimsvc import metrics
-from claimsvc.core.outcomes import (
-    Append,
-    Change,
-    ImportAllowed,
-    ImportFinished,
-    Outcome,
-    Refused,
-    Repeated,
-    WindowsOpened,
-)
+from claimsvc.core.bulk import ImportAllowed, ImportFinished
+from claimsvc.core.claiming import WindowsOpened
+from claimsvc.core.decision import Append, Change, Outcome, Refused, Repeated
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects.exchange import Request
+from claimsvc.immutable import immutable
 from claimsvc.log import Logger, clean
 from claimsvc.wire import Inbound, Outbound
 
@@ -28,7 +21,7 @@ _MOST_ENTRIES = 20
 """Refused devices of one gateway message that its line names."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Reply:
     """What one message comes to: its outcome, and what is published before it is acknowledged."""
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from claimsvc.clock import Clock
-from claimsvc.core.outcomes import Change
+from claimsvc.core.decision import Change
 from claimsvc.log import Logger
 from claimsvc.pipeline.message import changes_logins
 from claimsvc.store.database import StoreError

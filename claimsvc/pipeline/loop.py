@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Protocol
 
 from claimsvc import metrics
-from claimsvc.core.commands.base import Command
-from claimsvc.core.outcomes import Outcome, Refused
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.policy import DAY_MS
 from claimsvc.core.reasons import Reason
 from claimsvc.pipeline.batches import Batches, Decided, Read, Tools

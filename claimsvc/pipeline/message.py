@@ -7,31 +7,19 @@ from dataclasses import replace
 
 from pydantic_core import from_json, to_json
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.decide import decide
+from claimsvc.core.bulk import ImportAllowed
+from claimsvc.core.command import Command
+from claimsvc.core.credentials import FoundCredential
+from claimsvc.core.decision import Append, Change, Decision, Listing, Outcome, Put, Refused, Remove, Repeated
 from claimsvc.core.facts import Facts
+from claimsvc.core.inventory import ClaimingQuestion
 from claimsvc.core.model import Answered, Credential
-from claimsvc.core.outcomes import (
-    Append,
-    Change,
-    ClaimingQuestion,
-    CredentialsGiven,
-    Decision,
-    FoundCredential,
-    ImportAllowed,
-    Listing,
-    Outcome,
-    ProfileListing,
-    Provisioned,
-    Put,
-    Refused,
-    Remove,
-    Repeated,
-    RequestListing,
-)
 from claimsvc.core.policy import HOUR_MS, Given
+from claimsvc.core.provisioning import ProfileListing, Provisioned
 from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import CredentialsGiven, RequestListing
 from claimsvc.core.repeats import recall
+from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.exchange import Dialects, Request
 from claimsvc.pipeline.journal import Reply

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
+from claimsvc.immutable import immutable
 from claimsvc.store.database import StoreError, interruptible, load_migrations, load_queries, quoted, store_errors
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Inspection:
     """What the file is. `damage` is None where SQLite finds none; `values` are the service's own."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.enrolment import needs_of
+from claimsvc.core.admission import needs_of
+from claimsvc.core.command import Command
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import CLAIMING_ALLOWED, PROVISION_STATE
 from claimsvc.core.policy import Policy

@@ -13,8 +13,10 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from claimsvc.core.commands.base import Command
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Change, Listing, Page
 from claimsvc.core.facts import Facts
+from claimsvc.core.inventory import ClaimingQuestion, ClaimingState
 from claimsvc.core.model import (
     CLAIMING_ALLOWED,
     Customer,
@@ -27,18 +29,9 @@ from claimsvc.core.model import (
     Tenant,
     User,
 )
-from claimsvc.core.outcomes import (
-    Change,
-    ClaimingQuestion,
-    ClaimingState,
-    Listing,
-    Page,
-    ProfileListing,
-    ProfilePage,
-    RequestListing,
-    RequestPage,
-)
 from claimsvc.core.policy import DAY_MS, Policy
+from claimsvc.core.provisioning import ProfileListing, ProfilePage
+from claimsvc.core.registration import RequestListing, RequestPage
 from claimsvc.store import rows
 from claimsvc.store.database import Sql, load_queries, lock, open_reader, open_writer, run, transaction
 from claimsvc.store.loading import Loading

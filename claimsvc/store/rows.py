@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from claimsvc.core.model import (
@@ -37,6 +36,7 @@ from claimsvc.core.model import (
     UserFailures,
     WindowSource,
 )
+from claimsvc.immutable import immutable
 
 Values = list[object]
 
@@ -252,7 +252,7 @@ def _import_values(row: Import) -> Values:
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Table:
     """How one kind of row is written: its statements in order, and the one that removes it."""
 

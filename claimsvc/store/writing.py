@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from claimsvc.core.decision import Append, Change, Put, Remove
 from claimsvc.core.model import Row
-from claimsvc.core.outcomes import Append, Change, Put, Remove
 from claimsvc.store import rows
 from claimsvc.store.statements import Statements
 

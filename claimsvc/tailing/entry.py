@@ -6,13 +6,14 @@ Both are JSON objects with an `event`. A line that is none is no entry: another 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic_core import from_json
+
+from claimsvc.immutable import immutable
 
 _MS = 1_000
 
@@ -29,7 +30,7 @@ class Level(StrEnum):
 _LEVELS = tuple(Level)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Entry:
     """What one line says. `time` is None where it has none that can be read."""
 
@@ -79,7 +80,7 @@ def _time(value: object) -> datetime | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Wanted:
     """What is looked for: each pattern given must match (`*` and `?` stand for anything)."""
 

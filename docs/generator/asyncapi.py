@@ -8,7 +8,7 @@ from typing import Any
 
 from claimsvc import __version__
 from claimsvc.app import SECTIONS, dialects_of
-from claimsvc.core.commands.base import Command
+from claimsvc.core.command import Command
 from claimsvc.dialects import admin, sheets
 from claimsvc.dialects.exchange import CLIENTS, USERS, Arrival, Dialects, Endpoint
 from claimsvc.dialects.rest import PREFIX, Call, Route, Section

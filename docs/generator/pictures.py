@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claimsvc.app import dialects_of
-from claimsvc.core.request_states import STEPS
+from claimsvc.core.registration import STEPS
 from claimsvc.dialects.exchange import CLIENTS, USERS
 from claimsvc.dialects.rest import PREFIX
 from claimsvc.settings import Settings

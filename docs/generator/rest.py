@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, RootModel
 
 from claimsvc.app import SECTIONS
-from claimsvc.core.access import DEVICE_BOOTSTRAP
-from claimsvc.core.decide import RULES
+from claimsvc.core.permissions import DEVICE_BOOTSTRAP
+from claimsvc.core.rules import RULES
 from claimsvc.dialects.rest import Route
 from docs.generator.markdown import code, table
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from claimsvc.core.commands.accounts import ListItems
-from claimsvc.core.commands.base import Command
+from claimsvc.core.accounts import ListItems
+from claimsvc.core.bulk import ImportCounts, ImportFinished
+from claimsvc.core.claiming import Claimed, ClaimNotice, Released, SessionLimits, WindowOpened, WindowsOpened
+from claimsvc.core.command import Command
+from claimsvc.core.credentials import FoundCredential, NewCredentials
+from claimsvc.core.decision import Done, Found, Listing, Outcome, Page, Refused
+from claimsvc.core.devices import Bound, FoundAttributes
+from claimsvc.core.inventory import ClaimingQuestion, ClaimingState
 from claimsvc.core.model import (
     Attribute,
     ClaimAttempts,
@@ -24,39 +30,17 @@ from claimsvc.core.model import (
     User,
     WindowSource,
 )
-from claimsvc.core.outcomes import (
+from claimsvc.core.provisioning import ProfileListing, ProfilePage, Provisioned
+from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import (
     AcceptedAll,
-    Bound,
-    Claimed,
-    ClaimingQuestion,
-    ClaimingState,
-    ClaimNotice,
     CredentialsGiven,
     CredentialsNotice,
     DeviceLimit,
-    Done,
-    Found,
-    FoundAttributes,
-    FoundCredential,
-    ImportCounts,
-    ImportFinished,
-    Listing,
-    NewCredentials,
-    Outcome,
-    Page,
-    ProfileListing,
-    ProfilePage,
-    Provisioned,
-    Refused,
-    Released,
     RequestListing,
     RequestPage,
     RequestRefused,
-    SessionLimits,
-    WindowOpened,
-    WindowsOpened,
 )
-from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 
 NOW_MS = 1_640_995_200_000

@@ -12,9 +12,9 @@ from io import StringIO
 from typing import Any
 
 from claimsvc.app import open_pipeline
-from claimsvc.core.commands.accounts import CreateCustomer, CreateUser
+from claimsvc.core.accounts import CreateCustomer, CreateUser
+from claimsvc.core.decision import Found
 from claimsvc.core.model import Customer
-from claimsvc.core.outcomes import Found
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.log import open_log
 from claimsvc.pipeline import Pipeline

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from claimsvc.core.outcomes import Put
+from claimsvc.core.decision import Put
 from claimsvc.settings import Settings
 from claimsvc.store.repository import Repository, open_store
 from tests.integration.bench import Bench, opened

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from claimsvc.core.commands.base import Command
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Listing
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import (
     Answered,
@@ -33,7 +34,6 @@ from claimsvc.core.model import (
     UserFailures,
     WindowSource,
 )
-from claimsvc.core.outcomes import Listing
 from claimsvc.core.policy import Policy
 from claimsvc.store.repository import Repository
 from tests.support.factories import NOW, customer, device, given, user, window

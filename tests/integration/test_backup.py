@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from claimsvc.backup import BackupError, back_up
+from claimsvc.core.decision import Put
 from claimsvc.core.model import Row
-from claimsvc.core.outcomes import Put
 from claimsvc.store.database import SchemaTooNewError, StoreError, load_migrations
 from claimsvc.store.repository import open_store
 from tests.integration.example import EVERYTHING, THERMOSTAT, load

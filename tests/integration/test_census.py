@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from claimsvc.core.decision import Put
 from claimsvc.core.model import ClaimWindow, DeviceRequest, RequestStatus, Row, UserFailures, WindowSource
-from claimsvc.core.outcomes import Put
 from claimsvc.metrics import STORE_GAUGES
 from claimsvc.store.census import Census
 from claimsvc.store.database import StoreError

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.accounts import DeleteUser
-from claimsvc.core.commands.claiming import ReadSessionLimits
-from claimsvc.core.decide import decide
+from claimsvc.core.accounts import DeleteUser
+from claimsvc.core.claiming import ReadSessionLimits, SessionLimits
+from claimsvc.core.decision import Change, Done, Put, Refused, Remove
 from claimsvc.core.model import Credential, EndedPrincipal, Principal, PrincipalKind
-from claimsvc.core.outcomes import Change, Done, Put, Refused, Remove, SessionLimits
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from claimsvc.store.database import load_migrations
 from claimsvc.store.repository import Repository, open_store
 from tests.integration.example import CREDENTIAL

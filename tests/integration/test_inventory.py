@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.inventory import TOLD_OF
+from claimsvc.core.decision import Append, Listing, Put
+from claimsvc.core.inventory import TOLD_OF, ClaimingQuestion
 from claimsvc.core.model import Device, DeviceGroup, DeviceGroupMember, Event
-from claimsvc.core.outcomes import Append, ClaimingQuestion, Listing, Put
 from claimsvc.core.server_keys import KEY_REPLACED
 from claimsvc.store.database import load_queries
 from claimsvc.store.repository import MOST_EVENTS, Repository

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from claimsvc.core.commands.accounts import CreateTenant, CreateUser
-from claimsvc.core.outcomes import Put
+from claimsvc.core.accounts import CreateTenant, CreateUser
+from claimsvc.core.decision import Put
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.pipeline.journal import Reply
 from claimsvc.settings import CredentialStore, Settings

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from claimsvc.core.decision import Change, Put, Remove
 from claimsvc.core.model import (
     Attribute,
     ClaimWindow,
@@ -20,7 +21,6 @@ from claimsvc.core.model import (
     Row,
     User,
 )
-from claimsvc.core.outcomes import Change, Put, Remove
 from claimsvc.store.repository import Repository
 from claimsvc.store.rows import TABLES
 from tests.integration.example import CHANGED, CREDENTIAL, EVERYTHING, FORMER, GATEWAY, THERMOSTAT, load

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from claimsvc.app import open_pipeline
-from claimsvc.core.commands.credentials import RotateCredentials
+from claimsvc.core.credentials import RotateCredentials
+from claimsvc.core.decision import Put
 from claimsvc.core.model import Credential, CredentialKind, FormerCredential
-from claimsvc.core.outcomes import Put
 from claimsvc.log import open_log
 from claimsvc.sealing import password_matches
 from claimsvc.settings import Settings

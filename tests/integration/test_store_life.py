@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from claimsvc.core.decision import Append, Change, Listing, Put
 from claimsvc.core.model import (
     Answered,
     Attribute,
@@ -24,7 +25,6 @@ from claimsvc.core.model import (
     User,
     WindowSource,
 )
-from claimsvc.core.outcomes import Append, Change, Listing, Put
 from claimsvc.core.policy import DAY_MS
 from claimsvc.store.database import StoreError, StoreInUseError
 from claimsvc.store.repository import Repository, open_store

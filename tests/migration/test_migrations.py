@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from claimsvc.core.commands.registration import ReadRequest
+from claimsvc.core.decision import Listing, Put, Remove
 from claimsvc.core.model import Device, DeviceGroup, DeviceGroupMember, DeviceRequest, Import, ImportPart
-from claimsvc.core.outcomes import Listing, Put, Remove
+from claimsvc.core.registration import ReadRequest
 from claimsvc.store.database import (
     SchemaTooNewError,
     StoreError,

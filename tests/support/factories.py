@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from itertools import count
 from typing import TypeVar
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.claiming import ClaimDevice, OpenWindow, ReleaseDevice
-from claimsvc.core.commands.registration import AcceptAll, AcceptRequest, CreateRequest, PollCredentials
-from claimsvc.core.decide import decide
+from claimsvc.core.claiming import ClaimDevice, OpenWindow, ReleaseDevice
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Append, Change, Decision, Outcome, Put, Refused, Remove
 from claimsvc.core.facts import Facts, Key
 from claimsvc.core.model import (
     CLAIMING_ALLOWED,
@@ -29,9 +28,10 @@ from claimsvc.core.model import (
     User,
     WindowSource,
 )
-from claimsvc.core.outcomes import Append, Change, Decision, Outcome, Put, Refused, Remove
 from claimsvc.core.policy import DAY_MS, MANAGEMENT_TENANT, Given, Policy, SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import AcceptAll, AcceptRequest, CreateRequest, PollCredentials
+from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.wire import Inbound, Receipt
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from claimsvc.core.commands.provisioning import ProvisionDevice, SaveProfile, Wish
 from claimsvc.core.model import PROVISION_STATE, PROVISIONED, Attribute, Device, DeviceProfile, Strategy
+from claimsvc.core.provisioning import ProvisionDevice, SaveProfile, Wish
 from claimsvc.core.secrets import Secret, SecretKind
 from tests.support.factories import NOW, hashed, password, token
 

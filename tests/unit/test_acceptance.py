@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.registration import ReadLimit
-from claimsvc.core.decide import decide
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Decision, Found
 from claimsvc.core.model import (
     Credential,
     CredentialKind,
@@ -18,8 +17,9 @@ from claimsvc.core.model import (
     RequestStatus,
     Row,
 )
-from claimsvc.core.outcomes import AcceptedAll, CredentialsGiven, CredentialsNotice, Decision, DeviceLimit, Found
 from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import AcceptedAll, CredentialsGiven, CredentialsNotice, DeviceLimit, ReadLimit
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     LANE,
     MINUTE,

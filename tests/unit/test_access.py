@@ -4,14 +4,14 @@ from dataclasses import fields
 
 import pytest
 
-from claimsvc.core.access import BUILT_IN_ROLES, GRANTABLE, MANAGE_TENANTS, TENANT_ADMIN, permissions
-from claimsvc.core.commands.accounts import UpdateUser
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.claiming import OpenWindows, ReadSessionLimits
-from claimsvc.core.decide import RULES, decide
+from claimsvc.core.accounts import UpdateUser
+from claimsvc.core.claiming import OpenWindows, ReadSessionLimits
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Refused
 from claimsvc.core.model import Group, Role, Row
-from claimsvc.core.outcomes import Refused
+from claimsvc.core.permissions import BUILT_IN_ROLES, GRANTABLE, MANAGE_TENANTS, TENANT_ADMIN, permissions
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import RULES, decide
 from tests.support.factories import (
     SERVICE,
     admin,

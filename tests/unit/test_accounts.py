@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.access import TENANT_ADMIN
-from claimsvc.core.commands import accounts as commands
-from claimsvc.core.commands.accounts import (
+from claimsvc.core import accounts as commands
+from claimsvc.core.accounts import (
     AdmitShared,
     CreateCustomer,
     CreateGroup,
@@ -21,8 +20,8 @@ from claimsvc.core.commands.accounts import (
     ReadUser,
     UpdateUser,
 )
-from claimsvc.core.commands.base import Command
-from claimsvc.core.decide import decide
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found, Listing
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
     Credential,
@@ -37,8 +36,9 @@ from claimsvc.core.model import (
     Tenant,
     User,
 )
-from claimsvc.core.outcomes import Done, Found, Listing
+from claimsvc.core.permissions import TENANT_ADMIN
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     admin,
     customer,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.accounts import (
+from claimsvc.core.accounts import (
     CreateCustomer,
     CreateGroup,
     CreateRole,
@@ -18,10 +18,10 @@ from claimsvc.core.commands.accounts import (
     ReadUser,
     UpdateUser,
 )
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.devices import BindDevices, CreateGateway
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found, Listing, Outcome, Page, Refused
+from claimsvc.core.devices import BindDevices, Bound, CreateGateway
 from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
-from claimsvc.core.outcomes import Bound, Done, Found, Listing, Outcome, Page, Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects import admin
 from claimsvc.dialects.admin import encode_event

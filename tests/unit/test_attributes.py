@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import pytest
 
-from claimsvc.core.commands.devices import (
+from claimsvc.core.claiming import WindowOpened
+from claimsvc.core.decision import Done
+from claimsvc.core.devices import (
     BindDevices,
+    Bound,
     DeleteAttributes,
+    FoundAttributes,
     ReadAttributes,
     ServerWindow,
     SetAttributes,
 )
-from claimsvc.core.decide import decide
 from claimsvc.core.model import CLAIMING_DATA, Attribute, ClaimWindow, Device, Row
-from claimsvc.core.outcomes import Bound, Done, FoundAttributes, WindowOpened
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     MINUTE,
     NOW,

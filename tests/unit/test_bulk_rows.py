@@ -14,19 +14,22 @@ from hypothesis import settings
 from hypothesis import strategies as some
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.imports import Entry, ImportDevices, NewDevice, RegisterDevices
-from claimsvc.core.outcomes import (
+from claimsvc.core.bulk import (
+    Entry,
     ImportCounts,
+    ImportDevices,
     ImportFinished,
-    Refused,
-    RequestRefused,
+    NewDevice,
+    RegisterDevices,
     RowDone,
     RowField,
     RowRefused,
     RowsDone,
     RowStatus,
 )
+from claimsvc.core.decision import Refused
 from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import RequestRefused
 from claimsvc.core.secrets import SecretKind
 from claimsvc.dialects.exchange import Rejected, Request, Sheet
 from claimsvc.settings import Settings

@@ -10,19 +10,21 @@ from typing import Any
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.accounts import ListItems
-from claimsvc.core.commands.imports import ImportClaimKeys, KeyedDevice, SetClaimKeys
-from claimsvc.core.model import DeviceGroup
-from claimsvc.core.outcomes import (
+from claimsvc.core.accounts import ListItems
+from claimsvc.core.bulk import (
+    ImportClaimKeys,
     ImportCounts,
     ImportFinished,
-    Refused,
+    KeyedDevice,
     RowDone,
     RowField,
     RowRefused,
     RowsDone,
     RowStatus,
+    SetClaimKeys,
 )
+from claimsvc.core.decision import Refused
+from claimsvc.core.model import DeviceGroup
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import SecretKind
 from claimsvc.dialects.exchange import Request, Slice

@@ -7,11 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from claimsvc.core.commands.imports import (
-    KeyedDevice,
-    SetClaimKeys,
-)
-from claimsvc.core.decide import decide
+from claimsvc.core.bulk import KeyedDevice, RowDone, RowField, RowRefused, RowsDone, RowStatus, SetClaimKeys
+from claimsvc.core.decision import Decision
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
     ClaimWindow,
@@ -19,16 +16,9 @@ from claimsvc.core.model import (
     Tenant,
     WindowSource,
 )
-from claimsvc.core.outcomes import (
-    Decision,
-    RowDone,
-    RowField,
-    RowRefused,
-    RowsDone,
-    RowStatus,
-)
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
 from tests.support.factories import (
     DAY,

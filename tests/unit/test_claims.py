@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.decide import decide
+from claimsvc.core.claiming import Claimed, ClaimNotice, Released
+from claimsvc.core.decision import Append
 from claimsvc.core.model import Attribute, ClaimWindow, Device, Event, Row, WindowSource
-from claimsvc.core.outcomes import Append, Claimed, ClaimNotice, Released
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     MINUTE,
     NOW,

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredentials, RotateOwnCredentials
-from claimsvc.core.outcomes import Done, NewCredentials, Outcome, Refused
+from claimsvc.core.command import Command
+from claimsvc.core.credentials import NewCredentials, RevokeCredentials, RotateCredentials, RotateOwnCredentials
+from claimsvc.core.decision import Done, Outcome, Refused
 from claimsvc.core.policy import DAY_MS
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import SecretKind

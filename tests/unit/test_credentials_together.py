@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredentials
-from claimsvc.core.commands.devices import DeleteAttributes, ReadCredentials
-from claimsvc.core.commands.imports import Entry, NewDevice, RegisterDevices
-from claimsvc.core.decide import decide
+from claimsvc.core.bulk import Entry, NewDevice, RegisterDevices, RowsDone
+from claimsvc.core.command import Command
+from claimsvc.core.credentials import FoundCredential, RevokeCredentials, RotateCredentials
+from claimsvc.core.decision import Done
+from claimsvc.core.devices import DeleteAttributes, ReadCredentials
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import (
     Attribute,
@@ -22,8 +22,9 @@ from claimsvc.core.model import (
     RequestStatus,
     Strategy,
 )
-from claimsvc.core.outcomes import Done, FoundCredential, Provisioned, RowsDone
+from claimsvc.core.provisioning import Provisioned
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     MINUTE,
     NOW,

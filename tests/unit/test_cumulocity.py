@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.registration import PollCredentials
-from claimsvc.core.outcomes import CredentialsGiven, CredentialsNotice, Outcome, Refused, RequestRefused
+from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import CredentialsGiven, CredentialsNotice, PollCredentials, RequestRefused
 from claimsvc.core.secrets import Secret
 from claimsvc.dialects.cumulocity import encode_notice
 from claimsvc.dialects.exchange import Request

@@ -7,31 +7,26 @@ from urllib.parse import quote
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.registration import (
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found, Outcome, Refused
+from claimsvc.core.model import DeviceRequest, RequestStatus
+from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import (
     AcceptAll,
+    AcceptedAll,
     AcceptRequest,
     CreateRequest,
+    CredentialsGiven,
     DeleteRequest,
+    DeviceLimit,
     ListRequests,
     PollCredentials,
     ReadLimit,
     ReadRequest,
-)
-from claimsvc.core.model import DeviceRequest, RequestStatus
-from claimsvc.core.outcomes import (
-    AcceptedAll,
-    CredentialsGiven,
-    DeviceLimit,
-    Done,
-    Found,
-    Outcome,
-    Refused,
     RequestListing,
     RequestPage,
     RequestRefused,
 )
-from claimsvc.core.reasons import Reason
 from claimsvc.dialects.cumulocity.errors import INFO
 from claimsvc.dialects.exchange import Request
 from claimsvc.settings import Settings

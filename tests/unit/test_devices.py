@@ -4,9 +4,11 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands import devices as commands
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.devices import (
+from claimsvc.core import devices as commands
+from claimsvc.core.command import Command, OnDevice
+from claimsvc.core.credentials import FoundCredential
+from claimsvc.core.decision import Found, Put
+from claimsvc.core.devices import (
     BindDevices,
     CreateDevice,
     CreateGateway,
@@ -19,7 +21,6 @@ from claimsvc.core.commands.devices import (
     SetAttributes,
     UpdateDevice,
 )
-from claimsvc.core.decide import decide
 from claimsvc.core.model import (
     Credential,
     CredentialKind,
@@ -27,12 +28,8 @@ from claimsvc.core.model import (
     Principal,
     Row,
 )
-from claimsvc.core.outcomes import (
-    Found,
-    FoundCredential,
-    Put,
-)
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     admin,
@@ -80,7 +77,7 @@ ALL: list[Command] = [*ON_DEVICE, create_device(), CreateGateway("root", "Gatewa
 def test_every_command_is_among_the_samples() -> None:
     """The tables below cover every command about devices."""
     named = {kind for kind in vars(commands).values() if isinstance(kind, type) and issubclass(kind, Command)}
-    concrete = {kind for kind in named if kind.__module__ == commands.__name__ and kind is not commands.OnDevice}
+    concrete = {kind for kind in named if kind.__module__ == commands.__name__ and kind is not OnDevice}
     assert concrete == {type(command) for command in ALL}
 
 

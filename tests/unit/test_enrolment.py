@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.registration import DeleteRequest
-from claimsvc.core.decide import decide
+from claimsvc.core.decision import Decision, Found
 from claimsvc.core.model import Credential, Device, DeviceRequest, Principal, RequestStatus, Row
-from claimsvc.core.outcomes import CredentialsGiven, CredentialsNotice, Decision, Found
 from claimsvc.core.policy import SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import CredentialsGiven, CredentialsNotice, DeleteRequest
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     LANE,
     MINUTE,

@@ -7,15 +7,21 @@ from dataclasses import replace
 
 import pytest
 
-from claimsvc.core.commands.imports import (
+from claimsvc.core.bulk import (
     Entry,
+    ImportAllowed,
     ImportClaimKeys,
     ImportDevices,
     NewDevice,
     RegisterDevices,
+    RowDone,
+    RowField,
+    RowRefused,
+    RowsDone,
+    RowStatus,
     SetClaimKeys,
 )
-from claimsvc.core.decide import decide
+from claimsvc.core.decision import Decision, Refused
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
     Attribute,
@@ -29,18 +35,9 @@ from claimsvc.core.model import (
     RequestStatus,
     Tenant,
 )
-from claimsvc.core.outcomes import (
-    Decision,
-    ImportAllowed,
-    Refused,
-    RowDone,
-    RowField,
-    RowRefused,
-    RowsDone,
-    RowStatus,
-)
 from claimsvc.core.policy import MANAGEMENT_TENANT, Given
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
 from tests.support.factories import (
     MINUTE,

@@ -4,13 +4,12 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.inventory import ExamineClaiming, ListDevices
-from claimsvc.core.decide import decide
-from claimsvc.core.inventory import TOLD_OF
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Listing, Page
+from claimsvc.core.inventory import TOLD_OF, ClaimingQuestion, ClaimingState, ExamineClaiming, ListDevices
 from claimsvc.core.model import Device, Event, UserFailures
-from claimsvc.core.outcomes import ClaimingQuestion, ClaimingState, Listing, Page
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from claimsvc.core.server_keys import KEY_REPLACED
 from tests.support.factories import (
     MINUTE,

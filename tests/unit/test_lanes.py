@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.outcomes import Refused
+from claimsvc.core.decision import Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.settings import Settings
 from claimsvc.wire import Inbound, Receipt

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from claimsvc.core.decide import decide
+from claimsvc.core.claiming import Claimed
+from claimsvc.core.decision import Refused
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import ClaimAttempts, ClaimWindow, UserFailures
-from claimsvc.core.outcomes import Claimed, Refused
 from claimsvc.core.policy import DAY_MS, HOUR_MS
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     attempts,

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.outcomes import Refused
+from claimsvc.core.decision import Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.log import Logger, open_log
 from claimsvc.pipeline.journal import Reply, record

@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 
 from claimsvc.clock import Clock
-from claimsvc.core.outcomes import Change, Put
+from claimsvc.core.decision import Change, Put
 from claimsvc.log import open_log
 from claimsvc.pipeline import LoginSync
 from claimsvc.store.database import StoreError

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.provisioning import DeleteProfile, ListProfiles, ReadProfile, SaveProfile
-from claimsvc.core.decide import decide
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found
 from claimsvc.core.model import DeviceProfile, Row, Strategy
-from claimsvc.core.outcomes import Done, Found, ProfileListing
+from claimsvc.core.provisioning import DeleteProfile, ListProfiles, ProfileListing, ReadProfile, SaveProfile
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     admin,

@@ -8,12 +8,13 @@ from hypothesis import settings as effort
 from hypothesis import strategies as some
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.devices import ServerWindow, SetAttributes
-from claimsvc.core.decide import decide
+from claimsvc.core.claiming import Claimed, Released, WindowOpened
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Refused
+from claimsvc.core.devices import ServerWindow, SetAttributes
 from claimsvc.core.facts import Facts
-from claimsvc.core.outcomes import Claimed, Done, Refused, Released, WindowOpened
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from claimsvc.settings import Settings
 from claimsvc.wire import Inbound, Receipt
 from tests.support.factories import (

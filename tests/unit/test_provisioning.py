@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.devices import DeleteAttributes
-from claimsvc.core.commands.provisioning import ProvisionDevice, Wish
-from claimsvc.core.decide import decide
+from claimsvc.core.decision import Append, Decision
+from claimsvc.core.devices import DeleteAttributes
 from claimsvc.core.facts import Needs
 from claimsvc.core.model import (
     Attribute,
@@ -20,8 +19,9 @@ from claimsvc.core.model import (
     Row,
     Strategy,
 )
-from claimsvc.core.outcomes import Append, Decision, Provisioned
+from claimsvc.core.provisioning import ProvisionDevice, Provisioned, Wish
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
 from tests.support.factories import (
     MINUTE,

@@ -6,32 +6,29 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands import registration
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.registration import (
+from claimsvc.core import registration
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found
+from claimsvc.core.model import DeviceRequest, RequestStatus, Row, Tenant, User
+from claimsvc.core.policy import MANAGEMENT_TENANT
+from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import (
     AcceptAll,
+    AcceptedAll,
     AcceptRequest,
     CreateRequest,
+    CredentialsGiven,
     DeleteRequest,
+    DeviceLimit,
     ListRequests,
     OnRequest,
     PollCredentials,
     ReadLimit,
     ReadRequest,
-)
-from claimsvc.core.decide import decide
-from claimsvc.core.model import DeviceRequest, RequestStatus, Row, Tenant, User
-from claimsvc.core.outcomes import (
-    AcceptedAll,
-    CredentialsGiven,
-    DeviceLimit,
-    Done,
-    Found,
     RequestListing,
     RequestRefused,
 )
-from claimsvc.core.policy import MANAGEMENT_TENANT
-from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     accept_all,

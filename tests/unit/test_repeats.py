@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from claimsvc.core.decision import Refused, Repeated
 from claimsvc.core.model import Answered
-from claimsvc.core.outcomes import Refused, Repeated
 from claimsvc.core.reasons import Reason
 from claimsvc.core.repeats import recall
 from tests.support.factories import MINUTE, NOW

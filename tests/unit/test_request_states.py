@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from claimsvc.core.model import RequestStatus
-from claimsvc.core.request_states import STEPS, Step, after
+from claimsvc.core.registration import STEPS, Step, after
 
 
 @pytest.mark.parametrize("step", Step)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.claiming import ClaimDevice
-from claimsvc.core.commands.devices import FindDevice, ReadAttributes
-from claimsvc.core.outcomes import Refused
+from claimsvc.core.claiming import ClaimDevice
+from claimsvc.core.decision import Refused
+from claimsvc.core.devices import FindDevice, ReadAttributes
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects.exchange import Rejected, Request
 from claimsvc.dialects.rest import flag

@@ -10,11 +10,20 @@ from hypothesis import given as examples
 from hypothesis import settings as effort
 from hypothesis import strategies as some
 
-from claimsvc.core.commands import credentials as commands
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredentials, RotateOwnCredentials
-from claimsvc.core.commands.devices import DeleteDevice
-from claimsvc.core.decide import decide
+from claimsvc.core import credentials as commands
+from claimsvc.core.claiming import Released
+from claimsvc.core.command import Command
+from claimsvc.core.credentials import (
+    MOST_FORMERS,
+    OWN_PAUSE_MS,
+    TIME_TO_READ_MS,
+    NewCredentials,
+    RevokeCredentials,
+    RotateCredentials,
+    RotateOwnCredentials,
+)
+from claimsvc.core.decision import Append, Done
+from claimsvc.core.devices import DeleteDevice
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
     AT_ONCE_MS,
@@ -29,10 +38,11 @@ from claimsvc.core.model import (
     Row,
     Strategy,
 )
-from claimsvc.core.outcomes import Append, CredentialsGiven, Done, NewCredentials, Provisioned, Released
 from claimsvc.core.policy import Given
+from claimsvc.core.provisioning import Provisioned
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rotation import MOST_FORMERS, OWN_PAUSE_MS, TIME_TO_READ_MS
+from claimsvc.core.registration import CredentialsGiven
+from claimsvc.core.rules import decide
 from claimsvc.core.secrets import SecretKind
 from tests.support.factories import (
     MINUTE,

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.registration import DeleteRequest
-from claimsvc.core.decide import decide
+from claimsvc.core.decision import Decision, Done, Found
 from claimsvc.core.model import DeviceRequest, RequestStatus, Row
-from claimsvc.core.outcomes import AcceptedAll, CredentialsGiven, Decision, Done, Found, RequestRefused
 from claimsvc.core.policy import SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import AcceptedAll, CredentialsGiven, DeleteRequest, RequestRefused
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     accept_all,
     accept_request,

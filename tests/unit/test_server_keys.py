@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from claimsvc.core.commands.devices import ServerWindow, SetAttributes
-from claimsvc.core.commands.imports import KeyedDevice, SetClaimKeys
-from claimsvc.core.decide import decide
+from claimsvc.core.bulk import KeyedDevice, RowDone, RowRefused, RowsDone, SetClaimKeys
+from claimsvc.core.decision import Decision, Done, Refused
+from claimsvc.core.devices import ServerWindow, SetAttributes
 from claimsvc.core.facts import Needs
 from claimsvc.core.model import Attribute, ClaimWindow, Device, Row, WindowSource
-from claimsvc.core.outcomes import Decision, Done, Refused, RowDone, RowRefused, RowsDone
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
 from tests.support.factories import (
     DAY,

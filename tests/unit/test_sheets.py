@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from claimsvc.core.outcomes import RowRefused
+from claimsvc.core.bulk import RowRefused
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects import sheets
 from claimsvc.dialects.exchange import Rejected

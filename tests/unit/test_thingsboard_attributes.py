@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from claimsvc.core.commands.devices import DeleteAttributes, ReadAttributes, SetAttributes
+from claimsvc.core.credentials import FoundCredential
+from claimsvc.core.devices import DeleteAttributes, FoundAttributes, ReadAttributes, SetAttributes
 from claimsvc.core.model import Attribute, CredentialKind
-from claimsvc.core.outcomes import FoundAttributes, FoundCredential
 from tests.support.factories import MINUTE, NOW, credential, device, password, server_window, token
 from tests.unit.test_thingsboard_rest import TELEMETRY, answer_to, command_of, malformed_detail
 

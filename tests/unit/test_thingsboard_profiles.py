@@ -6,10 +6,17 @@ from typing import Any
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.provisioning import DeleteProfile, ListProfiles, ReadProfile, SaveProfile
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found, Outcome, Refused
 from claimsvc.core.model import Strategy
-from claimsvc.core.outcomes import Done, Found, Outcome, ProfileListing, ProfilePage, Refused
+from claimsvc.core.provisioning import (
+    DeleteProfile,
+    ListProfiles,
+    ProfileListing,
+    ProfilePage,
+    ReadProfile,
+    SaveProfile,
+)
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import SecretKind
 from claimsvc.settings import Settings

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.provisioning import ProvisionDevice
+from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.model import Credential, CredentialKind
-from claimsvc.core.outcomes import Outcome, Provisioned, Refused
+from claimsvc.core.provisioning import ProvisionDevice, Provisioned
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import SecretKind
 from claimsvc.dialects.exchange import Request

@@ -6,25 +6,11 @@ from typing import Any
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.claiming import ClaimDevice, ReleaseDevice
-from claimsvc.core.commands.devices import (
-    CreateDevice,
-    DeleteDevice,
-    FindDevice,
-    ReadCredentials,
-    ReadDevice,
-    UpdateDevice,
-)
+from claimsvc.core.claiming import ClaimDevice, Claimed, Released, ReleaseDevice
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found, Outcome, Refused
+from claimsvc.core.devices import CreateDevice, DeleteDevice, FindDevice, ReadCredentials, ReadDevice, UpdateDevice
 from claimsvc.core.model import Device
-from claimsvc.core.outcomes import (
-    Claimed,
-    Done,
-    Found,
-    Outcome,
-    Refused,
-    Released,
-)
 from claimsvc.core.reasons import MESSAGES, Reason
 from claimsvc.core.secrets import SecretKind
 from claimsvc.dialects.thingsboard_rest import TEXTS

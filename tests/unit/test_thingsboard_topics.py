@@ -7,9 +7,18 @@ from typing import Any
 import pytest
 
 from claimsvc.app import dialects_of
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.claiming import OpenWindow, OpenWindows, ReadSessionLimits, WindowEntry
-from claimsvc.core.outcomes import ClaimNotice, Refused, SessionLimits, WindowOpened, WindowsOpened
+from claimsvc.core.claiming import (
+    ClaimNotice,
+    OpenWindow,
+    OpenWindows,
+    ReadSessionLimits,
+    SessionLimits,
+    WindowEntry,
+    WindowOpened,
+    WindowsOpened,
+)
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Refused
 from claimsvc.core.reasons import MESSAGES, Reason
 from claimsvc.dialects.exchange import Request
 from claimsvc.settings import Settings

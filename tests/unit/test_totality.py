@@ -7,12 +7,12 @@ from typing import get_args
 
 import pytest
 
-import claimsvc.core.commands
+import claimsvc.core
 from claimsvc.app import SECTIONS, dialects_of
-from claimsvc.core.commands.base import Command
-from claimsvc.core.decide import RULES
+from claimsvc.core.command import Command
 from claimsvc.core.model import Row
 from claimsvc.core.reasons import MESSAGES, Reason
+from claimsvc.core.rules import RULES
 from claimsvc.dialects import (
     admin,
     cumulocity,
@@ -29,7 +29,7 @@ ROUTES = [route for section in SECTIONS for route in section.routes]
 
 def _commands() -> set[type[Command]]:
     """Return every concrete command; those no dialect can make begin with an underscore or say On..."""
-    package = claimsvc.core.commands
+    package = claimsvc.core
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
     found: set[type[Command]] = set()

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from claimsvc.core.commands.accounts import DeleteUser, ReadUser
-from claimsvc.core.commands.base import Command
-from claimsvc.core.decide import decide
+from claimsvc.core.accounts import DeleteUser, ReadUser
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found, Put, Refused
 from claimsvc.core.model import Credential, Group, Principal, Role, Row, Tenant, User
-from claimsvc.core.outcomes import Done, Found, Put, Refused
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     admin,

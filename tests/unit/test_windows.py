@@ -2,11 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from claimsvc.core.commands.claiming import OpenWindows, ReadSessionLimits, WindowEntry
-from claimsvc.core.decide import decide
+from claimsvc.core.claiming import (
+    OpenWindows,
+    ReadSessionLimits,
+    SessionLimits,
+    WindowEntry,
+    WindowOpened,
+    WindowsOpened,
+)
+from claimsvc.core.decision import Refused
 from claimsvc.core.model import ClaimWindow, Device, Principal, PrincipalKind, Row
-from claimsvc.core.outcomes import Refused, SessionLimits, WindowOpened, WindowsOpened
 from claimsvc.core.reasons import Reason
+from claimsvc.core.rules import decide
 from tests.support.factories import (
     DAY,
     MINUTE,

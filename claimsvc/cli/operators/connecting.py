@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -23,11 +22,12 @@ from claimsvc.cli.operators.failing import IN_THE_MIDDLE, INTERRUPTED, ending
 from claimsvc.cli.operators.lane import Lane
 from claimsvc.cli.operators.screen import Screen
 from claimsvc.environment import OPERATOR_PASSWORD, OPERATOR_PASSWORD_FILE, OPERATOR_URL
+from claimsvc.immutable import immutable
 
 Work = TypeVar("Work", bound=Callable[..., Coroutine[Any, Any, None]])
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Operator:
     """What a command works with: the operator's lane, and the screen."""
 

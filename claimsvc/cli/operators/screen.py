@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.console import Console, OverflowMethod
 from rich.table import Table
 from rich.text import Text
 
+from claimsvc.immutable import immutable
 from claimsvc.log import clean
 
 WIDE = 110
@@ -24,7 +24,7 @@ _WITHOUT_TERMINAL = 400
 NOTHING = "-"
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Column:
     """A column: its heading, and how an item's cell is made."""
 

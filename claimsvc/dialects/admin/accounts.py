@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pydantic import RootModel
 
-from claimsvc.core.commands.accounts import (
+from claimsvc.core.accounts import (
     CreateCustomer,
     CreateGroup,
     CreateRole,
@@ -18,8 +18,8 @@ from claimsvc.core.commands.accounts import (
     ReadUser,
     UpdateUser,
 )
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.devices import BindDevices, CreateGateway
+from claimsvc.core.command import Command
+from claimsvc.core.devices import BindDevices, CreateGateway
 from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.admin.shapes import Body, Names, Password, encode, listing, refuse

@@ -12,10 +12,18 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.imports import ImportClaimKeys, KeyedDevice, SetClaimKeys
+from claimsvc.core.bulk import (
+    ImportClaimKeys,
+    ImportFinished,
+    KeyedDevice,
+    RowField,
+    RowRefused,
+    RowsDone,
+    SetClaimKeys,
+)
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Outcome
 from claimsvc.core.model import DeviceGroup
-from claimsvc.core.outcomes import ImportFinished, Outcome, RowField, RowRefused, RowsDone
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects import sheets
 from claimsvc.dialects.admin.shapes import listing, refuse

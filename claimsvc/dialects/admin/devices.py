@@ -6,10 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.credentials import RevokeCredentials, RotateCredentials, RotateOwnCredentials
-from claimsvc.core.outcomes import NewCredentials, Outcome
-from claimsvc.core.rotation import MOST_OVERLAP_MS
+from claimsvc.core.command import Command
+from claimsvc.core.credentials import (
+    MOST_OVERLAP_MS,
+    NewCredentials,
+    RevokeCredentials,
+    RotateCredentials,
+    RotateOwnCredentials,
+)
+from claimsvc.core.decision import Outcome
 from claimsvc.core.secrets import SecretKind
 from claimsvc.dialects.admin.shapes import Body, encode, refuse
 from claimsvc.dialects.exchange import malformed

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.inventory import ExamineClaiming, ListDevices
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Outcome
+from claimsvc.core.inventory import ClaimingState, ExamineClaiming, ListDevices
 from claimsvc.core.model import ClaimAttempts, ClaimWindow, Device, UserFailures
-from claimsvc.core.outcomes import ClaimingState, Outcome
 from claimsvc.dialects.admin.shapes import LARGEST_PAGE, PAGE, encode_page, item_json, refuse
 from claimsvc.dialects.rest import Answer, Call, Route, Section, number
 

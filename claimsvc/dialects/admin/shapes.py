@@ -9,10 +9,11 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
-from claimsvc.core.commands.accounts import ListItems
-from claimsvc.core.commands.base import Command
+from claimsvc.core.accounts import ListItems
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found, Listing, Outcome, Page, Refused
+from claimsvc.core.devices import Bound
 from claimsvc.core.model import Customer, Device, DeviceGroup, Event, Group, Role, Tenant, User
-from claimsvc.core.outcomes import Bound, Done, Found, Listing, Outcome, Page, Refused
 from claimsvc.core.reasons import OF_PROVISIONING, OF_REGISTRATION, Reason
 from claimsvc.dialects.rest import Answer, Call, EncodeAnswer, Route, number
 

@@ -12,19 +12,22 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.imports import Entry, ImportDevices, NewDevice, RegisterDevices
-from claimsvc.core.model import CLAIMING_ALLOWED, CLAIMING_DATA, PROVISION_STATE
-from claimsvc.core.names import name_error
-from claimsvc.core.outcomes import (
+from claimsvc.core.bulk import (
+    Entry,
+    ImportDevices,
     ImportFinished,
-    Outcome,
-    RequestRefused,
+    NewDevice,
+    RegisterDevices,
     RowField,
     RowRefused,
     RowsDone,
     RowStatus,
 )
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Outcome
+from claimsvc.core.model import CLAIMING_ALLOWED, CLAIMING_DATA, PROVISION_STATE
+from claimsvc.core.names import name_error
+from claimsvc.core.registration import RequestRefused
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects import sheets
 from claimsvc.dialects.cumulocity.errors import error_of, refuse

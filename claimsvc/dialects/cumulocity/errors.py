@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from claimsvc.core.outcomes import Outcome, Refused, RequestRefused
+from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import RequestRefused
 from claimsvc.dialects.rest import Answer
 
 INFO = "https://www.cumulocity.com/guides/reference-guide/#error_reporting"

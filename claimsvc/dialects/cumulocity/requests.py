@@ -10,30 +10,26 @@ from urllib.parse import quote, urlencode
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import from_json, to_json
 
-from claimsvc.core.commands.base import Command
-from claimsvc.core.commands.registration import (
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Done, Found, Outcome
+from claimsvc.core.model import DeviceRequest, RequestStatus
+from claimsvc.core.policy import BOOTSTRAP
+from claimsvc.core.reasons import Reason
+from claimsvc.core.registration import (
     AcceptAll,
+    AcceptedAll,
     AcceptRequest,
     CreateRequest,
+    CredentialsGiven,
     DeleteRequest,
+    DeviceLimit,
     ListRequests,
     PollCredentials,
     ReadLimit,
     ReadRequest,
-)
-from claimsvc.core.model import DeviceRequest, RequestStatus
-from claimsvc.core.outcomes import (
-    AcceptedAll,
-    CredentialsGiven,
-    DeviceLimit,
-    Done,
-    Found,
-    Outcome,
     RequestPage,
     RequestRefused,
 )
-from claimsvc.core.policy import BOOTSTRAP
-from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.cumulocity.errors import error_of, refuse
 from claimsvc.dialects.exchange import Rejected, malformed

@@ -5,9 +5,9 @@ Agents take anything but their credentials for a fatal error, so all else is sil
 
 from __future__ import annotations
 
-from claimsvc.core.commands.registration import PollCredentials
-from claimsvc.core.outcomes import CredentialsGiven, CredentialsNotice, Outcome
+from claimsvc.core.decision import Outcome
 from claimsvc.core.policy import BOOTSTRAP
+from claimsvc.core.registration import CredentialsGiven, CredentialsNotice, PollCredentials
 from claimsvc.core.secrets import Secret
 from claimsvc.dialects.exchange import CLIENTS, Arrival, Endpoint, Reading
 

@@ -10,15 +10,27 @@ from claimsvc.core.model import Principal, PrincipalKind, Role, User
 from claimsvc.core.policy import MANAGEMENT_TENANT
 
 CLAIM_DEVICES = "DEVICE:CLAIM_DEVICES"
+
+
 DEVICE_CONTROL_ADMIN = "ROLE_DEVICE_CONTROL_ADMIN"
+
+
 DEVICE_CONTROL_READ = "ROLE_DEVICE_CONTROL_READ"
+
+
 DEVICE_BOOTSTRAP = "ROLE_DEVICE_BOOTSTRAP"
+
+
 TENANT_ADMIN = "TENANT_ADMIN"
+
+
 MANAGE_TENANTS = "MANAGE_TENANTS"
 """Never granted by a role: what a tenant admin of the management tenant may do besides."""
 
+
 GRANTABLE = frozenset({CLAIM_DEVICES, DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ, TENANT_ADMIN})
 """Permissions a role of a tenant's own may hold."""
+
 
 BUILT_IN_ROLES: dict[str, frozenset[str]] = {
     "customer": frozenset({CLAIM_DEVICES}),
@@ -29,7 +41,7 @@ BUILT_IN_ROLES: dict[str, frozenset[str]] = {
 }
 
 
-def missing(needed: frozenset[str]) -> str:
+def missing_permission(needed: frozenset[str]) -> str:
     """Return the text that names the permissions of which a caller needs one, and a built-in role that has it."""
     role = next((name for name, granted in BUILT_IN_ROLES.items() if granted & needed), None)
     holder = f", which the role {role} has" if role else ""

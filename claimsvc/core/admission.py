@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from claimsvc.core.credentials import credential_row, forget_formers, is_anothers
+from claimsvc.core.decision import Append, Change, Put, Refused, Remove
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.logins import credential, forget_formers, is_anothers
 from claimsvc.core.model import Credential, Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
 from claimsvc.core.names import principal_name, request_username
-from claimsvc.core.outcomes import Append, Change, Put, Refused, Remove
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret
+from claimsvc.immutable import immutable
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Newcomer:
     """A device on its way in: whose it is, its own id, and what is known of it; None where nothing is."""
 
@@ -24,7 +25,7 @@ class Newcomer:
     label: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Admitted:
     """A device that is in, with the changes that make it so."""
 
@@ -53,7 +54,7 @@ def needs_names(tenant: str, device_id: str, needs: Needs, policy: Policy) -> No
     """Add every name that a device of this id would have."""
     needs.device_names.add((tenant, device_id))
     needs.principals.add(principal_name(tenant, request_username(device_id), policy))
-    needs.logins.update(_logins(tenant, device_id, policy))
+    needs.logins.update(_login_names(tenant, device_id, policy))
 
 
 def username_of(request: DeviceRequest, policy: Policy) -> str:
@@ -75,7 +76,7 @@ def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, give
     is_again = known is not None and device is not None and device.principal == principal
     if not is_again and (known or (device and not device.is_loginless)):
         return Refused(Reason.NAME_TAKEN)
-    logins = _logins(tenant, device_id, policy)
+    logins = _login_names(tenant, device_id, policy)
     if any(is_anothers(login, principal, facts, given) for login in logins):
         return Refused(Reason.NAME_TAKEN)
     changes: list[Change] = [] if is_again else [Put(Principal(principal, PrincipalKind.DEVICE, tenant))]
@@ -93,11 +94,11 @@ def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, give
         old = facts.credentials(principal)
         changes += [change for row in old for change in forget_formers(row.login, facts)]
         changes += [Remove(Credential, row.key) for row in old if row.login not in logins]
-        changes += [Put(credential(login, principal, secret, given)) for login in logins]
+        changes += [Put(credential_row(login, principal, secret, given)) for login in logins]
     return Admitted(described, principal, tuple(changes), is_new)
 
 
-def _logins(tenant: str, device_id: str, policy: Policy) -> list[str]:
+def _login_names(tenant: str, device_id: str, policy: Policy) -> list[str]:
     """Return the names a device may log in with: its principal, and Cumulocity's way of writing it."""
     username = request_username(device_id)
     principal = principal_name(tenant, username, policy)

@@ -1,16 +1,19 @@
-"""The common part of every command."""
+"""What every command has in common, and the table entry that decides it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
+from claimsvc.core.decision import Decision
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import EndedPrincipal
-from claimsvc.core.policy import Policy
+from claimsvc.core.policy import Given, Policy
 from claimsvc.core.secrets import LOGIN_KINDS, Secret
+from claimsvc.immutable import immutable
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Command:
     """The common part. `device` names the device for the log, where there is one."""
 
@@ -46,7 +49,7 @@ class Command:
         """Add the keys this command's rule reads; `facts` holds the callers already."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OnNamedDevice(Command):
     """A command about one of the caller's tenant's devices, by its name."""
 
@@ -58,3 +61,21 @@ class OnNamedDevice(Command):
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         needs.device_names.add((facts.tenant_of(self.caller), self.name))
+
+
+@immutable
+class OnDevice(Command):
+    """A command about a device, by its id."""
+
+    device_id: str
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        needs.device_ids.add(self.device_id)
+
+
+@immutable
+class Rule:
+    """What decides a command, and which permissions let it be asked: any of them; none means anybody."""
+
+    decide: Callable[[Any, Facts, Given], Decision]
+    permissions: frozenset[str] = frozenset()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from claimsvc.core.decision import Append, Change, Put
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import Device, DeviceGroup, DeviceGroupMember, Event
-from claimsvc.core.outcomes import Append, Change, Put
 from claimsvc.core.policy import Given
 
 Made = tuple[DeviceGroup | None, list[Change]]
 
 
-def make(tenant: str, paths: Iterable[str], by: str, facts: Facts, given: Given) -> Made:
+def find_or_create_group(tenant: str, paths: Iterable[str], by: str, facts: Facts, given: Given) -> Made:
     """Return the innermost group of these paths, outermost first, with the changes that make what is missing."""
     group: DeviceGroup | None = None
     changes: list[Change] = []
@@ -24,7 +24,7 @@ def make(tenant: str, paths: Iterable[str], by: str, facts: Facts, given: Given)
     return group, changes
 
 
-def join(device: Device, group: DeviceGroup | None) -> tuple[Change, ...]:
+def group_membership(device: Device, group: DeviceGroup | None) -> tuple[Change, ...]:
     """Put a device into a group of its own tenant; what is no group is nothing."""
     if group is None or group.tenant != device.tenant:
         return ()
