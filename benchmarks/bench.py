@@ -35,8 +35,7 @@ def main() -> None:
         elif arguments.waiting:
             harmed = show_waiting(directory, arguments.devices, repeat, short=arguments.short)
         else:
-            services = (*SERVICES, "mqtt5") if arguments.experiment else SERVICES
-            services = arguments.services or services
+            services = arguments.services or SERVICES
             harmed = show_comparison(directory, services, arguments.workloads, repeat, short=arguments.short)
     if harmed:
         sys.exit("messages were lost, answered twice or refused: see above")
@@ -50,9 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--growth", action="store_true", help="claimsvc at databases of different sizes")
     what.add_argument("--fairness", action="store_true", help="what a client that floods costs another one")
     what.add_argument("--waiting", action="store_true", help="what new devices cost that wait and poll")
-    what.add_argument(
-        "--experiment", action="store_true", help="compare claimsvc on the MQTT client of mqtt5_service.py as well"
-    )
     parser.add_argument("--devices", type=int, nargs="+", help="the sizes for --growth and --waiting")
     parser.add_argument("--services", nargs="+", help="compare these only")
     parser.add_argument("--workloads", nargs="+", choices=comparison.WORKLOADS, default=comparison.WORKLOADS)

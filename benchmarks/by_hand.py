@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
-from claimsvc.broker.packets import split
+from claimsvc.mqtt.packets import split
 
 CONNACK, PUBLISH, PINGRESP = 0x20, 0x30, 0xD0
 PING = b"\xc0\0"

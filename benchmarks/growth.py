@@ -38,7 +38,7 @@ class Grown:
     def __init__(self, directory: Path, devices: int) -> None:
         self.rig = Rig(directory)
         self.devices = devices
-        self._sealing = Sealing(load_key(self.rig.settings.store.key_path), 1)
+        self._sealing = Sealing(load_key(self.rig.settings.key_path), 1)
         with closing(self._open()) as database:
             # Its speed is of no interest, nor is what a crash would leave.
             database.execute("PRAGMA synchronous = OFF")

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.by_hand import Line, Login, publish
 from benchmarks.logins import CLAIM_EVERY_S, Site, others, show, tail
-from claimsvc.pipeline.imports import MOST_OF_ONE
+from claimsvc.mqtt.file_jobs import MOST_OF_ONE
 from claimsvc.supervisor import find_plugin
 
 IN_FLIGHT = MOST_OF_ONE

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.by_hand import PATIENCE_S, PING, PINGRESP, PUBLISH, Admin, Line, Login, publish
-from claimsvc.app import open_pipeline
+from claimsvc.app import open_service
 from claimsvc.core.decision import Refused
 from claimsvc.core.devices import CreateDevice
 from claimsvc.core.secrets import Secret, SecretKind
@@ -120,10 +120,10 @@ class Site:
 
         async def make() -> list[Login]:
             made: list[Login] = []
-            async with open_pipeline(self.settings, open_log("error", "text", sys.stderr)) as pipeline:
+            async with open_service(self.settings, open_log("error", "text", sys.stderr)) as service:
                 for first in range(0, count, AT_ONCE):
                     commands = [_new_device(f"{prefix}{n}") for n in range(first, min(first + AT_ONCE, count))]
-                    if any(isinstance(outcome, Refused) for outcome in await pipeline.execute(commands)):
+                    if any(isinstance(outcome, Refused) for outcome in await service.execute_own(commands)):
                         raise SystemExit("a device was refused")
                     made += [(each.name, each.secret.text or "") for each in commands]
             return made

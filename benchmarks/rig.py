@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from claimsvc.app import open_pipeline
+from claimsvc.app import open_service
 from claimsvc.core.accounts import CreateCustomer, CreateUser
 from claimsvc.core.decision import Found
 from claimsvc.core.devices import CreateGateway
@@ -76,15 +76,15 @@ class Rig:
     async def _accounts(self) -> None:
         """Make the users and gateways the workloads speak as; their logins are never used."""
         service = self.settings.mqtt.username
-        async with open_pipeline(self.settings, open_log("error", "json", sys.stderr)) as pipeline:
-            (made,) = await pipeline.execute([CreateCustomer(service, "Benchmark")])
+        async with open_service(self.settings, open_log("error", "json", sys.stderr)) as running:
+            (made,) = await running.execute_own([CreateCustomer(service, "Benchmark")])
             assert isinstance(made, Found)
             assert isinstance(made.item, Customer)
             users = [
                 CreateUser(service, f"user{n}", made.item.id, (), ("customer",), _made_up()) for n in range(USERS)
             ]
-            await pipeline.execute(users)
-            await pipeline.execute([CreateGateway(service, f"gw{n}", _made_up()) for n in range(GATEWAYS)])
+            await running.execute_own(users)
+            await running.execute_own([CreateGateway(service, f"gw{n}", _made_up()) for n in range(GATEWAYS)])
 
     def _admit_loadgen(self) -> None:
         passwords = self.directory / "mosquitto.passwd"
@@ -114,9 +114,8 @@ class Rig:
             "echo": (str(self.directory / "echo"), str(self.port)),
             "naive": (python, str(HERE / "naive.py"), str(self.port), str(self.directory / "naive.db")),
             "claimsvc": (python, "-m", "claimsvc", "serve", "-c", toml),
-            "mqtt5": (python, str(HERE / "mqtt5_service.py"), "-c", toml),
         }
-        words = {"claimsvc": ("started", "broker_connected"), "mqtt5": ("broker_connected",)}.get(name, ("ready",))
+        words = ("started", "broker_connected") if name == "claimsvc" else ("ready",)
         limits = {"CLAIMSVC_LIMITS__REQUESTS_PER_MINUTE": str(requests_per_minute)}
         with self._process(name, list(commands[name]), limits, *words) as running:
             yield running

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from benchmarks.fairness import LIMITS
 from benchmarks.rig import Figures, Rig, Running
-from claimsvc.app import open_pipeline
+from claimsvc.app import open_service
 from claimsvc.core.decision import Found
 from claimsvc.core.registration import CreateRequest
 from claimsvc.log import open_log
@@ -75,14 +75,12 @@ def waiting(rig: Rig, devices: Sequence[int], sizes: Sizes, repeat: int) -> dict
 
 async def _announce(rig: Rig, first: int, count: int) -> None:
     """Make the requests of wait<first> and on."""
-    service = rig.settings.mqtt.username
+    caller = rig.settings.mqtt.username
     names = [f"wait{number}" for number in range(first, first + count)]
-    async with open_pipeline(rig.settings, open_log("error", "json", sys.stderr)) as pipeline:
+    async with open_service(rig.settings, open_log("error", "json", sys.stderr)) as service:
         for begin in range(0, count, AT_ONCE):
-            commands = [
-                CreateRequest(service, name, None, None, None, None, None) for name in names[begin:][:AT_ONCE]
-            ]
-            made = await pipeline.execute(commands)
+            commands = [CreateRequest(caller, name, None, None, None, None, None) for name in names[begin:][:AT_ONCE]]
+            made = await service.execute_own(commands)
             assert all(isinstance(each, Found) for each in made)
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 
 GROUPS = (
     # The first that a stack contains counts, so the more particular ones stand first.
-    ("log line", ("record (claimsvc/pipeline/journal", "claimsvc/log.py", "structlog/")),
-    ("loading (store's thread)", ("claimsvc/store/loading", "claimsvc/store/rows")),
-    ("deciding", ("decide (claimsvc/core/decide",)),
-    ("answering: encode, seal", ("_reply (claimsvc/pipeline/batches",)),
-    ("committing (store's thread)", ("claimsvc/store/",)),
-    ("reading packets", ("_readable (claimsvc/broker/client",)),
-    ("decoding, hashing the key", ("read (claimsvc/pipeline/batches", "_read (claimsvc/pipeline/batches")),
-    ("answering: write", ("_send (claimsvc/pipeline/loop", "_flush (claimsvc/broker/client", "_writable (")),
+    ("log line", ("record (claimsvc/mqtt/journal", "claimsvc/log.py", "structlog/")),
+    ("loading", ("load (claimsvc/store/mapping",)),
+    ("deciding", ("decide (claimsvc/core/rules",)),
+    ("answering: encode, seal", ("_decide (claimsvc/service/execution",)),
+    ("writing, committing", ("claimsvc/store/",)),
+    ("reading packets", ("_readable (claimsvc/mqtt/client",)),
+    ("decoding, hashing the key", ("read (claimsvc/mqtt/door", "_read (claimsvc/mqtt/door")),
+    ("answering: write", ("_send (claimsvc/mqtt/door", "_flush (claimsvc/mqtt/client", "_writable (")),
 )
-WAITING = ("_connection_worker_thread (aiosqlite/", "_worker (concurrent/futures/")
+WAITING = ("_worker (concurrent/futures/",)
 """A stack that ends here is a thread without work, which the profiler takes for busy."""
 
 

@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager
 from pydantic_core import to_json
 
 from claimsvc import __version__, clock, monitoring
-from claimsvc.broker import ConnectOptions, Session, SessionOptions
-from claimsvc.broker.caller import CallerOptions
 from claimsvc.core.accounts import Establish
 from claimsvc.core.claiming import ClaimNotice
 from claimsvc.core.decision import Refused
@@ -33,14 +31,22 @@ from claimsvc.dialects import (
     thingsboard_provisioning,
     thingsboard_rest,
 )
-from claimsvc.dialects.exchange import Dialects, Limits
+from claimsvc.dialects.message import Limits
 from claimsvc.dialects.rest import Router
 from claimsvc.files import write_private
 from claimsvc.log import Logger
-from claimsvc.pipeline import Batches, LoginSync, Pipeline, Rates, Tools
+from claimsvc.mqtt.caller import CallerOptions
+from claimsvc.mqtt.client import ConnectOptions
+from claimsvc.mqtt.door import Door
+from claimsvc.mqtt.lanes import Lanes
+from claimsvc.mqtt.session import Session, SessionOptions
 from claimsvc.sealing import Sealing, client_id, load_key, password_matches, random_password
+from claimsvc.service.execution import Service
+from claimsvc.service.login_sync import LoginSync
+from claimsvc.service.rates import Rates
 from claimsvc.settings import CredentialStore, Settings, SettingsError
-from claimsvc.store.repository import Repository, open_store
+from claimsvc.store.contract import Store
+from claimsvc.store.sqlite.sqlite_store import open_store
 
 SECTIONS = (thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
 """Every call of REST over MQTT."""
@@ -80,7 +86,7 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def dialects_of(settings: Settings) -> Dialects:
+def lanes_of(settings: Settings) -> Lanes:
     """Return every topic this service answers on."""
     limits = Limits(
         payload_bytes=settings.limits.payload_bytes,
@@ -97,7 +103,7 @@ def dialects_of(settings: Settings) -> Dialects:
         router.endpoint(limits),
         *router.client_endpoints(limits),
     ]
-    return Dialects(
+    return Lanes(
         settings.mqtt.root,
         endpoints,
         {ClaimNotice: thingsboard.encode_notice, CredentialsNotice: cumulocity.encode_notice},
@@ -110,7 +116,7 @@ def broker_password(settings: Settings) -> str | None:
     given = settings.mqtt_password()
     if given is not None or settings.credentials.store is CredentialStore.NONE:
         return given
-    path = settings.store.path.with_name("broker-password")
+    path = settings.broker_password_path
     if not path.exists():
         write_private(path, random_password() + "\n")
     return path.read_text().strip()
@@ -121,7 +127,7 @@ def caller_options(settings: Settings, timeout_s: float) -> CallerOptions:
 
     Raises SettingsError, also where there is no password yet, or OSError.
     """
-    path = settings.store.path.with_name("broker-password")
+    path = settings.broker_password_path
     made = settings.mqtt_password() is not None or settings.credentials.store is CredentialStore.NONE
     if not made and not path.exists():
         raise SettingsError(f"there is no {path}: the service makes it at its first start")
@@ -145,45 +151,53 @@ def _own_login(settings: Settings, sealing: Sealing, file: PasswordFile) -> tupl
 
 
 @asynccontextmanager
-async def open_pipeline(settings: Settings, log: Logger) -> AsyncIterator[Pipeline]:
-    """Open the store and build the pipeline on it.
+async def open_service(settings: Settings, log: Logger) -> AsyncIterator[Service]:
+    """Open the store and the service on it.
 
     Raises StoreError, KeyFileError, WrongKeyError, SettingsError or PasswordFileError with a text for the operator.
     """
     async with open_store(settings.store.path) as store:
-        sealing = Sealing(load_key(settings.store.key_path), settings.credentials.pbkdf2_iterations)
+        sealing = Sealing(load_key(settings.key_path), settings.credentials.pbkdf2_iterations)
         await _check_belonging(store, sealing, settings)
         now = clock.Clock(clock.wall_ms, clock.steady_ms)
-        with_plugin = settings.credentials.store is CredentialStore.PLUGIN
         logins: FileLogins | None = None
         if settings.credentials.store is CredentialStore.PASSWORD_FILE:
             file = _password_file(settings)
             logins = FileLogins(file, store, _own_login(settings, sealing, file), _logged(log), now)
-        tools = Tools(
-            dialects=dialects_of(settings),
+        service = Service(
             store=store,
             sealing=sealing,
+            policy=policy_of(settings),
             logins=LoginSync(logins, log, now),
-            end_sessions=plugin.end_sessions if with_plugin else None,
-            rates=Rates(settings.limits.requests_per_minute),
-            log=log,
             clock=now,
+            repeat_window_ms=settings.requests.repeat_window_ms,
+            log=log,
         )
-        batches = Batches(tools, policy_of(settings), settings.requests.repeat_window_ms)
-        pipeline = Pipeline(tools, batches, settings.store.events_days)
         if logins is not None:
-            await logins.write()  # a file that cannot be written is the operator's to know before anything else
+            await logins.write()  # the operator must learn first that a file cannot be written
         own: Secret | None = None
-        if with_plugin:
-            # Also hashed as a generated one where the operator chose it, as in the password file: the broker compares
-            # the service's password at every try.
+        if settings.credentials.store is CredentialStore.PLUGIN:
+            # Hashed as a generated one even if the operator chose it: the broker compares it at every try.
             own = Secret(SecretKind.PASSWORD, broker_password(settings), is_generated=True)
-            plugin.offer_token_key(settings.store.token_key_path, sealing.token_key)
+            plugin.offer_token_key(settings.token_key_path, sealing.token_key)
             await _retire_password_file(_password_file(settings), log)
-        (outcome,) = await pipeline.execute([Establish(settings.mqtt.username, own)])
+        (outcome,) = await service.execute_own([Establish(settings.mqtt.username, own)])
         if isinstance(outcome, Refused):
             raise SettingsError(f"mqtt.username: {outcome.message}")
-        yield pipeline
+        yield service
+
+
+def door_of(settings: Settings, service: Service, log: Logger) -> Door:
+    """Return the loop between the session and the service."""
+    with_plugin = settings.credentials.store is CredentialStore.PLUGIN
+    return Door(
+        lanes=lanes_of(settings),
+        service=service,
+        rates=Rates(settings.limits.requests_per_minute),
+        log=log,
+        events_days=settings.store.events_days,
+        end_sessions=plugin.end_sessions if with_plugin else None,
+    )
 
 
 def _password_file(settings: Settings) -> PasswordFile:
@@ -205,7 +219,7 @@ async def _retire_password_file(file: PasswordFile, log: Logger) -> None:
         log.error("logins_behind", error=f"{error}; reload or restart the broker")  # noqa: TRY400 - the text says all
 
 
-async def _check_belonging(store: Repository, sealing: Sealing, settings: Settings) -> None:
+async def _check_belonging(store: Store, sealing: Sealing, settings: Settings) -> None:
     """Hold the store to the key and the default tenant it was made with: its hashes and names depend on them."""
     if await _kept(store, _FINGERPRINT, sealing.fingerprint) != sealing.fingerprint:
         raise WrongKeyError("the key file does not belong to this database: restore the one it was made with")
@@ -214,7 +228,7 @@ async def _check_belonging(store: Repository, sealing: Sealing, settings: Settin
         raise SettingsError(f"tenants.default: this database was made with {tenant!r}, and its logins are named so")
 
 
-async def _kept(store: Repository, name: str, value: str) -> str:
+async def _kept(store: Store, name: str, value: str) -> str:
     """Return the store's value of this name; the one given, kept from now on, where it has none."""
     known = await store.service_value(name)
     if known is None:
@@ -224,12 +238,12 @@ async def _kept(store: Repository, name: str, value: str) -> str:
 
 def _session_options(settings: Settings) -> SessionOptions:
     mqtt = settings.mqtt
-    dialects = dialects_of(settings)
+    dialects = lanes_of(settings)
     since = clock.wall_ms()
     connect = ConnectOptions(
         host=mqtt.host,
         port=mqtt.port,
-        client_id=client_id(settings.store.client_id_path),
+        client_id=client_id(settings.client_id_path),
         username=mqtt.username,
         password=broker_password(settings),
         tls=_tls(settings),
@@ -263,23 +277,24 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
 async def serve(settings: Settings, log: Logger) -> None:
     """Run the service until SIGTERM or SIGINT; then finish the batch and leave the session to the next start.
 
-    Raises what `open_pipeline` raises.
+    Raises what `open_service` raises.
     """
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with open_pipeline(settings, log) as pipeline:
+    async with open_service(settings, log) as service:
+        door = door_of(settings, service, log)
         session = Session(
             _session_options(settings), lambda level, event, **fields: _report(log, level, event, fields)
         )
-        monitoring.offer(settings, pipeline, session)
+        monitoring.offer(settings, service, session)
         log.info("started", version=__version__, store=str(settings.store.path))
         async with asyncio.TaskGroup() as tasks:
             connecting = tasks.create_task(session.run(), name="session")
-            handling = tasks.create_task(pipeline.run(session), name="pipeline")
+            handling = tasks.create_task(door.run(session), name="door")
             await stop.wait()
             log.info("stopping")
-            pipeline.stop()
+            door.stop()
             session.stop_reading()
             await handling
             await session.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from claimsvc.files import sync_directory, write_private
 from claimsvc.immutable import immutable
-from claimsvc.store.backup import copy
+from claimsvc.store.sqlite.sqlite_files import copy
 
 
 class BackupError(Exception):

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from claimsvc.app import open_pipeline
+from claimsvc.app import open_service
 from claimsvc.core.accounts import AdmitShared, CreateCustomer, CreateUser, ReadUser
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Found, Refused
@@ -18,8 +18,8 @@ from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.files import write_private
 from claimsvc.immutable import immutable
 from claimsvc.log import open_log
-from claimsvc.pipeline import Pipeline
 from claimsvc.sealing import random_password
+from claimsvc.service.execution import Service
 from claimsvc.settings import CredentialStore, Settings
 
 SEED_DEVICE = "Test Claiming Device"
@@ -50,11 +50,11 @@ class Account:
 
 
 async def found(settings: Settings, username: str, tenant: str) -> Account | None:
-    """Make the store and an admin of `tenant`; None when that admin exists. Raises as `open_pipeline`."""
-    async with open_pipeline(settings, open_log("error", "text", sys.stderr)) as pipeline:
+    """Make the store and an admin of `tenant`; None when that admin exists. Raises as `open_service`."""
+    async with open_service(settings, open_log("error", "text", sys.stderr)) as service:
         secret = Secret(SecretKind.PASSWORD, None)
         command = CreateUser(settings.mqtt.username, username, None, (), ("admin",), secret, tenant)
-        (outcome,) = await pipeline.execute([command])
+        (outcome,) = await service.execute_own([command])
     if isinstance(outcome, Refused) and outcome.reason is Reason.ALREADY_EXISTS:
         return None
     if not isinstance(outcome, Found) or not isinstance(outcome.item, User):
@@ -63,11 +63,11 @@ async def found(settings: Settings, username: str, tenant: str) -> Account | Non
 
 
 async def found_shared(settings: Settings, name: str) -> Account:
-    """Make a login that new devices share, with a new password. Raises as `open_pipeline`."""
+    """Make a login that new devices share, with a new password. Raises as `open_service`."""
     password = random_password()
     secret = Secret(SecretKind.PASSWORD, password, is_generated=True)
-    async with open_pipeline(settings, open_log("error", "text", sys.stderr)) as pipeline:
-        await pipeline.execute([AdmitShared(settings.mqtt.username, name, secret)])
+    async with open_service(settings, open_log("error", "text", sys.stderr)) as service:
+        await service.execute_own([AdmitShared(settings.mqtt.username, name, secret)])
     return Account(name, password if settings.credentials.store is not CredentialStore.NONE else None)
 
 
@@ -75,50 +75,50 @@ async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Accou
     """Make the demo's accounts, whatever of them is missing, and return them.
 
     Their passwords are written down first, so that a crash in between leaves no account without one.
-    Raises as `open_pipeline`, and FoundingError.
+    Raises as `open_service`, and FoundingError.
     """
     accounts = _accounts(accounts_file)
-    service = settings.mqtt.username
+    caller = settings.mqtt.username
 
     def password(name: str) -> Secret:
         return Secret(SecretKind.PASSWORD, accounts[name].password, is_generated=True)
 
     def user(name: str, role: str, customer_id: str | None = None, tenant: str | None = None) -> Command:
-        return CreateUser(service, name, customer_id, (), (role,), password(name), tenant)
+        return CreateUser(caller, name, customer_id, (), (role,), password(name), tenant)
 
-    async with open_pipeline(settings, open_log("error", "text", sys.stderr)) as pipeline:
+    async with open_service(settings, open_log("error", "text", sys.stderr)) as service:
         token = Secret(SecretKind.ACCESS_TOKEN, SEED_TOKEN)
         await _make(
-            pipeline,
+            service,
             user("admin", "admin"),
             user("manager", "admin", tenant=MANAGEMENT_TENANT),
             user("operator", "operator"),
-            CreateDevice(service, "device", type="default", label=None, is_gateway=False, secret=password("device")),
-            CreateDevice(service, SEED_DEVICE, type="default", label=None, is_gateway=False, secret=token),
-            AdmitShared(service, BOOTSTRAP, password("bootstrap")),
-            AdmitShared(service, PROVISION, password("provision")),
+            CreateDevice(caller, "device", type="default", label=None, is_gateway=False, secret=password("device")),
+            CreateDevice(caller, SEED_DEVICE, type="default", label=None, is_gateway=False, secret=token),
+            AdmitShared(caller, BOOTSTRAP, password("bootstrap")),
+            AdmitShared(caller, PROVISION, password("provision")),
         )
-        if await _missing(pipeline, FindDevice(service, "gateway")):
-            await _make(pipeline, CreateGateway(service, "gateway", password("gateway")))
-        if await _missing(pipeline, ReadUser(service, "customer")):
+        if await _missing(service, FindDevice(caller, "gateway")):
+            await _make(service, CreateGateway(caller, "gateway", password("gateway")))
+        if await _missing(service, ReadUser(caller, "customer")):
             # The user comes last: a crash before it only leaves a customer nobody belongs to.
-            await _make(pipeline, user("customer", "customer", await _customer(pipeline, service)))
+            await _make(service, user("customer", "customer", await _customer(service, caller)))
     return accounts
 
 
-async def _customer(pipeline: Pipeline, service: str) -> str:
-    (outcome,) = await pipeline.execute([CreateCustomer(service, "Demo Customer")])
+async def _customer(service: Service, caller: str) -> str:
+    (outcome,) = await service.execute_own([CreateCustomer(caller, "Demo Customer")])
     if not isinstance(outcome, Found) or not isinstance(outcome.item, Customer):
         raise FoundingError("no demo customer was made")
     return outcome.item.id
 
 
-async def _missing(pipeline: Pipeline, question: Command) -> bool:
-    return isinstance((await pipeline.execute([question]))[0], Refused)
+async def _missing(service: Service, question: Command) -> bool:
+    return isinstance((await service.execute_own([question]))[0], Refused)
 
 
-async def _make(pipeline: Pipeline, *commands: Command) -> None:
-    for outcome in await pipeline.execute(commands):
+async def _make(service: Service, *commands: Command) -> None:
+    for outcome in await service.execute_own(commands):
         if isinstance(outcome, Refused) and outcome.reason is not Reason.ALREADY_EXISTS:
             raise FoundingError(f"a demo account: {outcome.message}")
 

@@ -6,12 +6,19 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, MutableMapping
-from typing import Any, TextIO
+from datetime import UTC, datetime
+from typing import Any, Protocol, TextIO
 
 import structlog
 from pydantic_core import to_json
 
-Logger = structlog.typing.FilteringBoundLogger
+
+class Logger(structlog.typing.FilteringBoundLogger, Protocol):
+    """A structured logger with a fast way to write the line of a handled message."""
+
+    def handled(self, fields: dict[str, object], time: str) -> None:
+        """Write the event `handled` at level info. `time` is ISO 8601; the caller has cleaned strings of clients."""
+
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _LONGEST_VALUE = 300
@@ -39,9 +46,28 @@ def open_log(level: str, style: str, stream: TextIO | None = None) -> Logger:
             *(() if pretty else (structlog.processors.format_exc_info,)),
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        wrapper_class=_wrapper(_LEVELS[level], pretty=pretty),
     ).bind()
     return logger
+
+
+def _wrapper(level: int, *, pretty: bool) -> type[Any]:
+    """Return structlog's logger with `handled`: one call of the JSON encoder in place of five processors."""
+    base: type[Any] = structlog.make_filtering_bound_logger(level)
+
+    def handled(self: Any, fields: dict[str, object], time: str) -> None:
+        if pretty:
+            self.info("handled", **fields)
+        elif level <= _LEVELS["info"]:
+            line = to_json({**fields, "event": "handled", "level": "info", "time": time}, fallback=repr)
+            self._logger.msg(line.decode())
+
+    return type("Logger", (base,), {"handled": handled})
+
+
+def now_iso() -> str:
+    """Return the time of a log line: ISO 8601, UTC, microseconds."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _json(event: MutableMapping[str, Any], default: Callable[[Any], Any]) -> str:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 from prometheus_client import REGISTRY
 
 from claimsvc import __version__, metrics
-from claimsvc.broker import Session
-from claimsvc.pipeline import Pipeline
+from claimsvc.mqtt.session import Session
+from claimsvc.service.execution import Service
 from claimsvc.settings import Settings, SettingsError
-from claimsvc.store.census import Census
-from claimsvc.store.database import StoreError
+from claimsvc.store.contract import StoreError
+from claimsvc.store.sqlite.sqlite_files import Census
 
 
 def _connected(_fields: Mapping[str, object]) -> None:
@@ -44,7 +44,7 @@ def note(event: str, fields: Mapping[str, object]) -> None:
         _EVENTS[event](fields)
 
 
-def offer(settings: Settings, pipeline: Pipeline, session: Session) -> None:
+def offer(settings: Settings, service: Service, session: Session) -> None:
     """Offer the metrics over HTTP where that is wanted. Raises SettingsError when the port cannot be had."""
     if not settings.metrics.port:
         return
@@ -55,7 +55,7 @@ def offer(settings: Settings, pipeline: Pipeline, session: Session) -> None:
         metrics.CONNECTION_FAILURES.labels(cause)
     metrics.WAITING.set_function(lambda: session.backlog[0])
     metrics.WAITING_BYTES.set_function(lambda: session.backlog[1])
-    metrics.LOGINS_BEHIND.set_function(lambda: pipeline.logins_behind)
+    metrics.LOGINS_BEHIND.set_function(lambda: service.logins.behind)
     census = Census(settings.store.path)
     REGISTRY.register(metrics.StoreGauges(lambda: census.take(time.time_ns() // 1_000_000), StoreError))
     try:

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.files import write_private
 
 KEY_BYTES = 32
@@ -73,6 +74,31 @@ class Sealing:
     def password_hash(self, text: str, *, generated: bool) -> str:
         """Return the $7$ hash of a password. Milliseconds for a person's: call it outside the event loop."""
         return password_hash(text, GENERATED_ITERATIONS if generated else self._password_iterations)
+
+    def harden(self, secret: Secret) -> None:
+        """Give a secret its hash. What is only compared loses its text; a login is sealed, and generated if absent.
+
+        A person's password takes milliseconds: call this for passwords outside the event loop.
+        """
+        text = secret.text
+        if secret.kind is SecretKind.CLAIM_KEY:
+            secret.digest, secret.text = self.claim_key_hash(text or ""), None
+        elif secret.kind is SecretKind.SECURITY_TOKEN:
+            secret.digest, secret.text = self.security_token_hash(text or ""), None
+        elif secret.kind is SecretKind.ISSUED_CLAIM_KEY:
+            secret.text = text or random_password()  # shown once, in the answer
+            secret.digest = self.claim_key_hash(secret.text)
+        elif secret.kind is SecretKind.PROVISION_SECRET:
+            secret.text = text if text is not None else random_token()
+            secret.digest = self.provision_secret_hash(secret.text)
+        elif secret.kind is SecretKind.ACCESS_TOKEN:
+            secret.text = text or random_token()
+            secret.digest = self.access_token_hash(secret.text)
+            secret.sealed = self.seal(secret.text.encode(), secret.kind.value)
+        else:
+            secret.text = text or random_password()
+            secret.digest = self.password_hash(secret.text, generated=secret.is_generated)
+            secret.sealed = self.seal(secret.text.encode(), secret.kind.value)
 
     def digest(self, content: bytes) -> str:
         """Return the keyed hash of a request's content, which may hold secrets."""

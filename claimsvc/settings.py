@@ -96,24 +96,12 @@ class Mqtt(_Section):
 
 
 class Store(_Section):
-    """The SQLite file; the key file and the client id lie beside it."""
+    """The SQLite file."""
 
     path: Path = Path("data/claimsvc.db")
     """The database. Its directory must be the service's to write to."""
     events_days: Annotated[int, Field(gt=0, le=36_500)] = 365
     """How long the audit trail is kept."""
-
-    @property
-    def key_path(self) -> Path:
-        return self.path.with_name("service.key")
-
-    @property
-    def token_key_path(self) -> Path:
-        return self.path.with_name("token.key")
-
-    @property
-    def client_id_path(self) -> Path:
-        return self.path.with_name("client-id")
 
 
 class Claim(_Section):
@@ -243,6 +231,9 @@ class Settings(BaseSettings):
         env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
+    data_dir: Path | None = None
+    """The folder of the service's key files, client id and broker password; by default the folder of `store.path`. In
+    another folder the plugin needs its option `token_key`. Files that exist are not moved."""
     mqtt: Mqtt = Mqtt()
     store: Store = Store()
     claim: Claim = Claim()
@@ -266,6 +257,28 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, whose content comes as arguments."""
         return env_settings, init_settings
+
+    @property
+    def key_path(self) -> Path:
+        """The key of hashes and encryption."""
+        return self._own_file("service.key")
+
+    @property
+    def token_key_path(self) -> Path:
+        """The key of access tokens, which the broker's plugin reads."""
+        return self._own_file("token.key")
+
+    @property
+    def client_id_path(self) -> Path:
+        return self._own_file("client-id")
+
+    @property
+    def broker_password_path(self) -> Path:
+        """The password that the service creates for its own login."""
+        return self._own_file("broker-password")
+
+    def _own_file(self, name: str) -> Path:
+        return (self.data_dir or self.store.path.parent) / name
 
     def mqtt_password(self) -> str | None:
         """Return the service's password at the broker. Raises SettingsError when its file cannot be read."""
@@ -301,10 +314,12 @@ def _no_unknown_variables() -> None:
         if not name.upper().startswith(ENVIRONMENT_PREFIX) or name in environment.ALL:
             continue
         section, separator, _key = name[len(ENVIRONMENT_PREFIX) :].lower().partition("__")
-        if not separator or section not in Settings.model_fields:
+        if bool(separator) is (section in _ALONE) or section not in Settings.model_fields:
             raise SettingsError(f"{name} is no setting; settings are CLAIMSVC_<SECTION>__<KEY>")
 
 
+_ALONE = {"data_dir"}
+"""Keys of no section."""
 _WORDS = {"extra_forbidden": "there is no such setting"}
 """By kind of error, where pydantic's text speaks of itself."""
 

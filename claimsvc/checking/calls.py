@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from claimsvc.broker.caller import REFUSED, Caller, CallerError, NotAllowedError
+from claimsvc.dialects.message import Outbound
 from claimsvc.immutable import immutable
-from claimsvc.wire import Outbound
+from claimsvc.mqtt.caller import REFUSED, Caller, CallerError, NotAllowedError
 
 
 class NotAnsweredError(CallerError):

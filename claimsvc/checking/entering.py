@@ -6,7 +6,11 @@ import asyncio
 import re
 from dataclasses import replace
 
-from claimsvc.broker.caller import (
+from claimsvc.checking.finding import Seen, UnseenError
+from claimsvc.checking.scene import Account, Scene, Site, nonce
+from claimsvc.checking.writing import CLAIM
+from claimsvc.dialects.message import Outbound
+from claimsvc.mqtt.caller import (
     REFUSED,
     Caller,
     CallerError,
@@ -15,10 +19,6 @@ from claimsvc.broker.caller import (
     LoginRefusedError,
     open_caller,
 )
-from claimsvc.checking.finding import Seen, UnseenError
-from claimsvc.checking.scene import Account, Scene, Site, nonce
-from claimsvc.checking.writing import CLAIM
-from claimsvc.wire import Outbound
 
 _OLDEST = (2, 0)
 _RETAINED_S = 1.0

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, ParamSpec
 
-from claimsvc.broker.caller import Caller, CallerError, open_caller
 from claimsvc.checking import entering, limits, reading, writing
 from claimsvc.checking.finding import Finding, Seen, UnseenError, Verdict, passed_or, unseen
 from claimsvc.checking.health import see_answer
 from claimsvc.checking.scene import Scene, Site, set_up
 from claimsvc.immutable import immutable
+from claimsvc.mqtt.caller import Caller, CallerError, open_caller
 
 P = ParamSpec("P")
 

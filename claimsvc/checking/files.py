@@ -8,8 +8,8 @@ from pathlib import Path
 
 from claimsvc.checking.finding import Finding, Verdict, passed_or, unseen
 from claimsvc.immutable import immutable
-from claimsvc.store.database import StoreError
-from claimsvc.store.inspection import Inspection, inspect
+from claimsvc.store.contract import StoreError
+from claimsvc.store.sqlite.sqlite_files import Inspection, inspect
 
 DATABASE, PASSWORDS = "database", "password file"
 LEAST_FREE_BYTES = 256 * 1024 * 1024

@@ -8,10 +8,10 @@ from contextlib import suppress
 
 from pydantic_core import from_json
 
-from claimsvc.broker.caller import Caller, CallerError, CallerOptions, Heard, open_caller
 from claimsvc.checking.calls import Calls
 from claimsvc.checking.finding import Seen
 from claimsvc.checking.scene import Site
+from claimsvc.mqtt.caller import Caller, CallerError, CallerOptions, Heard, open_caller
 
 _QUESTION = "/claimsvc/tenants?limit=1"
 """Loads a permission and reads a page: both connections to the database."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from claimsvc.broker.caller import REFUSED, Caller, CallerError, CallTimeoutError, Granted, open_caller
 from claimsvc.checking.finding import Seen, UnseenError
 from claimsvc.checking.scene import Scene, Site
-from claimsvc.wire import Outbound
+from claimsvc.dialects.message import Outbound
+from claimsvc.mqtt.caller import REFUSED, Caller, CallerError, CallTimeoutError, Granted, open_caller
 
 QUEUED = 1_500
 """Messages that are left waiting: more than the 1 000 that Mosquitto keeps unless told otherwise."""

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from claimsvc.broker.caller import CallTimeoutError, ConnectionLostError, open_caller
 from claimsvc.checking.calls import Calls
 from claimsvc.checking.finding import Seen
 from claimsvc.checking.scene import Scene, nonce, word
 from claimsvc.checking.writing import CLAIM
+from claimsvc.dialects.message import Outbound
 from claimsvc.immutable import immutable
-from claimsvc.wire import Outbound
+from claimsvc.mqtt.caller import CallTimeoutError, ConnectionLostError, open_caller
 
 _GRANTS = "grant reading by the lines of config/acl, each with its literal tail; nobody else `{root}/#` or `#`"
 

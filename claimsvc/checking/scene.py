@@ -15,11 +15,11 @@ from urllib.parse import quote
 
 from pydantic_core import to_json
 
-from claimsvc.broker.caller import Caller, CallerError, CallerOptions, open_caller
 from claimsvc.checking.calls import Calls, NotAnsweredError
 from claimsvc.checking.finding import Finding, Verdict
+from claimsvc.dialects.message import Outbound
 from claimsvc.immutable import immutable
-from claimsvc.wire import Outbound
+from claimsvc.mqtt.caller import Caller, CallerError, CallerOptions, open_caller
 
 PREFIX = "claimsvc-check-"
 _LEFT_BEHIND_S = 600

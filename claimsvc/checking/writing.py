@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 
-from claimsvc.broker.caller import (
+from claimsvc.checking.finding import Seen
+from claimsvc.checking.scene import Scene, nonce, word
+from claimsvc.dialects.message import Outbound
+from claimsvc.mqtt.caller import (
     CallerError,
     CannotConnectError,
     ConnectionLostError,
@@ -17,9 +20,6 @@ from claimsvc.broker.caller import (
     LoginRefusedError,
     open_caller,
 )
-from claimsvc.checking.finding import Seen
-from claimsvc.checking.scene import Scene, nonce, word
-from claimsvc.wire import Outbound
 
 CLAIM = "v1/devices/me/claim"
 _GRANTS = "grant lanes by the lines of config/acl, each with its literal tail; nobody else `{root}/#` or `#`"

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from claimsvc.backup import BackupError, back_up
 from claimsvc.cli.configured import Config, read_settings
 from claimsvc.cli.console import EXIT_INTERRUPTED, app, failure
-from claimsvc.store.database import StoreError
+from claimsvc.store.contract import StoreError
 
 
 @app.command("backup")
@@ -29,7 +29,7 @@ def backup_command(
 
     Exit codes: 0 made, 2 not made (the reason is told, nothing is left behind), 130 interrupted.
     """
-    store = read_settings(config).store
+    settings = read_settings(config)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way the draft is removed
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     console = Console(stderr=True)
@@ -42,7 +42,7 @@ def backup_command(
                 bar.update(task, completed=done, total=pages, description=doing)
 
             key_directory = with_key.absolute() if with_key else None
-            made = back_up(store.path, store.key_path, file.absolute(), key_directory, show)
+            made = back_up(settings.store.path, settings.key_path, file.absolute(), key_directory, show)
     except (BackupError, StoreError, OSError) as error:
         raise failure(error) from None
     except KeyboardInterrupt:
@@ -52,4 +52,6 @@ def backup_command(
     if made.key is not None:
         out.print(f"key file  {made.key}  (keep it apart from the backup: together they are every secret)")
     else:
-        out.print(f"key file  {store.key_path} is not in it, and without it the backup cannot be used: keep a copy")
+        out.print(
+            f"key file  {settings.key_path} is not in it, and without it the backup cannot be used: keep a copy"
+        )

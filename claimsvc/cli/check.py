@@ -86,8 +86,8 @@ def _at_rest(settings: Settings, conf: Conf | None) -> Iterator[Finding]:
     yield from examine_files(
         Files(
             database=settings.store.path,
-            key=settings.store.key_path,
-            fingerprint=lambda: Sealing(load_key(settings.store.key_path), 1).fingerprint,
+            key=settings.key_path,
+            fingerprint=lambda: Sealing(load_key(settings.key_path), 1).fingerprint,
             key_failure=KeyFileError,
             tenant=settings.tenants.default,
         )

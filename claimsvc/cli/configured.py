@@ -13,12 +13,12 @@ import uvloop
 
 from claimsvc import environment, founding, supervisor
 from claimsvc.app import WrongKeyError
-from claimsvc.broker.caller import CallerError
 from claimsvc.cli.console import EXIT_INTERRUPTED, EXIT_UNUSABLE, failure
 from claimsvc.credentials.password_file import PasswordFileError
+from claimsvc.mqtt.caller import CallerError
 from claimsvc.sealing import KeyFileError
 from claimsvc.settings import Settings, SettingsError, load
-from claimsvc.store.database import StoreError
+from claimsvc.store.contract import StoreError
 
 EXPECTED_ERRORS = (
     SettingsError,

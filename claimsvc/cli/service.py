@@ -48,9 +48,7 @@ def init_command(
     settings = read_settings(config)
     made = run(founding.found(settings, admin, tenant or settings.tenants.default))
     console = Console(soft_wrap=True, highlight=False)
-    console.print(
-        f"database  {settings.store.path}\nkey file  {settings.store.key_path} (keep a copy: backups need it)"
-    )
+    console.print(f"database  {settings.store.path}\nkey file  {settings.key_path} (keep a copy: backups need it)")
     if made is None:
         console.print(f"admin     {admin} exists already, its password is unchanged")
     elif made.password is None:

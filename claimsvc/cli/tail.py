@@ -15,7 +15,6 @@ import typer
 import uvloop
 from rich.console import Console
 
-from claimsvc.broker.caller import REFUSED, CallerOptions, NotAllowedError, open_caller
 from claimsvc.cli.console import EXIT_INTERRUPTED, app, failure
 from claimsvc.cli.operators.address import caller_options
 from claimsvc.cli.operators.connecting import (
@@ -27,6 +26,7 @@ from claimsvc.cli.operators.connecting import (
 )
 from claimsvc.cli.operators.failing import ending
 from claimsvc.cli.operators.screen import Screen
+from claimsvc.mqtt.caller import REFUSED, CallerOptions, NotAllowedError, open_caller
 from claimsvc.tailing.entry import Entry, Level, Wanted, parse
 from claimsvc.tailing.lines import follow, text, whole
 from claimsvc.tailing.page import Page

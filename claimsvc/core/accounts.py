@@ -66,7 +66,6 @@ class AdmitShared(Command):
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         needs.principals.add(self.name)
-        needs.logins.update(self.logins)
 
     @property
     def logins(self) -> tuple[str, ...]:
@@ -103,10 +102,7 @@ class OnUser(Command):
     username: str
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        name = self.principal(facts, policy)
-        needs.principals.add(name)
-        needs.users.add(name)
-        needs.logins.add(name)
+        needs.users.add(self.principal(facts, policy))
 
     def principal(self, facts: Facts, policy: Policy) -> str:
         """Return the principal of the user this is about."""
@@ -144,6 +140,9 @@ class CreateUser(OnUser):
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnUser.needs(self, needs, facts, policy)
+        name = self.principal(facts, policy)
+        needs.principals.add(name)
+        needs.logins.add(name)
         tenant = self.tenant_meant(facts)
         needs.tenants.add(tenant)
         _membership_needs(needs, tenant, self.customer_id, self.groups or (), self.roles_meant)
@@ -170,12 +169,16 @@ class UpdateUser(OnUser):
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnUser.needs(self, needs, facts, policy)
         tenant = facts.tenant_of(self.caller)
-        _membership_needs(needs, tenant, self.customer_id, self.groups or (), self.roles or ())
+        _membership_needs(needs, tenant, self.customer_id or None, self.groups or (), self.roles or ())
 
 
 @immutable
 class DeleteUser(OnUser):
     """Remove a user; the login ends."""
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnUser.needs(self, needs, facts, policy)
+        needs.logins_of.add(self.principal(facts, policy))
 
 
 @immutable
@@ -232,7 +235,7 @@ class ListItems(Command):
 def _membership_needs(
     needs: Needs, tenant: str, customer_id: str | None, groups: tuple[str, ...], roles: tuple[str, ...]
 ) -> None:
-    if customer_id:
+    if customer_id is not None:
         needs.customers.add(customer_id)
     needs.groups.update((tenant, name) for name in groups)
     needs.roles.update((tenant, name) for name in roles)

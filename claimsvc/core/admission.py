@@ -40,10 +40,11 @@ def needs_of(request: DeviceRequest, needs: Needs, policy: Policy) -> None:
     is_accepting = (
         request.id in needs.accepting or request.tenant in needs.pending_of or request.enrollment_hash is not None
     )
-    if is_accepting or request.status is RequestStatus.ACCEPTED:
-        needs_names(request.tenant, request.id, needs, policy)
     if is_accepting:
+        needs_names(request.tenant, request.id, needs, policy)
         needs.credentials = True
+    elif request.status is RequestStatus.ACCEPTED:
+        needs.logins.add(principal_name(request.tenant, request_username(request.id), policy))
     if is_accepting and request.group_id is not None:
         needs.device_group_ids.add(request.group_id)
     if is_accepting and policy.device_limit:
@@ -53,8 +54,9 @@ def needs_of(request: DeviceRequest, needs: Needs, policy: Policy) -> None:
 def needs_names(tenant: str, device_id: str, needs: Needs, policy: Policy) -> None:
     """Add every name that a device of this id would have."""
     needs.device_names.add((tenant, device_id))
-    needs.principals.add(principal_name(tenant, request_username(device_id), policy))
-    needs.logins.update(_login_names(tenant, device_id, policy))
+    logins = _login_names(tenant, device_id, policy)
+    needs.principals.update(logins)  # the first is the device's own, and none may be somebody else's
+    needs.logins.update(logins)
 
 
 def username_of(request: DeviceRequest, policy: Policy) -> str:

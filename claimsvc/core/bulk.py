@@ -336,6 +336,7 @@ def _set_key(row: KeyedDevice, tenant: str, command: SetClaimKeys, facts: Facts,
     changes: list[Change] = [] if described == known else [Put(described)]
     if known is None:
         changes.append(_event("device_created", described, command.caller, given))
+        facts.apply(Put(described))  # a new device is known to have no windows
     new = NewKey(
         key_hash=row.key.hardened,
         expires_at_ms=row.expires_at_ms,

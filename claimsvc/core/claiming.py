@@ -114,7 +114,7 @@ class ReleaseDevice(OnNamedDevice):
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnNamedDevice.needs(self, needs, facts, policy)
-        needs.windows = needs.claiming_allowed = True
+        needs.windows = True
         if policy.rotate_on_release:
             needs.credentials = needs.provision_state = True
 
@@ -218,7 +218,7 @@ def _first_word(caller: str, facts: Facts, given: Given) -> tuple[Device, tuple[
     if error := name_error(caller):
         return Refused(Reason.INVALID_NAME, error)
     device = Device(given.new_id(), policy.default_tenant, caller, caller, given.now_ms)
-    return device, (principal, *_created(device, caller, given))
+    return device, (principal, *_created(device, caller, facts, given))
 
 
 def _open_for(
@@ -230,14 +230,15 @@ def _open_for(
         if error := name_error(entry.name):
             return Refused(Reason.INVALID_NAME, error), ()
         device = Device(given.new_id(), gateway.tenant, entry.name, None, given.now_ms, gateway_id=gateway.id)
-        created = _created(device, gateway.principal or gateway.name, given)
+        created = _created(device, gateway.principal or gateway.name, facts, given)
     elif device.gateway_id != gateway.id:
         return Refused(Reason.NOT_PERMITTED, "the gateway neither made this device nor was bound to it"), ()
     outcome, changes = _open(device, entry.key.hardened, entry.duration_ms, message, facts, given)
     return outcome, (*created, *changes)
 
 
-def _created(device: Device, caller: str, given: Given) -> tuple[Change, Change]:
+def _created(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, Change]:
+    facts.know_new(device.id)
     event = Event(device.tenant, given.now_ms, "device_created", caller, device.id, device.name)
     return Put(device), Append(event)
 

@@ -28,6 +28,12 @@ class Outcome:
     __slots__ = ()
 
 
+class Query(Outcome):
+    """A question the caller may ask; the store answers it from what is committed after the batch."""
+
+    __slots__ = ()
+
+
 class Notice:
     """What a client other than the asker is told because of a decision."""
 
@@ -65,8 +71,8 @@ class Done(Outcome):
 
 
 @immutable
-class Listing(Outcome):
-    """A page the caller may read; the store fills it from its reader after the batch is committed."""
+class Listing(Query):
+    """A page the caller may read."""
 
     kind: type[Tenant | Customer | User | Group | Role | Device | DeviceGroup | Event]
     tenant: str | None
@@ -91,9 +97,9 @@ class Page(Outcome):
 
 @immutable
 class Repeated(Outcome):
-    """The request was answered before; `sealed` is that answer."""
+    """The request was answered before; `kept` is what was kept of that answer."""
 
-    sealed: str
+    kept: str
 
 
 @immutable

@@ -1,6 +1,11 @@
-"""What a batch of commands needs to know, and what is known: rows in memory, changed as decisions fall.
+"""What a batch of commands needs to know, and what is known: rows in memory, changed by each decision.
 
 Deciding applies each change here at once, so a later command of the same batch sees what an earlier one did.
+
+Facts are strict. Loading marks every key that was looked up, found or not. A rule that reads a key that no command of
+the batch asked for gets `NotAskedError`: a forgotten need is an error and never a wrong decision. Rows that earlier
+decisions of the batch created or removed are known without a lookup, and a device, principal or login that the batch
+created has nothing but what the batch gave it.
 """
 
 from __future__ import annotations
@@ -8,13 +13,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeVar
 
 from claimsvc.core.decision import Append, Change, Put
 from claimsvc.core.model import (
+    Answered,
     Attribute,
+    ClaimAttempts,
     ClaimWindow,
     Credential,
+    Customer,
     Device,
     DeviceGroup,
     DeviceProfile,
@@ -25,13 +34,74 @@ from claimsvc.core.model import (
     Principal,
     PrincipalKind,
     RequestStatus,
+    Role,
     Row,
+    Tenant,
     User,
+    UserFailures,
     WindowSource,
 )
 
 R = TypeVar("R", bound=Row)
 Key = str | tuple[str, str] | tuple[str, str, int]
+
+
+class Lookup(StrEnum):
+    """The ways in which rows are looked up. Every store has a statement of each name."""
+
+    PRINCIPALS = "principals"
+    ENDED_PRINCIPALS = "ended_principals"
+    SERVICES = "services"
+    DEVICES_BY_PRINCIPAL = "devices_by_principal"
+    DEVICES_BY_NAME = "devices_by_name"
+    DEVICES_BY_ID = "devices_by_id"
+    USERS = "users"
+    GROUPS = "groups"
+    ROLES = "roles"
+    TENANTS = "tenants"
+    CUSTOMERS = "customers"
+    WINDOWS = "windows"
+    PROFILES_BY_KEY = "profiles_by_key"
+    PROFILES_BY_NAME = "profiles_by_name"
+    PROFILES_BY_ID = "profiles_by_id"
+    ATTRIBUTES = "attributes"
+    ATTRIBUTES_NAMED = "attributes_named"
+    ATTEMPTS = "attempts"
+    FAILURES = "failures"
+    CREDENTIALS_BY_LOGIN = "credentials_by_login"
+    CREDENTIALS_BY_PRINCIPAL = "credentials_by_principal"
+    FORMER_CREDENTIALS = "former_credentials"
+    REQUESTS = "requests"
+    PENDING_REQUESTS = "pending_requests"
+    DEVICE_GROUPS_BY_PATH = "device_groups_by_path"
+    DEVICE_GROUPS_BY_ID = "device_groups_by_id"
+    DEVICE_COUNTS = "device_counts"
+    ANSWERED = "answered"
+
+
+_BY_KEY: dict[type[Any], Lookup] = {
+    Principal: Lookup.PRINCIPALS,
+    EndedPrincipal: Lookup.ENDED_PRINCIPALS,
+    Device: Lookup.DEVICES_BY_ID,
+    User: Lookup.USERS,
+    Group: Lookup.GROUPS,
+    Role: Lookup.ROLES,
+    Tenant: Lookup.TENANTS,
+    Customer: Lookup.CUSTOMERS,
+    DeviceProfile: Lookup.PROFILES_BY_ID,
+    Attribute: Lookup.ATTRIBUTES_NAMED,
+    ClaimAttempts: Lookup.ATTEMPTS,
+    UserFailures: Lookup.FAILURES,
+    Credential: Lookup.CREDENTIALS_BY_LOGIN,
+    DeviceRequest: Lookup.REQUESTS,
+    DeviceGroup: Lookup.DEVICE_GROUPS_BY_ID,
+    Answered: Lookup.ANSWERED,
+}
+"""The lookup that finds a row of a kind by its key. Claim windows have none: they are looked up by device."""
+
+
+class NotAskedError(Exception):
+    """A rule read a row that no command of its batch asked for: its `needs` is incomplete."""
 
 
 @dataclass(slots=True)
@@ -48,6 +118,8 @@ class Needs:
     device_names: set[tuple[str, str]] = field(default_factory=set)
     """(tenant, name)"""
     logins: set[str] = field(default_factory=set)
+    logins_of: set[str] = field(default_factory=set)
+    """Principals whose logins are wanted, all of them."""
     attempts_at: set[tuple[str, str, str]] = field(default_factory=set)
     """(user, tenant, device name): whose failures count where."""
     windows: bool = False
@@ -79,9 +151,10 @@ class Needs:
 
 
 class Facts:
-    """The rows of one batch, by kind and key. A row that was not loaded looks like one that is not there."""
+    """The rows of one batch, by kind and key. Every accessor raises NotAskedError for a key nobody asked for."""
 
     __slots__ = (
+        "_asked",
         "_by_name",
         "_by_principal",
         "_default_tenant",
@@ -97,6 +170,12 @@ class Facts:
 
     def __init__(self, default_tenant: str) -> None:
         self._default_tenant = default_tenant
+        self._asked: dict[Lookup, set[Any]] = defaultdict(set)
+        """The keys that were looked up, and those that are known without."""
+        # A device without a login calls as "".
+        self._asked[Lookup.PRINCIPALS].add("")
+        self._asked[Lookup.ENDED_PRINCIPALS].add("")
+        self._asked[Lookup.DEVICES_BY_PRINCIPAL].add("")
         self._rows: dict[type[Any], dict[Key, Any]] = defaultdict(dict)
         self._by_name: dict[tuple[str, str], str] = {}
         self._by_principal: dict[str, str] = {}
@@ -114,39 +193,61 @@ class Facts:
     def get(self, kind: type[R], key: Key) -> R | None:
         """Return the row of this kind and key, or None."""
         row: R | None = self._rows[kind].get(key)
+        if row is None:
+            lookup = _BY_KEY.get(kind)
+            if (lookup is None or key not in self._asked[lookup]) and not self._is_known_with_owner(kind, key):
+                self._not_asked(kind.__name__, key)
         return row
 
     def tenant_of(self, caller: str) -> str:
-        """Return the caller's tenant; whom nobody knows is of the default tenant (design 4.2)."""
+        """Return the caller's tenant; an unknown caller belongs to the default tenant."""
         principal = self.get(Principal, caller)
         return principal.tenant if principal else self._default_tenant
 
     def device_named(self, tenant: str, name: str) -> Device | None:
         """Return the tenant's device of this name, or None."""
         device_id = self._by_name.get((tenant, name))
-        return self.get(Device, device_id) if device_id else None
+        if device_id is None:
+            self._require(Lookup.DEVICES_BY_NAME, (tenant, name))
+            return None
+        return self.get(Device, device_id)
 
     def device_of(self, principal: str) -> Device | None:
         """Return the device that logs in as `principal`, or None."""
         device_id = self._by_principal.get(principal)
-        return self.get(Device, device_id) if device_id else None
+        if device_id is None:
+            self._require(Lookup.DEVICES_BY_PRINCIPAL, principal)
+            return None
+        return self.get(Device, device_id)
 
     def profile_of_key(self, provision_key: str) -> DeviceProfile | None:
         """Return the profile of this provision key, or None."""
-        profile = self.get(DeviceProfile, self._profile_ids.get(provision_key, ""))
+        profile = self._profile(Lookup.PROFILES_BY_KEY, provision_key)
         return profile if profile and profile.provision_key == provision_key else None
 
     def profile_named(self, tenant: str, name: str) -> DeviceProfile | None:
         """Return the tenant's profile of this name, or None."""
-        return self.get(DeviceProfile, self._profile_ids.get((tenant, name), ""))
+        return self._profile(Lookup.PROFILES_BY_NAME, (tenant, name))
+
+    def _profile(self, lookup: Lookup, key: Key) -> DeviceProfile | None:
+        profile_id = self._profile_ids.get(key)
+        if profile_id is None:
+            self._require(lookup, key)
+            return None
+        profile: DeviceProfile | None = self._rows[DeviceProfile].get(profile_id)
+        return profile
 
     def group_at(self, tenant: str, path: str) -> DeviceGroup | None:
         """Return the tenant's group of devices of this path, or None."""
         group_id = self._group_ids.get((tenant, path))
-        return self.get(DeviceGroup, group_id) if group_id else None
+        if group_id is None:
+            self._require(Lookup.DEVICE_GROUPS_BY_PATH, (tenant, path))
+            return None
+        return self.get(DeviceGroup, group_id)
 
     def services(self) -> list[Principal]:
-        """Return the loaded principals of the service's own."""
+        """Return the principals of the service's own."""
+        self._require(Lookup.SERVICES, "")
         return [row for row in self._rows[Principal].values() if row.kind is PrincipalKind.SERVICE]
 
     def devices(self) -> list[Device]:
@@ -154,24 +255,28 @@ class Facts:
         return list(self._rows[Device].values())
 
     def windows(self, device_id: str) -> list[ClaimWindow]:
-        """Return the device's claim windows, open or over."""
-        found = (self.get(ClaimWindow, (device_id, source)) for source in WindowSource)
-        return [window for window in found if window]
+        """Return the device's claim windows, open or expired."""
+        self._require(Lookup.WINDOWS, device_id)
+        rows = self._rows[ClaimWindow]
+        return [row for source in _SOURCES if (row := rows.get((device_id, source)))]
 
     def attributes(self, device_id: str) -> list[Attribute]:
-        """Return the device's loaded attributes."""
-        return [row for row in self.of_device(device_id) if isinstance(row, Attribute)]
-
-    def of_device(self, device_id: str) -> list[Row]:
-        """Return every loaded row that hangs on the device."""
-        return [self._rows[kind][key] for kind, key in self._of_device[device_id]]
+        """Return the device's attributes."""
+        self._require(Lookup.ATTRIBUTES, device_id)
+        return [self._rows[kind][key] for kind, key in self._of_device[device_id] if kind is Attribute]
 
     def credentials(self, principal: str) -> list[Credential]:
-        """Return the principal's loaded logins, revoked ones too."""
+        """Return the principal's logins, revoked ones too."""
+        if principal not in self._asked[Lookup.CREDENTIALS_BY_PRINCIPAL]:
+            # A name that is known to be free has no logins.
+            is_free = principal in self._asked[Lookup.PRINCIPALS] and principal not in self._rows[Principal]
+            if not is_free:
+                self._not_asked(Lookup.CREDENTIALS_BY_PRINCIPAL, principal)
         return self._those(Credential, self._logins_of.get(principal, ()))
 
     def former_credentials(self, login: str) -> list[FormerCredential]:
-        """Return the loaded passwords a login had before, those that are over too."""
+        """Return the passwords a login had before, expired ones too."""
+        self._require(Lookup.FORMER_CREDENTIALS, login)
         return self._those(FormerCredential, self._formers_of.get(login, ()))
 
     def roles_of(self, user: User) -> set[str]:
@@ -185,23 +290,52 @@ class Facts:
 
     def customer_in_use(self, customer_id: str) -> bool:
         """Return whether a customer has users or devices."""
-        return customer_id in self._used_customers
+        if customer_id in self._used_customers:
+            return True
+        self._require(Lookup.CUSTOMERS, customer_id)
+        return False
 
     def pending_requests(self, tenant: str) -> list[DeviceRequest]:
-        """Return a tenant's loaded requests that wait for acceptance, in order of their making."""
+        """Return a tenant's requests that wait for acceptance, oldest first."""
+        self._require(Lookup.PENDING_REQUESTS, tenant)
         pending = RequestStatus.PENDING_ACCEPTANCE
         found = [row for row in self._rows[DeviceRequest].values() if row.tenant == tenant and row.status is pending]
         return sorted(found, key=lambda row: (row.created_at_ms, row.id))
 
     def device_count(self, tenant: str) -> int:
         """Return how many devices a tenant has."""
-        return self._device_counts.get(tenant, 0)
+        count = self._device_counts.get(tenant)
+        if count is None:
+            self._not_asked(Lookup.DEVICE_COUNTS, tenant)
+        return count or 0
 
     def _those(self, kind: type[R], keys: Iterable[Key]) -> list[R]:
-        found = (self.get(kind, key) for key in keys)
-        return [row for row in found if row is not None]
+        rows = self._rows[kind]
+        return [rows[key] for key in keys if key in rows]
 
-    # --- changing
+    def _require(self, lookup: Lookup, key: Key) -> None:
+        if key not in self._asked[lookup]:
+            self._not_asked(lookup, key)
+
+    def _is_known_with_owner(self, kind: type[Any], key: Key) -> bool:
+        """Return whether a row is known to be missing because all rows of its owner are known."""
+        if kind is ClaimWindow:
+            return key[0] in self._asked[Lookup.WINDOWS]
+        if kind is Attribute:
+            return key[0] in self._asked[Lookup.ATTRIBUTES]
+        if kind is FormerCredential:
+            return key[0] in self._asked[Lookup.FORMER_CREDENTIALS]
+        # Of the batch's new devices everything is known: their attempts are marked by device alone.
+        return kind is ClaimAttempts and key[1] in self._asked[Lookup.ATTEMPTS]
+
+    def _not_asked(self, what: str, key: Key) -> None:
+        raise NotAskedError(f"no command of this batch asked for {what} {key!r}")
+
+    # --- loading
+
+    def mark(self, lookup: Lookup, keys: Iterable[Key]) -> None:
+        """Note that these keys are looked up: what is not found does not exist."""
+        self._asked[lookup].update(keys)
 
     def count_devices(self, tenant: str, devices: int) -> None:
         """Note how many devices a tenant has in the store."""
@@ -211,14 +345,26 @@ class Facts:
         """Note that a customer has users or devices in the store."""
         self._used_customers.add(customer_id)
 
+    # --- changing
+
+    def know_free(self, name: str) -> None:
+        """Note that no principal and no login has this name: it was just drawn at random."""
+        self._asked[Lookup.PRINCIPALS].add(name)
+        self._asked[Lookup.CREDENTIALS_BY_LOGIN].add(name)
+
+    def know_new(self, device_id: str) -> None:
+        """Note that nothing in the store belongs to this device: its id was just drawn."""
+        for lookup in (Lookup.WINDOWS, Lookup.ATTRIBUTES, Lookup.ATTEMPTS):
+            self._asked[lookup].add(device_id)
+
     def apply(self, change: Change) -> None:
         """Make a decided change visible to the commands that follow."""
         if isinstance(change, Append):
             return
         if isinstance(change, Put):
             row = change.row
-            if isinstance(row, Device) and row.tenant in self._device_counts and row.id not in self._rows[Device]:
-                self._device_counts[row.tenant] += 1
+            if type(row) in _OWNERS and row.key not in self._rows[type(row)]:
+                self._note_new(row)
             self.put(row)
         elif change.kind is Device and isinstance(change.key, str):
             self._forget_device(change.key)
@@ -226,6 +372,24 @@ class Facts:
             self._rows[change.kind].pop(change.key, None)
             if isinstance(change.key, tuple):
                 self._of_device[change.key[0]].pop((change.kind, change.key), None)
+            lookup = _BY_KEY.get(change.kind)
+            if lookup is not None:
+                self._asked[lookup].add(change.key)
+
+    def _note_new(self, row: Row) -> None:
+        """Note what follows from the fact that this batch created a row: nothing in the store belongs to it."""
+        asked = self._asked
+        if isinstance(row, Device):
+            if row.tenant in self._device_counts:
+                self._device_counts[row.tenant] += 1
+            self.know_new(row.id)
+        elif isinstance(row, Principal):
+            asked[Lookup.CREDENTIALS_BY_PRINCIPAL].add(row.name)
+        elif isinstance(row, Credential):
+            if row.login in asked[Lookup.CREDENTIALS_BY_LOGIN]:
+                asked[Lookup.FORMER_CREDENTIALS].add(row.login)
+        elif isinstance(row, Customer):
+            asked[Lookup.CUSTOMERS].add(row.id)
 
     def put(self, row: Row) -> None:
         """Hold a row, loaded or decided."""
@@ -256,12 +420,21 @@ class Facts:
             self._used_customers.add(device.owner)
 
     def _forget_device(self, device_id: str) -> None:
-        device = self.get(Device, device_id)
+        asked = self._asked
+        device = self._rows[Device].pop(device_id, None)
+        asked[Lookup.DEVICES_BY_ID].add(device_id)
         if device is None:
             return
-        del self._rows[Device][device_id]
         del self._by_name[device.tenant, device.name]
+        asked[Lookup.DEVICES_BY_NAME].add((device.tenant, device.name))
         if device.principal is not None:
             self._by_principal.pop(device.principal, None)
+            asked[Lookup.DEVICES_BY_PRINCIPAL].add(device.principal)
         for kind, key in self._of_device.pop(device_id, {}):
             self._rows[kind].pop(key, None)
+        self.know_new(device_id)
+
+
+_SOURCES = tuple(WindowSource)
+_OWNERS = frozenset({Device, Principal, Credential, Customer})
+"""Kinds whose rows have others that belong to them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claimsvc.core.command import Command, OnDevice, Rule
-from claimsvc.core.decision import Decision, Listing, Outcome, refuse
+from claimsvc.core.decision import Decision, Listing, Outcome, Query, refuse
 from claimsvc.core.facts import Facts
 from claimsvc.core.model import Attribute, ClaimAttempts, ClaimWindow, Device, Event, UserFailures
 from claimsvc.core.permissions import TENANT_ADMIN
@@ -29,7 +29,7 @@ class ExamineClaiming(OnDevice):
 
 
 @immutable
-class ClaimingQuestion(Outcome):
+class ClaimingQuestion(Query):
     """A device whose claiming the caller may look at; the store answers from its reader."""
 
     device: Device

@@ -7,7 +7,7 @@ from hmac import compare_digest
 
 from claimsvc.core.command import Command, Rule
 from claimsvc.core.credentials import credential_row, forget_formers, is_anothers, newest
-from claimsvc.core.decision import Append, Change, Decision, Done, Found, Outcome, Put, Refused, Remove, refuse
+from claimsvc.core.decision import Append, Change, Decision, Done, Found, Outcome, Put, Query, Refused, Remove, refuse
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import (
     PROVISION_STATE,
@@ -153,7 +153,8 @@ class ProvisionDevice(Command):
         if self.wish.name is not None:
             needs.principals.add(self.wish.name)
             needs.logins.add(self.wish.name)
-        if self.wish.secret.is_hardened:
+        if self.wish.secret.kind is SecretKind.ACCESS_TOKEN and self.wish.secret.is_hardened:
+            needs.principals.add(self.wish.secret.hardened)
             needs.logins.add(self.wish.secret.hardened)
         needs.credentials = needs.provision_state = True
         if policy.device_limit:
@@ -171,7 +172,7 @@ class Provisioned(Outcome):
 
 
 @immutable
-class ProfileListing(Outcome):
+class ProfileListing(Query):
     """A numbered page of device profiles in order of their names; pages count from 0."""
 
     tenant: str
@@ -340,6 +341,8 @@ def _asks_for(command: ProvisionDevice, stored: Credential, profile: DeviceProfi
 def _let_in(command: ProvisionDevice, device: Device, facts: Facts, given: Given, *, is_new: bool) -> Decision:
     """Give the device its login, in the place of those it had, and mark it as provisioned."""
     principal = device.principal or principal_name(device.tenant, device.name, given.policy)
+    if command.name is None:
+        facts.know_free(principal)
     if device.principal is None and (refused := _unusable(principal, facts, given)):
         return Decision(refused)
     stored = newest(device.principal, facts)

@@ -21,6 +21,7 @@ from claimsvc.core.decision import (
     Notice,
     Outcome,
     Put,
+    Query,
     Refused,
     Remove,
     refuse,
@@ -112,7 +113,11 @@ class CreateRequest(OnRequest):
         OnRequest.needs(self, needs, facts, policy)
         tenant = self.tenant_meant(facts)
         needs.tenants.add(tenant)
-        needs_names(tenant, self.device_id, needs, policy)  # it may be accepted in the same batch
+        # Its device may poll, and it may be accepted, in the same batch.
+        needs_names(tenant, self.device_id, needs, policy)
+        needs.credentials = True
+        if self.group_id is not None:
+            needs.device_group_ids.add(self.group_id)
         if policy.device_limit:
             needs.device_counts.add(tenant)
 
@@ -232,7 +237,7 @@ class DeviceLimit(Outcome):
 
 
 @immutable
-class RequestListing(Outcome):
+class RequestListing(Query):
     """A numbered page of device requests, with their number where that was asked for."""
 
     tenant: str
@@ -464,7 +469,8 @@ def _accept(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> 
     if made.is_new and is_full(request.tenant, facts, given):
         return _refused(Reason.DEVICE_LIMIT, request.id, request.status)
     accepted = replace(request, status=STEPS[request.status, Step.LET_IN], issued_at_ms=given.now_ms)
-    placed = group_membership(made.device, facts.get(DeviceGroup, request.group_id or ""))
+    group = facts.get(DeviceGroup, request.group_id) if request.group_id is not None else None
+    placed = group_membership(made.device, group)
     changes = (*made.changes, *placed, Put(accepted), request_event("request_accepted", accepted, caller, given))
     notice = CredentialsNotice(request.lane or "", request.tenant, username_of(request, given.policy), secret)
     return Decision(Found(accepted), changes, (notice,), ended=() if made.is_new else (made.principal,))

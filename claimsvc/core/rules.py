@@ -1,4 +1,4 @@
-"""The table of all rules, and `decide`, which applies the one of a command."""
+"""The table of all rules, `decide`, which applies the rule of a command, and `recall`, which recognizes a repeat."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from claimsvc.core import accounts, bulk, claiming, credentials, devices, invent
 from claimsvc.core.claiming import ClaimDevice, not_allowed
 from claimsvc.core.command import Command, Rule
 from claimsvc.core.credentials import is_ended
-from claimsvc.core.decision import Decision, Refused, refuse
+from claimsvc.core.decision import Decision, Refused, Repeated, refuse
 from claimsvc.core.facts import Facts
+from claimsvc.core.model import Answered
 from claimsvc.core.permissions import missing_permission, permissions
 from claimsvc.core.policy import LANELESS, Given
 from claimsvc.core.reasons import Reason
@@ -51,3 +52,21 @@ def decide(command: Command, facts: Facts, given: Given) -> Decision:
     for change in decision.changes:
         facts.apply(change)
     return decision
+
+
+def recall(
+    earlier: Answered | None, digest: str, now_ms: int, *, window_ms: int, redelivered: bool
+) -> Repeated | Refused | None:
+    """Return the first answer, still sealed, for a repeat; a refusal for other content; None for a new request.
+
+    What the broker delivers again was sent when it was sent first, however long ago that is. An answer that lasts
+    longer than `window_ms` from now was given while the clock was ahead: it keeps no other request from its id.
+    """
+    if earlier is None:
+        return None
+    is_same = earlier.digest == digest
+    if earlier.expires_at_ms < now_ms:
+        return Repeated(earlier.sealed) if redelivered and is_same else None
+    if is_same:
+        return Repeated(earlier.sealed)
+    return None if earlier.expires_at_ms > now_ms + window_ms else Refused(Reason.REQUEST_ID_REUSED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from claimsvc.credentials.password_file import BrokerReloadError, PasswordFile, PasswordFileError
-from claimsvc.store.repository import Repository
+from claimsvc.store.contract import Store
 
 
 class FileLogins:
@@ -17,7 +17,7 @@ class FileLogins:
     def __init__(
         self,
         file: PasswordFile,
-        store: Repository,
+        store: Store,
         own: tuple[str, str],
         report: Callable[[str, str, dict[str, object]], None],
         clock: Callable[[], int],

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from claimsvc.dialects.message import Outbound
 from claimsvc.files import replace_file
-from claimsvc.wire import Outbound
 
 CONTROL_TOPIC = "$CONTROL/claimsvc/v1"
 """The plugin lets only the service publish here, and hands nothing on."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from claimsvc.core.secrets import Secret, claim_key
-from claimsvc.dialects.exchange import malformed
+from claimsvc.dialects.message import malformed
 
 KeyValue = str | bool | int | float | None
 EXPECTED = "secretKey: a text, number or boolean is expected"

@@ -17,7 +17,8 @@ from pydantic_core import to_json
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.exchange import Arrival, Endpoint, Limits, Reading, Rejected, Sheet, malformed
+from claimsvc.dialects.endpoint import Endpoint
+from claimsvc.dialects.message import Encode, Inbound, Limits, Rejected, Request, Sheet, malformed
 from claimsvc.immutable import immutable
 
 PREFIX = "request/"
@@ -107,7 +108,7 @@ class Router:
         return Endpoint(
             "rest",
             f"{PREFIX}+/+",
-            lambda arrival: self._read(arrival, limits),
+            lambda inbound: self._read(inbound, limits),
             depths=range(1, DEEPEST_PATH + 1),
         )
 
@@ -117,7 +118,7 @@ class Router:
             Endpoint(
                 "rest",
                 f"{PREFIX}+/{route.method}{route.path}",
-                lambda arrival: self._read(arrival, limits),
+                lambda inbound: self._read(inbound, limits),
                 login=route.login,
             )
             for section in self._sections
@@ -125,36 +126,37 @@ class Router:
             if route.login is not None
         ]
 
-    def _read(self, arrival: Arrival, limits: Limits) -> Reading:
-        request_id, _, rest = arrival.tail.removeprefix(PREFIX).partition("/")
+    def _read(self, inbound: Inbound, limits: Limits) -> Request:
+        request_id, _, rest = inbound.tail.removeprefix(PREFIX).partition("/")
         method, _, target = rest.partition("/")
         path, _, query = target.partition("?")
         found = self._find(method, path)
-        if not arrival.caller and not isinstance(found, Refused) and found[0].login is None:
+        if not inbound.caller and not isinstance(found, Refused) and found[0].login is None:
             found = Refused(Reason.NOT_PERMITTED, "this login may ask for its credentials and nothing else")
-        command: Command | Refused
+        asked: Command | Refused
         open_sheet: Callable[[], Sheet] | None = None
         if isinstance(found, Refused):
             section = self._nearest(path)
-            command, encode, name, dialect = found, section.refuse, "unknown", section.dialect
+            asked, encode, name, dialect = found, section.refuse, "unknown", section.dialect
         else:
             route, variables, dialect = found
             encode, name = route.encode, route.name
             try:
-                call = _call(route, variables, query, arrival, request_id, limits)
-                command = route.decode(call)
+                call = _call(route, variables, query, inbound, request_id, limits)
+                asked = route.decode(call)
                 open_sheet = partial(route.open_sheet, call, limits.bulk_rows) if route.open_sheet else None
             except Rejected as rejected:
-                command = rejected.refused
-        return Reading(
-            command,
+                asked = rejected.refused
+        return Request(
+            inbound,
+            asked,
             _wrapped(encode),
             f"response/{request_id}",
             name,
+            dialect,
             request_id=request_id,
-            content=f"{method} {target}\n".encode() + arrival.payload,
+            content=f"{method} {target}\n".encode() + inbound.payload,
             open_sheet=open_sheet,
-            dialect=dialect,
         )
 
     def _find(self, method: str, path: str) -> tuple[Route, dict[str, str], str] | Refused:
@@ -180,17 +182,17 @@ def _call(
     route: Route,
     variables: Mapping[str, str],
     query: str,
-    arrival: Arrival,
+    inbound: Inbound,
     request_id: str,
     limits: Limits,
 ) -> Call:
     if not _REQUEST_ID.fullmatch(request_id):
         raise malformed("a request id is 1 to 64 of A-Z a-z 0-9 . _ ~ -")
     limit_bytes = limits.bulk_bytes if route.open_sheet else limits.payload_bytes
-    if len(arrival.payload) > limit_bytes:
+    if len(inbound.payload) > limit_bytes:
         raise Rejected(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
     decoded = {name: _unquoted(value) for name, value in variables.items()}
-    return Call(arrival.caller, arrival.lane, decoded, _query(query), arrival.payload)
+    return Call(inbound.caller, inbound.lane, decoded, _query(query), inbound.payload)
 
 
 def _match(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
@@ -217,7 +219,7 @@ def _query(text: str) -> dict[str, str]:
         raise malformed("the query is not percent-encoded UTF-8") from None
 
 
-def _wrapped(encode: EncodeAnswer) -> Callable[[Outcome, int], bytes]:
+def _wrapped(encode: EncodeAnswer) -> Encode:
     def wrapped(outcome: Outcome, now_ms: int) -> bytes:
         answer = encode(outcome, now_ms)
         return to_json({"status": answer.status, "body": answer.body})

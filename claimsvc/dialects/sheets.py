@@ -18,7 +18,7 @@ from claimsvc.core.bulk import ImportCounts, RowField, RowRefused
 from claimsvc.core.decision import Refused
 from claimsvc.core.names import name_error
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.exchange import Rejected, malformed
+from claimsvc.dialects.message import Rejected, malformed
 from claimsvc.immutable import immutable
 
 SLICE = 200

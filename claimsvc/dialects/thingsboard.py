@@ -24,7 +24,8 @@ from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects import claim_keys
 from claimsvc.dialects.claim_keys import KeyValue
-from claimsvc.dialects.exchange import USERS, Arrival, Encode, Endpoint, Limits, Reading, Rejected, malformed
+from claimsvc.dialects.endpoint import USERS, Endpoint, asked
+from claimsvc.dialects.message import Encode, Inbound, Limits, Rejected, Request, malformed
 
 DIALECT = "thingsboard"
 CLAIM_TOPICS = ("v1/devices/me/claim", "v2/c", "v2/c/j")
@@ -63,7 +64,7 @@ def endpoints(limits: Limits) -> list[Endpoint]:
     claim = _reader("OpenWindow", _decode_claim, encode_claim, limits.payload_bytes, lambda _: CLAIM_ANSWER)
     gateway = _reader(
         "OpenWindows",
-        lambda arrival: _decode_gateway(arrival, limits.gateway_devices),
+        lambda inbound: _decode_gateway(inbound, limits.gateway_devices),
         encode_gateway,
         limits.gateway_bytes,
         lambda _: GATEWAY_ANSWER,
@@ -90,21 +91,13 @@ def encode_notice(notice: ClaimNotice) -> tuple[str, bytes]:
 
 def _reader(
     name: str,
-    decode: Callable[[Arrival], Command],
+    decode: Callable[[Inbound], Command],
     encode: Encode,
     limit_bytes: int,
     answer_tail: Callable[[str], str],
-) -> Callable[[Arrival], Reading]:
-    def read(arrival: Arrival) -> Reading:
-        command: Command | Refused
-        if len(arrival.payload) > limit_bytes:
-            command = Refused(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
-        else:
-            try:
-                command = decode(arrival)
-            except Rejected as rejected:
-                command = rejected.refused
-        return Reading(command, encode, answer_tail(arrival.tail), name)
+) -> Callable[[Inbound], Request]:
+    def read(inbound: Inbound) -> Request:
+        return Request(inbound, asked(decode, inbound, limit_bytes), encode, answer_tail(inbound.tail), name, DIALECT)
 
     return read
 
@@ -112,8 +105,8 @@ def _reader(
 # --- decoding
 
 
-def _decode_claim(arrival: Arrival) -> OpenWindow:
-    payload = arrival.payload or b"{}"
+def _decode_claim(inbound: Inbound) -> OpenWindow:
+    payload = inbound.payload or b"{}"
     try:
         # Parsed first, since the validating parser lets NaN pass in members it does not know.
         body = _CLAIM.validate_python(from_json(payload, allow_inf_nan=False))
@@ -123,12 +116,12 @@ def _decode_claim(arrival: Arrival) -> OpenWindow:
         raise malformed("a JSON object is expected") from None
     key = claim_keys.key_of(body.secretKey, lambda: claim_keys.number_texts(payload)["secretKey"])
     return OpenWindow(
-        arrival.caller, key, _duration_ms(body), arrival.received_at_ms, redelivered=arrival.redelivered
+        inbound.caller, key, _duration_ms(body), inbound.received_at_ms, redelivered=inbound.redelivered
     )
 
 
-def _decode_gateway(arrival: Arrival, most: int) -> OpenWindows:
-    payload = arrival.payload or b"{}"
+def _decode_gateway(inbound: Inbound, most: int) -> OpenWindows:
+    payload = inbound.payload or b"{}"
     try:
         entries = from_json(payload, allow_inf_nan=False)
     except ValueError:
@@ -141,7 +134,7 @@ def _decode_gateway(arrival: Arrival, most: int) -> OpenWindows:
         raise Rejected(Reason.TOO_LARGE, f"at most {most} devices in a message")
     texts = cache(lambda: claim_keys.number_texts(payload))  # parsed once, and only if a key is a number
     decoded = tuple(_decode_entry(name, value, texts) for name, value in entries.items())
-    return OpenWindows(arrival.caller, decoded, arrival.received_at_ms, redelivered=arrival.redelivered)
+    return OpenWindows(inbound.caller, decoded, inbound.received_at_ms, redelivered=inbound.redelivered)
 
 
 def _decode_entry(name: str, value: object, texts: Callable[[], Any]) -> WindowEntry | tuple[str, Refused]:
@@ -172,15 +165,15 @@ def _duration_ms(body: ClaimBody) -> int | None:
     return min(duration, LONGEST_DURATION_MS) if duration is not None else None
 
 
-def _decode_rpc(arrival: Arrival) -> ReadSessionLimits:
+def _decode_rpc(inbound: Inbound) -> ReadSessionLimits:
     try:
-        body = from_json(arrival.payload)
+        body = from_json(inbound.payload)
     except ValueError:
         raise malformed("the payload is no JSON") from None
     method = body.get("method") if isinstance(body, dict) else None
     if method != "getSessionLimits":
         raise Rejected(Reason.NO_SUCH_CALL, "the one method here is getSessionLimits")
-    return ReadSessionLimits(arrival.caller)
+    return ReadSessionLimits(inbound.caller)
 
 
 # --- encoding

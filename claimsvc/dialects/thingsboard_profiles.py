@@ -13,7 +13,7 @@ from claimsvc.core.model import DeviceProfile, Strategy
 from claimsvc.core.provisioning import DeleteProfile, ListProfiles, ProfilePage, ReadProfile, SaveProfile
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.dialects.exchange import Rejected, malformed
+from claimsvc.dialects.message import Rejected, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, number, parse
 from claimsvc.dialects.thingsboard_shapes import EntityId, entity_id, error
 

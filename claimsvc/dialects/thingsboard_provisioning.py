@@ -17,7 +17,8 @@ from claimsvc.core.policy import PROVISION
 from claimsvc.core.provisioning import ProvisionDevice, Provisioned, Wish
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.dialects.exchange import Arrival, Encode, Endpoint, Reading, Rejected, malformed
+from claimsvc.dialects.endpoint import Endpoint
+from claimsvc.dialects.message import Encode, Inbound, Rejected, Request, malformed
 
 DIALECT = "thingsboard"
 ASK, ANSWER = "/provision/request", "/provision/response"
@@ -58,22 +59,22 @@ _BODY = TypeAdapter(ProvisionBody)
 
 def endpoints(limit_bytes: int) -> list[Endpoint]:
     """Return the one topic of provisioning, in the lanes of the login `provision` alone."""
-    return [Endpoint(DIALECT, ASK, lambda arrival: _read(arrival, limit_bytes), login=PROVISION)]
+    return [Endpoint(DIALECT, ASK, lambda inbound: _read(inbound, limit_bytes), login=PROVISION)]
 
 
-def _read(arrival: Arrival, limit_bytes: int) -> Reading:
+def _read(inbound: Inbound, limit_bytes: int) -> Request:
     command: ProvisionDevice | Refused
     client_id = None
-    if len(arrival.payload) > limit_bytes:
+    if len(inbound.payload) > limit_bytes:
         command = Refused(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
     else:
         try:
-            body = _body(arrival.payload)
+            body = _body(inbound.payload)
             client_id = body.clientId or None
-            command = _command(arrival, body)
+            command = _command(inbound, body)
         except Rejected as rejected:
             command = rejected.refused
-    return Reading(command, _encoder(client_id), ANSWER, "ProvisionDevice")
+    return Request(inbound, command, _encoder(client_id), ANSWER, "ProvisionDevice", DIALECT)
 
 
 # --- decoding
@@ -91,11 +92,11 @@ def _body(payload: bytes) -> ProvisionBody:
         raise malformed("a JSON object is expected") from None
 
 
-def _command(arrival: Arrival, body: ProvisionBody) -> ProvisionDevice:
+def _command(inbound: Inbound, body: ProvisionBody) -> ProvisionDevice:
     secret = Secret(SecretKind.PROVISION_SECRET, body.provisionDeviceSecret)
     return ProvisionDevice(
-        arrival.caller,
-        arrival.lane,
+        inbound.caller,
+        inbound.lane,
         body.provisionDeviceKey,
         secret,
         _name(body.deviceName),

@@ -31,7 +31,7 @@ from claimsvc.core.names import name_error
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind, claim_key
 from claimsvc.dialects.claim_keys import KeyValue, key_of, number_texts
-from claimsvc.dialects.exchange import Rejected, malformed
+from claimsvc.dialects.message import Rejected, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, flag, parse
 from claimsvc.dialects.thingsboard_shapes import EntityId, entity_id, error
 

@@ -1,1 +1,1 @@
-"""Rows on disk: SQLite, its schema, and the named statements that read and write a batch. Never a rule."""
+"""Rows on disk: what every store promises (`contract`), how rows are read and written (`mapping`), and the stores."""

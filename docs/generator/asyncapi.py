@@ -7,11 +7,13 @@ import re
 from typing import Any
 
 from claimsvc import __version__
-from claimsvc.app import SECTIONS, dialects_of
+from claimsvc.app import SECTIONS, lanes_of
 from claimsvc.core.command import Command
 from claimsvc.dialects import admin, sheets
-from claimsvc.dialects.exchange import CLIENTS, USERS, Arrival, Dialects, Endpoint
+from claimsvc.dialects.endpoint import CLIENTS, USERS, Endpoint
+from claimsvc.dialects.message import Inbound
 from claimsvc.dialects.rest import PREFIX, Call, Route, Section
+from claimsvc.mqtt.lanes import Lanes
 from claimsvc.settings import Settings
 from docs.generator import samples, schemas
 from docs.generator.rest import PERMISSIONS
@@ -109,7 +111,7 @@ class _Document:
 def document() -> str:
     """Return the document as JSON."""
     described = _Document()
-    dialects = dialects_of(Settings())
+    dialects = lanes_of(Settings())
     for endpoint in dialects.endpoints:
         if not endpoint.filter.startswith(PREFIX):
             _topic(described, endpoint)
@@ -147,7 +149,10 @@ def document() -> str:
 def _topic(described: _Document, endpoint: Endpoint) -> None:
     """Describe a topic of a device or gateway."""
     tail = endpoint.filter.replace("+", "1")
-    reading = endpoint.read(Arrival("Thermostat", "1234", "u/Thermostat/", tail, b"", None, redelivered=False))
+    reading = endpoint.read(
+        Inbound(tail, b"", 0, 0, 1, 0.0, caller="Thermostat", client_id="1234", lane="u/Thermostat/", tail=tail)
+    )
+    answer_tail = reading.tail_for(samples.REFUSED)
     lane = _lane_of(endpoint.login)
     answers = {
         "Answer": reading.encode(samples.outcome_of(reading.name, None), samples.NOW_MS),
@@ -155,10 +160,10 @@ def _topic(described: _Document, endpoint: Endpoint) -> None:
     }
     told = {f"{reading.name}{name}": _seen(payload) for name, payload in answers.items() if payload is not None}
     # The last level that the filter leaves open comes back in the answer's topic.
-    answer = re.sub("1$", "{requestId}", reading.answer_tail) if "+" in endpoint.filter else reading.answer_tail
+    answer = re.sub("1$", "{requestId}", answer_tail) if "+" in endpoint.filter else answer_tail
     summary = f"{endpoint.dialect}: {_words(reading.name)}"
     asked = (lane + endpoint.filter.replace("+", "{requestId}"), _request(reading.name, endpoint.read))
-    plain = (endpoint.filter, re.sub("1$", "+", reading.answer_tail) if "+" in endpoint.filter else answer)
+    plain = (endpoint.filter, re.sub("1$", "+", answer_tail) if "+" in endpoint.filter else answer)
     described.exchange(_camel(reading.name), summary, asked, (lane + answer, told), plain)
 
 
@@ -188,7 +193,7 @@ def _listing(route: Route) -> Command | None:
     return route.decode(Call("admin", "u/admin/", {}, {}, b"")) if route.name == "ListItems" else None
 
 
-def _notices(described: _Document, dialects: Dialects) -> None:
+def _notices(described: _Document, dialects: Lanes) -> None:
     """Describe what the service says of itself, and to whom something happened."""
     told = {
         "claimState": ("A device was claimed or released.", dialects.notice(samples.CLAIM_NOTICE), "Thermostat"),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.registration import STEPS
-from claimsvc.dialects.exchange import CLIENTS, USERS
+from claimsvc.dialects.endpoint import CLIENTS, USERS
 from claimsvc.dialects.rest import PREFIX
 from claimsvc.settings import Settings
 
@@ -23,7 +23,7 @@ def device_request() -> str:
 
 def lanes() -> str:
     """Return the kinds of lanes, and what may be asked in each."""
-    endpoints = dialects_of(Settings()).endpoints
+    endpoints = lanes_of(Settings()).endpoints
     own = (USERS, None, "claimsvc/u/&lt;username&gt;/", "a client with a login of its own")
     shared = (
         (f"{CLIENTS}{login}", login, f"claimsvc/c/{login}/&lt;client id&gt;/", f"a new device, by the login {login}")

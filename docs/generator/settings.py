@@ -20,18 +20,34 @@ _PRACTICALLY_UNLIMITED = 2**53
 
 
 def tables() -> str:
-    """Return a table for each section."""
-    return "\n\n".join(_section(name, field.annotation) for name, field in Settings.model_fields.items())
+    """Return a table for the keys of no section, then one for each section."""
+    alone = {key: field for key, field in Settings.model_fields.items() if key not in sections()}
+    texts = descriptions(Settings)
+    return "\n\n".join(
+        [
+            _table("", alone, texts),
+            *(_section(name, model) for name, model in sections().items()),
+        ]
+    )
 
 
-def _section(name: str, model: Any) -> str:
-    texts = descriptions(model)
-    rows = [
-        (code(f"{name}.{key}"), code(_default(field.default)), _values(field), texts.get(key, ""))
-        for key, field in model.model_fields.items()
-    ]
+def sections() -> dict[str, type[BaseModel]]:
+    """Return the sections by name."""
+    found = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, BaseModel)}
+
+
+def _section(name: str, model: type[BaseModel]) -> str:
     summary = inspect.cleandoc(model.__doc__ or "").partition("\n")[0]
-    return f"### {name}\n\n{summary}\n\n" + table(("key", "default", "takes", ""), rows)
+    return f"### {name}\n\n{summary}\n\n" + _table(f"{name}.", model.model_fields, descriptions(model))
+
+
+def _table(prefix: str, fields: dict[str, FieldInfo], texts: dict[str, str]) -> str:
+    rows = [
+        (code(f"{prefix}{key}"), code(_default(field.default)), _values(field), texts.get(key, ""))
+        for key, field in fields.items()
+    ]
+    return table(("key", "default", "takes", ""), rows)
 
 
 def descriptions(model: type[BaseModel]) -> dict[str, str]:

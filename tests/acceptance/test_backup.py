@@ -91,9 +91,9 @@ def test_a_restored_database_goes_on_where_it_was(kind: str, build: Build, tmp_p
         assert customer.claim("device").body["response"] == "SUCCESS"
 
     world.service.stop()
-    world.settings.store.key_path.unlink()  # the machine is gone, and all that was on it
+    world.settings.key_path.unlink()  # the machine is gone, and all that was on it
     restore(world, tmp_path / "copy.db")
-    shutil.copy(tmp_path / "keys" / "service.key", world.settings.store.key_path)
+    shutil.copy(tmp_path / "keys" / "service.key", world.settings.key_path)
     world.service.start()
     with Client(world.port, world.accounts["customer"]) as customer:
         assert customer.claim("device", "wrong").body == "FAILURE"
@@ -105,7 +105,7 @@ def test_a_restored_database_goes_on_where_it_was(kind: str, build: Build, tmp_p
 def test_another_key_is_refused_and_nothing_is_changed(build: Build, tmp_path: Path) -> None:
     """One line says what is missing. With the right key the same files work."""
     world = build("stock")
-    copy, key = tmp_path / "copy.db", world.settings.store.key_path
+    copy, key = tmp_path / "copy.db", world.settings.key_path
     assert backup(world, str(copy)).returncode == 0
     world.service.stop()
     restore(world, copy)

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from claimsvc.app import SECTIONS, dialects_of
+from claimsvc.app import SECTIONS, lanes_of
 from claimsvc.dialects.rest import Route
 from claimsvc.settings import Settings
 from docs.generator import asyncapi, metrics, parts, rest, samples, settings
 
-SECTIONS_OF_SETTINGS: dict[str, Any] = {name: field.annotation for name, field in Settings.model_fields.items()}
+SECTIONS_OF_SETTINGS: dict[str, Any] = settings.sections()
 ROUTES = [route for section in SECTIONS for route in section.routes]
 DOCUMENT = json.loads(asyncapi.document())
 WITHOUT_BODY = {"AcceptAll"}
@@ -46,16 +46,19 @@ def test_the_settings_file_to_copy_has_every_setting_with_its_default() -> None:
     """What is commented out shows the default; what is not is there to be changed."""
     text = (parts.ROOT / "config" / "claimsvc.toml").read_text()
     shown = tomllib.loads(re.sub(r"(?m)^#(\w+ = )", r"\1", text))
+    assert shown.keys() == Settings.model_fields.keys()
     known = {(section, key) for section, model in SECTIONS_OF_SETTINGS.items() for key in model.model_fields}
-    assert known - {(section, key) for section in shown for key in shown[section]} == {("mqtt", "password")}
+    assert known - {(section, key) for section in SECTIONS_OF_SETTINGS for key in shown[section]} == {
+        ("mqtt", "password")
+    }
     commented = re.sub(r"(?m)^(\w+ = )", r"# \1", text)
     shown = tomllib.loads(re.sub(r"(?m)^#(\w+ = )", r"\1", commented))
     defaults = Settings().model_dump(mode="json")
     examples = {"password_path", "tls_ca", "tls_certificate", "tls_key", "reload_command"}
     differing = [
         (section, key)
-        for section, keys in shown.items()
-        for key, value in keys.items()
+        for section in SECTIONS_OF_SETTINGS
+        for key, value in shown[section].items()
         if key not in examples and defaults[section][key] != value
     ]
     assert differing == []
@@ -82,10 +85,11 @@ def test_every_call_that_changes_something_shows_its_body(route: Route) -> None:
 def test_asyncapi_has_every_filter() -> None:
     """Whatever the service listens on is a channel; the filters of REST are there call by call."""
     addresses = [re.sub(r"\{\w+\}", "+", each["address"]) for each in DOCUMENT["channels"].values()]
-    of_topics = {each for each in dialects_of(Settings()).filters if "/request/+/+" not in each}
-    lanes = {each: f"claimsvc/c/{each.login}" if each.login else "claimsvc/u" for each in ROUTES}
-    of_calls = {f"{lane}/+/request/+/{each.method}{re.sub(r'{.*?}', '+', each.path)}" for each, lane in lanes.items()}
-    assert (of_topics | of_calls) - set(addresses) == set()
+    of_topics = {each for each in lanes_of(Settings()).filters if "/request/+/+" not in each}
+    of_calls = {f"claimsvc/u/+/request/+/{each.method}{re.sub(r'{.*?}', '+', each.path)}" for each in ROUTES}
+    for_clients = {each.replace("claimsvc/u/", "claimsvc/c/") for each in of_calls} & set(addresses)
+    wanted = of_topics | {each for each in of_calls if each.replace("claimsvc/u/", "claimsvc/c/") not in for_clients}
+    assert wanted - set(addresses) == set()
 
 
 def test_every_request_of_asyncapi_has_a_schema_or_says_why_not() -> None:

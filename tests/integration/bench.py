@@ -11,16 +11,16 @@ from contextlib import asynccontextmanager, closing
 from io import StringIO
 from typing import Any
 
-from claimsvc.app import open_pipeline
+from claimsvc.app import door_of, open_service
 from claimsvc.core.accounts import CreateCustomer, CreateUser
-from claimsvc.core.decision import Found
+from claimsvc.core.decision import Change, Found
 from claimsvc.core.model import Customer
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.log import open_log
-from claimsvc.pipeline import Pipeline
-from claimsvc.pipeline.journal import Reply, record
+from claimsvc.dialects.message import Inbound, Request
+from claimsvc.log import now_iso, open_log
+from claimsvc.mqtt.journal import record
+from claimsvc.service.execution import Service
 from claimsvc.settings import Settings
-from claimsvc.wire import Inbound, Receipt
 
 CLAIM = "claimsvc/u/device/v1/devices/me/claim"
 STATE = f"{CLAIM}/state"
@@ -28,21 +28,28 @@ KEY = b'{"secretKey":"PLANTED-KEY"}'
 
 
 class Bench:
-    """A pipeline with what it logged, and the messages tests send it."""
+    """A service and its door with what they logged, and the messages tests send them."""
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, out: StringIO) -> None:
-        self.pipeline = pipeline
+    def __init__(self, service: Service, settings: Settings, out: StringIO) -> None:
+        self.service = service
+        self.log = open_log("debug", "json", out)
+        self.door = door_of(settings, service, self.log)
         self.path = settings.store.path
         self.out = out
-        self.log = open_log("debug", "json", out)
 
-    async def handle(self, *batch: Inbound) -> list[Reply]:
+    async def handle(self, *batch: Inbound) -> list[Request]:
         """Handle one batch and log it as the loop does."""
-        replies = await self.pipeline.handle(list(batch))
-        for reply in replies:
-            record(reply, self.log, answered=True)
+        requests = await self.tried(list(batch))
+        for request in requests:
+            record(request, self.log, now_iso(), answered=True)
         await asyncio.sleep(0)  # lines are written at the end of a turn of the loop
-        return replies
+        return requests
+
+    async def tried(self, batch: list[Inbound]) -> list[Request]:
+        """Handle one batch without a log. Raises StoreError."""
+        requests = self.door.read(batch)
+        await self.door.execute(requests)
+        return requests
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(self.path)) as connection:
@@ -57,14 +64,14 @@ class Bench:
 async def opened(settings: Settings) -> AsyncIterator[Bench]:
     """Open a bench with the admin and two customers' users, `alice` and `bob`."""
     out = StringIO()
-    async with open_pipeline(settings, open_log("debug", "json", out)) as pipeline:
+    async with open_service(settings, open_log("debug", "json", out)) as service:
         for name in ("alice", "bob"):
-            (made,) = await pipeline.execute([CreateCustomer("claimsvc", name)])
+            (made,) = await service.execute_own([CreateCustomer("claimsvc", name)])
             assert isinstance(made, Found)
             assert isinstance(made.item, Customer)
-            await pipeline.execute([user(name, made.item.id, "customer")])
-        await pipeline.execute([user("root", None, "admin")])
-        yield Bench(pipeline, settings, out)
+            await service.execute_own([user(name, made.item.id, "customer")])
+        await service.execute_own([user("root", None, "admin")])
+        yield Bench(service, settings, out)
 
 
 def user(name: str, customer: str | None, role: str) -> CreateUser:
@@ -74,7 +81,7 @@ def user(name: str, customer: str | None, role: str) -> CreateUser:
 
 def message(topic: str, payload: bytes = b"", **fields: Any) -> Inbound:
     """Return a message as the broker hands it over."""
-    return Inbound(topic, payload, Receipt(1, 1, 1), time.monotonic(), **fields)
+    return Inbound(topic, payload, 1, 1, 1, time.monotonic(), **fields)
 
 
 def call(who: str, number: str, method: str, path: str, body: bytes = b"", **fields: Any) -> Inbound:
@@ -92,7 +99,7 @@ def release(number: str, who: str = "alice") -> Inbound:
     return call(who, number, "DELETE", "api/customer/device/device/claim")
 
 
-def answer(reply: Reply) -> Any:
+def answer(reply: Request) -> Any:
     """Return what the asker is told."""
     for outbound in reply.outbounds:
         is_notice = outbound.topic == STATE or outbound.topic.endswith("/s/dcr")
@@ -101,12 +108,12 @@ def answer(reply: Reply) -> Any:
     raise AssertionError(reply)
 
 
-def statuses(replies: list[Reply]) -> list[Any]:
+def statuses(replies: list[Request]) -> list[Any]:
     """Return what each asker is told in one word."""
     return [answer(reply)["status"] for reply in replies]
 
 
-def topics(reply: Reply) -> list[str]:
+def topics(reply: Request) -> list[str]:
     """Return the topics of what goes out for a message, in order."""
     return [outbound.topic for outbound in reply.outbounds]
 
@@ -114,3 +121,8 @@ def topics(reply: Reply) -> list[str]:
 def lines(bench: Bench) -> list[dict[str, Any]]:
     """Return what was logged."""
     return [json.loads(line) for line in bench.out.getvalue().splitlines()]
+
+
+def changes(request: Request) -> tuple[Change, ...]:
+    """Return what a request changed."""
+    return request.decision.changes if request.decision else ()

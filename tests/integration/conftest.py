@@ -9,16 +9,17 @@ import pytest
 
 from claimsvc.core.decision import Put
 from claimsvc.settings import Settings
-from claimsvc.store.repository import Repository, open_store
+from claimsvc.store.sqlite.sqlite_store import SqliteStore, open_store
 from tests.integration.bench import Bench, opened
-from tests.integration.example import EVERYTHING
+from tests.support.example import EVERYTHING
+from tests.support.stores import apply
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Repository]:
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     """A store on a file of this test's own, with one row of each kind."""
     async with open_store(tmp_path / "claimsvc.db") as store:
-        await store.apply([Put(row) for row in EVERYTHING])
+        await apply(store, [Put(row) for row in EVERYTHING])
         yield store
 
 

@@ -17,10 +17,10 @@ from typing import Any
 
 from prometheus_client import REGISTRY
 
-from claimsvc.app import open_pipeline
+from claimsvc.app import open_service
+from claimsvc.dialects.message import Inbound, Outbound
 from claimsvc.log import open_log
 from claimsvc.settings import Settings
-from claimsvc.wire import Inbound, Outbound, Receipt
 from tests.integration.bench import Bench, call
 from tests.integration.link import PATIENCE_S, Broker
 
@@ -50,19 +50,17 @@ class Desk(Broker):
         self.abandoned = 0
 
     def deliver(self, *messages: Inbound) -> None:
-        numbered = [
-            replace(each, receipt=Receipt(self.connection, next(_numbers), each.receipt.qos)) for each in messages
-        ]
+        numbered = [replace(each, connection=self.connection, packet_id=next(_numbers)) for each in messages]
         self.waiting_messages += numbered
         self.unacknowledged += numbered
         self.done.clear()
         self._arrived.set()
 
     def answer(self, inbound: Inbound, outbounds: Sequence[Outbound]) -> bool:
-        if inbound.receipt.connection != self.connection:
+        if inbound.connection != self.connection:
             return False
         self._publish(outbounds)
-        self.unacknowledged = [each for each in self.unacknowledged if each.receipt != inbound.receipt]
+        self.unacknowledged = [each for each in self.unacknowledged if each.packet_id != inbound.packet_id]
         if not self.unacknowledged:
             self.done.set()
         return True
@@ -81,7 +79,7 @@ class Desk(Broker):
     def abandon(self, why: str) -> None:
         self.connection += 1
         self.abandoned += 1
-        again = [replace(each, redelivered=True) for each in self.unacknowledged if each.receipt.qos]
+        again = [replace(each, redelivered=True) for each in self.unacknowledged if each.qos]
         self.waiting_messages, self.unacknowledged = [], []
         act = partial(self.deliver, *again) if again else self.done.set
         asyncio.get_running_loop().call_soon(act)
@@ -133,7 +131,7 @@ async def work(bench: Bench, link: Desk, *messages: Inbound) -> None:
     """Deliver messages and run the loop until everything is answered, then stop as a service does."""
     link.deliver(*messages)
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(bench.pipeline.run(link))
+        running = tasks.create_task(bench.door.run(link))
         await link.done.wait()
         running.cancel()
 
@@ -142,8 +140,8 @@ async def work(bench: Bench, link: Desk, *messages: Inbound) -> None:
 async def reopened(settings: Settings) -> AsyncIterator[Bench]:
     """Open a bench on a store that is there."""
     out = StringIO()
-    async with open_pipeline(settings, open_log("debug", "json", out)) as pipeline:
-        yield Bench(pipeline, settings, out)
+    async with open_service(settings, open_log("debug", "json", out)) as service:
+        yield Bench(service, settings, out)
 
 
 def at(settings: Settings, directory: Path) -> Settings:

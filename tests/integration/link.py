@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from claimsvc.wire import Inbound, Outbound
+from claimsvc.dialects.message import Inbound, Outbound
 from tests.integration.bench import Bench
 
 PATIENCE_S = 20.0
@@ -43,6 +43,9 @@ class Broker:
         taken, self.waiting_messages = self.waiting_messages[:limit], self.waiting_messages[limit:]
         return taken
 
+    def wake(self) -> None:
+        self._arrived.set()
+
     async def receive(self, limit: int, patience_s: float) -> list[Inbound]:
         if not self.waiting:
             self._arrived.clear()
@@ -75,6 +78,6 @@ class Broker:
 async def until_answered(bench: Bench, link: Broker) -> None:
     """Run the loop until everything that was delivered is answered."""
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(bench.pipeline.run(link))
+        running = tasks.create_task(bench.door.run(link))
         await link.done.wait()
         running.cancel()

@@ -12,16 +12,17 @@ import pytest
 from claimsvc.backup import BackupError, back_up
 from claimsvc.core.decision import Put
 from claimsvc.core.model import Row
-from claimsvc.store.database import SchemaTooNewError, StoreError, load_migrations
-from claimsvc.store.repository import open_store
-from tests.integration.example import EVERYTHING, THERMOSTAT, load
+from claimsvc.store.contract import SchemaTooNewError, StoreError
+from claimsvc.store.sqlite.sqlite_store import load_migrations, open_store
+from tests.support.example import EVERYTHING, THERMOSTAT, load
+from tests.support.stores import apply
 
 KEY = "00" * 32 + "\n"
 
 
 async def _make(path: Path) -> None:
     async with open_store(path) as store:
-        await store.apply([Put(row) for row in EVERYTHING])
+        await apply(store, [Put(row) for row in EVERYTHING])
 
 
 async def _read(path: Path) -> list[Row | None]:
@@ -150,8 +151,8 @@ def _no_directory(_database: Path, target: Path) -> None:
 
 TROUBLES: dict[str, tuple[Callable[[Path, Path], None], str]] = {
     "there is no database": (_no_database, "no database"),
-    "the database is somebody else's": (_foreign, "no database of claimsvc"),
-    "the database is empty": (_empty, "no database of claimsvc"),
+    "the database is somebody else's": (_foreign, "not a claimsvc database"),
+    "the database is empty": (_empty, "not a claimsvc database"),
     "the database is no database": (_text, "not a database"),
     "the database is damaged": (_torn, "damaged|malformed"),
     "there is a file already": (_taken, "exists already"),

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from claimsvc.broker.caller import (
+from claimsvc.dialects.message import Outbound
+from claimsvc.mqtt.caller import (
     NOT_AUTHORIZED,
     Caller,
     CallerOptions,
@@ -22,7 +23,6 @@ from claimsvc.broker.caller import (
     NotAllowedError,
     open_caller,
 )
-from claimsvc.wire import Outbound
 from tests.support.processes import World, free_port
 
 
@@ -132,8 +132,8 @@ async def test_a_session_outlives_its_connection(shared_world: World) -> None:
         assert not caller.granted.session_present
         await caller.subscribe(topic)
     async with open_caller(options(shared_world, "admin")) as other:
-        await other.publish(Outbound("claimsvc/u/admin/request/kept/GET/claimsvc/nothing", b""))
         await other.subscribe(topic)
+        await other.publish(Outbound("claimsvc/u/admin/request/kept/GET/claimsvc/nothing", b""))
         await other.receive(timeout_s=20)
     async with open_caller(kept) as caller:
         assert caller.granted.session_present

@@ -9,11 +9,12 @@ import pytest
 from claimsvc.core.decision import Put
 from claimsvc.core.model import ClaimWindow, DeviceRequest, RequestStatus, Row, UserFailures, WindowSource
 from claimsvc.metrics import STORE_GAUGES
-from claimsvc.store.census import Census
-from claimsvc.store.database import StoreError
-from claimsvc.store.repository import Repository
-from tests.integration.example import THERMOSTAT
+from claimsvc.store.contract import StoreError
+from claimsvc.store.sqlite.sqlite_files import Census
+from claimsvc.store.sqlite.sqlite_store import SqliteStore
+from tests.support.example import THERMOSTAT
 from tests.support.factories import NOW
+from tests.support.stores import apply
 
 AFTER = NOW + 10**9
 """When all windows and lockouts of the example are over."""
@@ -48,13 +49,13 @@ COUNTS: dict[str, tuple[Sequence[Row], str, int]] = {
 
 
 @pytest.mark.parametrize(("rows", "name", "count"), COUNTS.values(), ids=COUNTS.keys())
-async def test_what_counts(store: Repository, tmp_path: Path, rows: Sequence[Row], name: str, count: int) -> None:
+async def test_what_counts(store: SqliteStore, tmp_path: Path, rows: Sequence[Row], name: str, count: int) -> None:
     """What is committed is counted, while the store is open, as it stands at that time."""
-    await store.apply([Put(row) for row in rows])
+    await apply(store, [Put(row) for row in rows])
     assert Census(tmp_path / "claimsvc.db").take(AFTER)[name] == count
 
 
-async def test_every_count_has_its_gauge(store: Repository, tmp_path: Path) -> None:
+async def test_every_count_has_its_gauge(store: SqliteStore, tmp_path: Path) -> None:
     """And every gauge its count; the sizes are the files'."""
     counts = Census(tmp_path / "claimsvc.db").take(NOW)
     assert counts.keys() == STORE_GAUGES.keys()

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from claimsvc.dialects.message import Inbound
 from claimsvc.settings import Settings
-from claimsvc.wire import Inbound
 from tests.integration.bench import Bench, answer, call, claim, opened
 from tests.integration.files import ROWS, Desk, at, boxes, reopened, send_keys, snapshot, work
 

@@ -15,11 +15,11 @@ from claimsvc.core.decision import Change, Done, Put, Refused, Remove
 from claimsvc.core.model import Credential, EndedPrincipal, Principal, PrincipalKind
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
-from claimsvc.store.database import load_migrations
-from claimsvc.store.repository import Repository, open_store
-from tests.integration.example import CREDENTIAL
+from claimsvc.store.sqlite.sqlite_store import SqliteStore, load_migrations, open_store
+from tests.support.example import CREDENTIAL
 from tests.support.factories import NOW, admin, credential, facts, given, result, user
+from tests.support.memory import decide
+from tests.support.stores import apply
 
 ENDED = EndedPrincipal("Thermostat", NOW)
 ASKS = ReadSessionLimits("Thermostat")
@@ -72,7 +72,7 @@ def test_a2_within_a_batch_a_new_login_counts() -> None:
     assert isinstance(decide(asks, known, given()).outcome, SessionLimits)
 
 
-async def test_a2_a_login_that_stands_clears_it_in_the_store(store: Repository) -> None:
+async def test_a2_a_login_that_stands_clears_it_in_the_store(store: SqliteStore) -> None:
     """A revoked one does not."""
     revoked = Put(replace(CREDENTIAL, revoked_at_ms=NOW))
     cases: list[tuple[list[Change], bool]] = [
@@ -83,8 +83,8 @@ async def test_a2_a_login_that_stands_clears_it_in_the_store(store: Repository) 
         ([Remove(Credential, CREDENTIAL.key), Put(ENDED)], True),
     ]
     for changes, is_ended in cases:
-        await store.apply(changes)
-        known = await store.load([ASKS], given().policy)
+        await apply(store, changes)
+        known = await store.read([ASKS], given().policy)
         assert (known.get(EndedPrincipal, "Thermostat") is not None) == is_ended
 
 
@@ -105,6 +105,6 @@ async def test_a2_an_older_database_knows_who_was_revoked(tmp_path: Any) -> None
             """
         )
     async with open_store(path) as store:
-        known = await store.load([ReadSessionLimits("gone"), ReadSessionLimits("here")], given().policy)
+        known = await store.read([ReadSessionLimits("gone"), ReadSessionLimits("here")], given().policy)
         assert known.get(EndedPrincipal, "gone") == EndedPrincipal("gone", 7)
         assert known.get(EndedPrincipal, "here") is None

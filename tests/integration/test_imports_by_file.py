@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from claimsvc.pipeline import imports
+from claimsvc.mqtt import file_jobs
 from claimsvc.settings import Settings
 from tests.integration.bench import Bench, call, lines, message
 from tests.integration.files import (
@@ -135,17 +135,17 @@ async def test_repeats_that_were_read_before_the_end_are_all_answered(
 ) -> None:
     """They were let in while the file was at work, and come to their turn when it is finished."""
     taken: list[Any] = []
-    begin = imports.Imports.begin
+    begin = file_jobs.FileJobs.begin
 
-    def late(self: imports.Imports, reply: Any) -> None:
+    def late(self: file_jobs.FileJobs, request: Any, allowed: Any) -> None:
         """Hold the repeats back until the file's answer is out."""
         if desk.heard("response/1") or not taken:
-            taken.append(reply)
-            begin(self, reply)
+            taken.append(request)
+            begin(self, request, allowed)
         else:
-            asyncio.get_running_loop().call_soon(late, self, reply)
+            asyncio.get_running_loop().call_soon(late, self, request, allowed)
 
-    monkeypatch.setattr(imports.Imports, "begin", late)
+    monkeypatch.setattr(file_jobs.FileJobs, "begin", late)
     desk.at(400, lambda: desk.deliver(send(devices()), send(devices())))
     await work(bench, desk, send(devices()))
     first, *again = desk.heard("response/1")
@@ -211,29 +211,29 @@ def _dump(bench: Bench) -> list[str]:
 
 async def test_more_files_than_may_be_at_work_have_to_wait(bench: Bench, desk: Desk) -> None:
     """The one too many is told when to try again, and is taken then."""
-    names = [f"chief{number}" for number in range(-(-(imports.MOST + 1) // imports.MOST_OF_ONE))]
+    names = [f"chief{number}" for number in range(-(-(file_jobs.MOST + 1) // file_jobs.MOST_OF_ONE))]
     for name in names:
         await work(bench, desk, call("root", name, "POST", "claimsvc/users", _chief(name)))
     files = [
-        send(devices(300, f"id{number}-"), str(number), who=names[number // imports.MOST_OF_ONE])
-        for number in range(imports.MOST + 1)
+        send(devices(300, f"id{number}-"), str(number), who=names[number // file_jobs.MOST_OF_ONE])
+        for number in range(file_jobs.MOST + 1)
     ]
     await work(bench, desk, *files)
-    statuses = [desk.heard(f"response/{number}")[0]["status"] for number in range(imports.MOST + 1)]
-    assert statuses == [201] * imports.MOST + [429]
-    assert desk.heard(f"response/{imports.MOST}")[0]["body"]["retryAfterMs"] == imports.BUSY_MS
+    statuses = [desk.heard(f"response/{number}")[0]["status"] for number in range(file_jobs.MOST + 1)]
+    assert statuses == [201] * file_jobs.MOST + [429]
+    assert desk.heard(f"response/{file_jobs.MOST}")[0]["body"]["retryAfterMs"] == file_jobs.BUSY_MS
     await work(bench, desk, files[-1])
-    assert desk.heard(f"response/{imports.MOST}")[-1]["status"] == 201
-    assert bench.rows("SELECT count(*) FROM device WHERE name LIKE 'id%'") == [((imports.MOST + 1) * 299,)]
+    assert desk.heard(f"response/{file_jobs.MOST}")[-1]["status"] == 201
+    assert bench.rows("SELECT count(*) FROM device WHERE name LIKE 'id%'") == [((file_jobs.MOST + 1) * 299,)]
 
 
 async def test_one_sender_leaves_room_for_others(bench: Bench, desk: Desk) -> None:
     """Who sends more files than its share is told to wait, while somebody else's is taken."""
     await work(bench, desk, call("root", "m", "POST", "claimsvc/users", _chief()))
-    mine = [send(devices(300, f"id{number}-"), str(number)) for number in range(imports.MOST)]
+    mine = [send(devices(300, f"id{number}-"), str(number)) for number in range(file_jobs.MOST)]
     await work(bench, desk, *mine, send(devices(300, "id-"), "c", who="chief"))
-    statuses = [desk.heard(f"u/root/response/{number}")[0]["status"] for number in range(imports.MOST)]
-    assert statuses == [201] * imports.MOST_OF_ONE + [429] * (imports.MOST - imports.MOST_OF_ONE)
+    statuses = [desk.heard(f"u/root/response/{number}")[0]["status"] for number in range(file_jobs.MOST)]
+    assert statuses == [201] * file_jobs.MOST_OF_ONE + [429] * (file_jobs.MOST - file_jobs.MOST_OF_ONE)
     assert desk.heard("u/chief/response/c")[0]["status"] == 201
 
 
@@ -243,11 +243,11 @@ async def test_a_repeat_that_comes_behind_a_refusal_is_answered_too(
     """While the slice behind the refused one is still hashed: whoever may go on by then gets an answer."""
     await work(bench, desk, call("root", "m", "POST", "claimsvc/users", _chief()))
     desk.at(400, lambda: desk.deliver(call("chief", "p", "PUT", "claimsvc/users/root", b'{"roles":[]}')))
-    finish = imports.Imports._finish  # noqa: SLF001 - where the answer goes out
+    finish = file_jobs.FileJobs._finish  # noqa: SLF001 - where the answer goes out
 
-    async def slow(self: imports.Imports, job: imports.Job, outcome: Any) -> None:
+    async def slow(self: file_jobs.FileJobs, job: file_jobs.Job, outcome: Any) -> None:
         """Take as long as the next slice does: until the repeat was taken."""
-        monkeypatch.setattr(imports.Imports, "_finish", finish)
+        monkeypatch.setattr(file_jobs.FileJobs, "_finish", finish)
         await finish(self, job, outcome)
         while len(job.requests) == 1 and len(desk.heard("u/root/response/1")) == 1:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -258,13 +258,13 @@ async def test_a_repeat_that_comes_behind_a_refusal_is_answered_too(
         desk.deliver(back, send(devices()))
 
     desk.on_answer = repeat
-    monkeypatch.setattr(imports.Imports, "_finish", slow)
+    monkeypatch.setattr(file_jobs.FileJobs, "_finish", slow)
     await work(bench, desk, send(devices()))
     assert [each["status"] for each in desk.heard("u/root/response/1")] == [403, 201]
     assert_done_once(bench)
 
 
-@pytest.mark.parametrize("files", [1, imports.MOST_OF_ONE])
+@pytest.mark.parametrize("files", [1, file_jobs.MOST_OF_ONE])
 async def test_others_are_answered_between_slices(files: int, bench: Bench, desk: Desk) -> None:
     """However many files there are: whoever comes during a slice is answered when two more are done at the latest."""
     asked = 0
@@ -292,7 +292,7 @@ def test_hashing_leaves_the_processor_to_whoever_answers() -> None:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     before = niceness()
-    with ThreadPoolExecutor(1, initializer=imports._stand_back) as hashers:  # noqa: SLF001 - the loop's own
+    with ThreadPoolExecutor(1, initializer=file_jobs._lower_priority) as hashers:  # noqa: SLF001 - the loop's own
         assert hashers.submit(niceness).result(PATIENCE_S) == min(before + 10, 19)
     assert niceness() == before
 

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from claimsvc.settings import Settings
-from claimsvc.store.database import StoreError
-from claimsvc.wire import Receipt
+from claimsvc.store.sqlite.sqlite_store import SqliteTransaction
 from tests.integration.bench import Bench, call, lines, opened
 from tests.integration.files import (
     COUNTS,
@@ -32,6 +31,7 @@ from tests.integration.files import (
     work,
 )
 from tests.integration.link import PATIENCE_S
+from tests.support.stores import failing_once
 
 
 @pytest.fixture
@@ -106,13 +106,13 @@ async def test_a_service_that_is_stopped_finishes_the_slice_in_hand(settings: Se
     async with opened(settings) as bench:
 
         def stop() -> None:
-            bench.pipeline.stop()
+            bench.door.stop()
             desk.deliver()  # wakes it
 
         desk.at(400, stop)
         desk.deliver(send(devices()))
         async with asyncio.timeout(PATIENCE_S):
-            await bench.pipeline.run(desk)
+            await bench.door.run(desk)
         assert desk.heard("response/1") == []
         assert len(desk.unacknowledged) == 1
     later = Desk()
@@ -125,17 +125,7 @@ async def test_a_service_that_is_stopped_finishes_the_slice_in_hand(settings: Se
 
 def fail_once(bench: Bench, monkeypatch: pytest.MonkeyPatch, failing: int) -> None:
     """Let the disk be full at one transaction, counted from now."""
-    store = bench.pipeline._tools.store  # noqa: SLF001 - a disk that is full once
-    apply, tries = store.apply, 0
-
-    async def once_full(changes: Any) -> None:
-        nonlocal tries
-        tries += 1
-        if tries == failing:
-            raise StoreError("database or disk is full")
-        await apply(changes)
-
-    monkeypatch.setattr(store, "apply", once_full)
+    monkeypatch.setattr(SqliteTransaction, "commit", failing_once(failing))
 
 
 @pytest.mark.parametrize("failing", range(1, SLICES + 2))
@@ -154,7 +144,7 @@ async def test_a_disk_that_fails_once_costs_no_row(
 
 async def test_a_sender_at_qos_0_has_to_ask_again(bench: Bench, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the disk failed in between it hears nothing, and loses nothing: its repeat goes on behind the slices."""
-    once = replace(send(devices()), receipt=Receipt(1, 0, 0))
+    once = replace(send(devices()), qos=0, packet_id=0)
     fail_once(bench, monkeypatch, 3)
     await work(bench, desk, once)
     assert desk.heard("response/1") == []
@@ -166,8 +156,8 @@ async def test_a_sender_at_qos_0_has_to_ask_again(bench: Bench, desk: Desk, monk
 
 async def test_a_row_that_breaks_us_is_answered(bench: Bench, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """`internal`, and nobody else notices; what is mended goes on behind the slices before."""
-    batches = bench.pipeline._batches  # noqa: SLF001 - a mistake of ours
-    work_slice, tries = batches.work, 0
+    service = bench.service
+    work_slice, tries = service.execute_slice, 0
 
     async def broken(*arguments: Any, **more: Any) -> Any:
         nonlocal tries
@@ -176,7 +166,7 @@ async def test_a_row_that_breaks_us_is_answered(bench: Bench, desk: Desk, monkey
             raise ZeroDivisionError
         return await work_slice(*arguments, **more)
 
-    monkeypatch.setattr(batches, "work", broken)
+    monkeypatch.setattr(service, "execute_slice", broken)
     before = counted("claimsvc_internal_errors_total")
     await work(bench, desk, send(devices()))
     assert counted("claimsvc_internal_errors_total") == before + 1

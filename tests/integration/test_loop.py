@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from claimsvc.store.database import StoreError
-from claimsvc.wire import Inbound
+from claimsvc.dialects.message import Inbound
+from claimsvc.store.contract import StoreError
+from claimsvc.store.sqlite.sqlite_store import SqliteTransaction
 from tests.integration.bench import CLAIM, KEY, Bench, call, claim, message
 from tests.integration.link import Broker, until_answered
+from tests.support.stores import failing_once
 
 
 async def test_what_was_read_ahead_stays_behind_a_batch_that_comes_again(
@@ -26,20 +27,9 @@ async def test_what_was_read_ahead_stays_behind_a_batch_that_comes_again(
         return call("root", number, "POST", path, b'{"claimingAllowed":%s}' % value)
 
     link = Broker()
-    store = bench.pipeline._tools.store  # noqa: SLF001 - a disk that is full once
-    apply, tries = store.apply, 0
-
-    async def once_full(changes: Any) -> None:
-        nonlocal tries
-        tries += 1
-        if tries == 1:
-            link.deliver(allow("2", b"false"))  # it arrives while the first is being committed
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            raise StoreError("database or disk is full")
-        await apply(changes)
-
-    monkeypatch.setattr(store, "apply", once_full)
+    # The second arrives while the first is being committed.
+    once_full = failing_once(1, lambda: link.deliver(allow("2", b"false")))
+    monkeypatch.setattr(SqliteTransaction, "commit", once_full)
     link.deliver(allow("1", b"true"))
     await until_answered(bench, link)
     assert [each["status"] for each in link.answers] == [200, 200]
@@ -49,17 +39,17 @@ async def test_what_was_read_ahead_stays_behind_a_batch_that_comes_again(
 async def test_what_comes_again_is_not_counted_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that was full for a moment must not make anybody ask too often."""
     link = Broker()
-    store = bench.pipeline._tools.store  # noqa: SLF001 - a disk that fails once
-    load, tries = store.load, 0
+    store: Any = bench.service.store
+    begin, tries = store._begin, 0  # noqa: SLF001
 
-    async def once_broken(*arguments: Any) -> Any:
+    async def once_broken() -> None:
         nonlocal tries
         tries += 1
         if tries == 1:
             raise StoreError("disk I/O error")
-        return await load(*arguments)
+        await begin()
 
-    monkeypatch.setattr(store, "load", once_broken)
+    monkeypatch.setattr(store, "_begin", once_broken)
     link.deliver(*(claim(str(number)) for number in range(600)))
     await until_answered(bench, link)
     assert Counter(each["status"] for each in link.answers) == {404: 600}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
-from claimsvc.store.database import StoreError
-from claimsvc.wire import Inbound
+from claimsvc.dialects.message import Inbound
+from claimsvc.store.contract import StoreError
 from tests.integration.bench import (
     CLAIM,
     KEY,
@@ -147,16 +148,17 @@ async def test_a_store_that_fails_is_tried_again(locked: str, bench: Bench) -> N
     batch = (message(CLAIM, KEY), claim("1"))
     before = bench.rows("SELECT count(*) FROM device")
     if locked == "SQLite is full":
-        writer = bench.pipeline._tools.store._writer  # noqa: SLF001 - a real SQLite that is full
-        ((pages,),) = await writer.execute_fetchall("PRAGMA page_count")
-        await writer.execute(f"PRAGMA max_page_count = {pages}")
+        store: Any = bench.service.store
+        writer = store._writer  # noqa: SLF001
+        ((pages,),) = writer.execute("PRAGMA page_count").fetchall()
+        writer.execute(f"PRAGMA max_page_count = {pages}")
         many = [message(f"claimsvc/u/d{n}/v2/c", KEY) for n in range(2_000)]
         with pytest.raises(StoreError, match="full"):
-            await bench.pipeline.handle([*batch, *many])
-        await writer.execute("PRAGMA max_page_count = 1000000")
+            await bench.tried([*batch, *many])
+        writer.execute("PRAGMA max_page_count = 1000000")
     else:
         bench.write("CREATE TRIGGER no BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'no'); END")
-        replies = await bench.pipeline.handle(list(batch))
+        replies = await bench.tried(list(batch))
         assert {reply.outcome.__class__.__name__ for reply in replies} == {"Refused"}
         bench.write("DROP TRIGGER no")
     assert bench.rows("SELECT count(*) FROM device") == before

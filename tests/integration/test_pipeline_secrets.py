@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from io import StringIO
 
-from claimsvc.app import open_pipeline
+from claimsvc.app import open_service
 from claimsvc.log import open_log
 from claimsvc.settings import CredentialStore, Settings
 from tests.integration.bench import (
@@ -96,11 +96,11 @@ async def test_logins_of_ours_leave_the_password_file_when_the_plugin_keeps_them
     credentials = settings.credentials.model_copy(update={"store": CredentialStore.PLUGIN})
     with_plugin = settings.model_copy(update={"credentials": credentials})
     out = StringIO()
-    async with open_pipeline(with_plugin, open_log("info", "json", out)):
+    async with open_service(with_plugin, open_log("info", "json", out)):
         pass
     assert "operators-own:" in file.read_text()
     assert "alice:" not in file.read_text()
     assert "password_file_retired" in out.getvalue()
-    async with open_pipeline(with_plugin, open_log("info", "json", out)):
+    async with open_service(with_plugin, open_log("info", "json", out)):
         pass
     assert out.getvalue().count("password_file_retired") == 1

@@ -12,13 +12,11 @@ from typing import Any
 
 import pytest
 
-from claimsvc.pipeline.journal import Reply
+from claimsvc.dialects.message import Inbound, Request
 from claimsvc.sealing import Sealing
 from claimsvc.settings import CredentialStore, Settings
-from claimsvc.store.database import load_queries
-from claimsvc.store.statements import Statements
-from claimsvc.wire import Inbound
-from tests.integration.bench import Bench, answer, call, lines, message, opened
+from claimsvc.store.sqlite.sqlite_store import SqliteStatements, load_queries
+from tests.integration.bench import Bench, answer, call, changes, lines, message, opened
 
 SECRET = "PLANTED-PROVISION-SECRET"
 
@@ -55,7 +53,7 @@ def basic(**fields: Any) -> dict[str, Any]:
     return {"credentialsType": "MQTT_BASIC", "username": "u", "password": "PLANTED-PASSWORD"} | fields
 
 
-async def one(bench: Bench, inbound: Inbound) -> Reply:
+async def one(bench: Bench, inbound: Inbound) -> Request:
     """Handle a batch of one."""
     (reply,) = await bench.handle(inbound)
     return reply
@@ -67,17 +65,17 @@ class Costs:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.statements: list[str] = []
         self.hashes: list[str] = []
-        run, select = Sealing.seal, Statements.select
+        run, select = Sealing.seal, SqliteStatements.select
 
-        def selecting(statements: Statements, query: str, **arrays: object) -> list[Any]:
-            self.statements.append(query)
-            return select(statements, query, **arrays)
+        def selecting(statements: SqliteStatements, name: str, keys: Any) -> list[Any]:
+            self.statements.append(name)
+            return select(statements, name, keys)
 
         def sealing(of: Sealing, content: bytes, purpose: str) -> str:
             self.hashes.append("seal")
             return run(of, content, purpose)
 
-        patch.setattr(Statements, "select", selecting)
+        patch.setattr(SqliteStatements, "select", selecting)
         patch.setattr(Sealing, "seal", sealing)
         for name in ("access_token_hash", "provision_secret_hash", "password_hash"):
             patch.setattr(Sealing, name, self._counting(name))
@@ -97,14 +95,18 @@ class Costs:
 
 @pytest.mark.parametrize("fields", [{}, {"token": "T"}, basic()], ids=["any login", "a token", "a password"])
 @pytest.mark.parametrize("shown", [("other", SECRET), ("made", "guess")], ids=["a wrong key", "a wrong secret"])
-async def test_a_request_of_a_stranger_costs_one_hash_and_one_look_up(
+async def test_a_request_of_a_stranger_costs_one_hash_and_two_look_ups(
     shown: tuple[str, str], fields: dict[str, Any], office: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nothing is written, whatever it wishes for."""
+    """The profile, once to see who may set a login and once to decide. Nothing is written, whatever it wishes for."""
     costs = Costs(monkeypatch)
     reply = await one(office, ask(*shown, **fields))
     assert answer(reply)["status"] == "NOT_FOUND"
-    assert (costs.statements, costs.hashes, reply.changes) == (["profiles_by_key"], ["provision_secret_hash"], ())
+    assert (costs.statements, costs.hashes, changes(reply)) == (
+        ["profiles_by_key"] * 2,
+        ["provision_secret_hash"],
+        (),
+    )
 
 
 def test_profiles_are_found_by_an_index(office: Bench) -> None:
@@ -145,7 +147,7 @@ async def test_a_repeat_writes_nothing_and_promises_a_login(fields: dict[str, An
     redelivered = await one(office, replace(ask(**fields), redelivered=True))
     assert answer(first)["status"] == "SUCCESS"
     assert answer(first) == answer(again) == answer(redelivered)
-    assert (again.changes, redelivered.changes) == ((), ())
+    assert (changes(again), changes(redelivered)) == ((), ())
     assert (first.promises_login, again.promises_login) == (True, True)
 
 

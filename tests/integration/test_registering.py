@@ -5,20 +5,17 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from claimsvc.core.accounts import CreateTenant, CreateUser
-from claimsvc.core.decision import Put
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.pipeline.journal import Reply
+from claimsvc.dialects.message import Inbound, Request
 from claimsvc.settings import CredentialStore, Settings
-from claimsvc.store.repository import Repository
-from claimsvc.wire import Inbound
-from tests.integration.bench import Bench, answer, call, lines, message, opened, statuses
-from tests.support.factories import NOW, accept_all, given, request
+from tests.integration.bench import Bench, answer, call, changes, lines, message, opened, statuses
 
 REQUESTS = "devicecontrol/newDeviceRequests"
 
@@ -36,7 +33,7 @@ async def office(settings: Settings) -> AsyncIterator[Bench]:
     async with opened(settings) as bench:
         for tenant in ("acme", "management"):
             secret = Secret(SecretKind.PASSWORD, None)
-            await bench.pipeline.execute(
+            await bench.service.execute_own(
                 [
                     *([CreateTenant("claimsvc", tenant, tenant)] if tenant != "management" else []),
                     CreateUser("claimsvc", "root", None, (), ("admin",), secret, tenant),
@@ -66,7 +63,7 @@ def poll(device_id: str, *, number: str = "p", lane: str = "x", **fields: Any) -
     return message(f"claimsvc/c/bootstrap/{lane}/request/{number}/POST/devicecontrol/deviceCredentials", body)
 
 
-def body(reply: Reply) -> Any:
+def body(reply: Request) -> Any:
     """Return the body of the answer."""
     return answer(reply)["body"]
 
@@ -126,7 +123,7 @@ async def test_a_redelivered_one_time_password_is_counted_once(office: Bench) ->
     """The broker delivers again what was not acknowledged; the device has guessed once."""
     await office.handle(create("1", enrollmentToken="one-time"))
     wrong = poll("1", securityToken="guess")
-    again = Inbound(wrong.topic, wrong.payload, wrong.receipt, wrong.arrived, redelivered=True)
+    again = replace(wrong, redelivered=True)
     await office.handle(wrong)
     await office.handle(again)
     assert office.rows("SELECT token_failures FROM device_request") == [(1,)]
@@ -146,20 +143,9 @@ async def test_repeated_polls_write_nothing(office: Bench) -> None:
     before = seen()
     for _ in range(3):
         known, unknown = await office.handle(poll("1"), poll("2"))
-        assert (known.changes, unknown.changes) == ((), ())
+        assert (changes(known), changes(unknown)) == ((), ())
     assert seen() == before
     assert before[1] == ["not_accepted"]
-
-
-async def test_accept_all_comes_past_those_that_want_a_token(store: Repository) -> None:
-    """A thousand at a time, but what can be accepted first: else it would never be reached."""
-    careful = [request(id=f"careful-{n}", token_hash="t", created_at_ms=NOW + n) for n in range(600)]
-    contested = [request(id=f"contested-{n}", contested=True, created_at_ms=NOW + n) for n in range(600)]
-    late = request(id="late", created_at_ms=NOW + 9_999)
-    await store.apply([Put(row) for row in (*careful, *contested, late)])
-    facts = await store.load([accept_all(by="alice")], given().policy)
-    assert late in facts.pending_requests("default")
-    assert len(facts.pending_requests("default")) == 1000
 
 
 async def test_the_password_file_is_not_read_for_polls(office: Bench, settings: Settings) -> None:

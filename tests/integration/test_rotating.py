@@ -8,51 +8,14 @@ from typing import Any
 
 import pytest
 
-from claimsvc.app import open_pipeline
-from claimsvc.core.credentials import RotateCredentials
-from claimsvc.core.decision import Put
-from claimsvc.core.model import Credential, CredentialKind, FormerCredential
+from claimsvc.app import open_service
 from claimsvc.log import open_log
 from claimsvc.sealing import password_matches
 from claimsvc.settings import Settings
-from claimsvc.store.repository import Repository
 from tests.integration.bench import Bench, answer, call, opened, topics
-from tests.integration.example import CREDENTIAL, FORMER, THERMOSTAT, load
-from tests.support.factories import NOW, given
+from tests.support.factories import NOW
 
 HOUR = 3_600_000
-
-
-# --- the store
-
-
-async def test_the_file_gets_the_former_password_until_its_time(store: Repository) -> None:
-    """And is told when that is; afterwards nothing changes by itself."""
-    before, due_ms = await store.password_logins(NOW)
-    assert (before, due_ms) == ([("Thermostat", FORMER.secret_hash)], FORMER.until_ms)
-    assert await store.password_logins(FORMER.until_ms - 1) == (before, due_ms)
-    assert await store.password_logins(FORMER.until_ms) == ([("Thermostat", CREDENTIAL.secret_hash)], None)
-
-
-async def test_the_file_gets_no_revoked_login(store: Repository) -> None:
-    """Whatever it had before."""
-    await store.apply([Put(replace(CREDENTIAL, revoked_at_ms=NOW))])
-    assert (await store.password_logins(NOW))[0] == []
-
-
-async def test_a_sweep_forgets_former_credentials_that_are_over(store: Repository) -> None:
-    """Passwords and access tokens; a revoked password keeps its name."""
-    token = Credential("hash", "Thermostat", CredentialKind.ACCESS_TOKEN, "hash", None, 0, NOW, NOW + HOUR)
-    revoked = Credential("default/Thermostat", "Thermostat", CredentialKind.PASSWORD, "$7$h", None, 0, NOW, NOW)
-    await store.apply([Put(token), Put(revoked)])
-    await store.sweep(NOW + HOUR - 1, 0)
-    assert await load(store, [FORMER]) == [FORMER]
-    known = await store.load([RotateCredentials("alice", THERMOSTAT.id, None, None)], given().policy)
-    assert set(known.credentials("Thermostat")) == {replace(CREDENTIAL, sealed=None), token, revoked}
-    await store.sweep(NOW + HOUR, 0)
-    known = await store.load([RotateCredentials("alice", THERMOSTAT.id, None, None)], given().policy)
-    assert known.get(FormerCredential, FORMER.key) is None
-    assert set(known.credentials("Thermostat")) == {replace(CREDENTIAL, sealed=None), revoked}
 
 
 # --- the pipeline
@@ -107,14 +70,14 @@ async def test_a_device_rotates_its_own_and_an_admin_reads_the_newest(bench: Ben
 async def test_what_is_revoked_is_out_of_the_file_and_can_be_given_again(bench: Bench, settings: Settings) -> None:
     """By the same name, with another password."""
     device_id, old = await make_device(bench)
-    await bench.pipeline.catch_up()
+    await bench.service.logins.catch_up()
     assert "\nSensor:" in settings.credentials.password_file.read_text()
     (revoked,) = await bench.handle(call("root", "1", "DELETE", f"claimsvc/devices/{device_id}/credentials"))
-    await bench.pipeline.catch_up()
+    await bench.service.logins.catch_up()
     assert answer(revoked) == {"status": 200, "body": {}}
     assert "\nSensor:" not in settings.credentials.password_file.read_text()
     (again,) = await bench.handle(rotate(device_id, "2"))
-    await bench.pipeline.catch_up()
+    await bench.service.logins.catch_up()
     body = answer(again)["body"]
     assert (body["oldValidUntil"], body["password"] == old) == (None, False)
     assert file_admits(settings, body["password"])
@@ -141,17 +104,17 @@ async def test_the_file_follows_the_clock(
         device_id, old = await make_device(bench)
         (reply,) = await bench.handle(rotate(device_id, "1", b'{"overlapMs":60000}'))
         new = answer(reply)["body"]["password"]
-        await bench.pipeline.catch_up()
+        await bench.service.logins.catch_up()
         assert file_admits(settings, old)
         clock += 59_999
-        await bench.pipeline.catch_up()
+        await bench.service.logins.catch_up()
         assert file_admits(settings, old)
         clock += 1
         if not restarted:
-            await bench.pipeline.catch_up()
+            await bench.service.logins.catch_up()
     if restarted:
         assert file_admits(settings, old)
-        async with open_pipeline(settings, open_log("debug", "json", StringIO())):
+        async with open_service(settings, open_log("debug", "json", StringIO())):
             pass
     assert file_admits(settings, new)
 

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from claimsvc.wire import Inbound
+from claimsvc.dialects.message import Inbound
 from tests.integration.bench import Bench, answer, call, message, topics
 
 REQUESTS = "devicecontrol/newDeviceRequests"

@@ -9,18 +9,22 @@ from pathlib import Path
 import pytest
 
 from claimsvc.core.decision import Listing, Put, Remove
-from claimsvc.core.model import Device, DeviceGroup, DeviceGroupMember, DeviceRequest, Import, ImportPart
-from claimsvc.core.registration import ReadRequest
-from claimsvc.store.database import (
-    SchemaTooNewError,
-    StoreError,
-    load_migrations,
-    load_queries,
-    migrate,
-    open_writer,
+from claimsvc.core.model import (
+    Answered,
+    Device,
+    DeviceGroup,
+    DeviceGroupMember,
+    DeviceRequest,
+    Event,
+    Import,
+    ImportPart,
 )
-from claimsvc.store.repository import open_store
+from claimsvc.core.registration import ReadRequest
+from claimsvc.store.contract import SchemaTooNewError
+from claimsvc.store.mapping import EVENTS, TABLES
+from claimsvc.store.sqlite.sqlite_store import load_migrations, load_queries, migrate, open_store, open_writer
 from tests.support.factories import NOW, given, request
+from tests.support.stores import apply, query
 
 
 def schema(path: Path) -> list[tuple[str, str]]:
@@ -37,11 +41,11 @@ def schema(path: Path) -> list[tuple[str, str]]:
 async def test_an_empty_file_comes_to_the_newest_schema(tmp_path: Path) -> None:
     """And opening it again changes nothing."""
     path = tmp_path / "claimsvc.db"
-    async with open_writer(path):
+    with open_writer(path):
         pass
     first = schema(path)
     assert first[-1] == ("version", str(len(load_migrations())))
-    async with open_writer(path):
+    with open_writer(path):
         pass
     assert schema(path) == first
 
@@ -56,7 +60,7 @@ async def test_every_older_schema_comes_to_the_newest(version: int, tmp_path: Pa
         connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     for path in (old, new):
-        async with open_writer(path):
+        with open_writer(path):
             pass
     assert schema(old) == schema(new)
 
@@ -123,30 +127,29 @@ async def test_an_older_schemas_data_is_kept(version: int, tmp_path: Path) -> No
             before.pop("device_request")
         assert {name: after[name] for name in before} == before
         assert [name for name, found in after.items() if name not in before and found] == []
-        await store.apply([Put(request())])
-        facts = await store.load([ReadRequest("alice", "1234")], given().policy)
+        await apply(store, [Put(request())])
+        facts = await store.read([ReadRequest("alice", "1234")], given().policy)
         assert facts.get(DeviceRequest, "1234") == request()
         group, file = (
             DeviceGroup("g1", "default", "Hall", NOW),
             Import("u/alice/", "1", "digest", 200, 199, 0, 1, NOW),
         )
-        await store.apply([Put(each) for each in (group, DeviceGroupMember("g1", "i1"), file)])
-        members = await store.read(Listing(Device, "default", 9, None, prefix="", group_id="g1"))
+        await apply(store, [Put(each) for each in (group, DeviceGroupMember("g1", "i1"), file)])
+        members = await query(store, Listing(Device, "default", 9, None, prefix="", group_id="g1"))
         assert [each.name for each in members.items if isinstance(each, Device)] == ["Flur ü"]
         assert await store.read_import("u/alice/", "1") == file
-        await store.apply([Put(ImportPart("u/alice/", "1", 0, "sealed")), Remove(Import, file.key)])
+        await apply(store, [Put(ImportPart("u/alice/", "1", 0, "sealed")), Remove(Import, file.key)])
         assert await store.read_import_parts("u/alice/", "1") == []
 
 
 async def test_a_newer_schema_is_left_alone(tmp_path: Path) -> None:
     """An older release says so and touches nothing."""
     path = tmp_path / "claimsvc.db"
-    async with open_writer(path) as connection:
-        await connection.execute(f"PRAGMA user_version = {len(load_migrations()) + 1}")
+    with open_writer(path) as connection:
+        connection.execute(f"PRAGMA user_version = {len(load_migrations()) + 1}")
     before = schema(path)
-    with pytest.raises(SchemaTooNewError, match="newer release"):
-        async with open_writer(path):
-            pass
+    with pytest.raises(SchemaTooNewError, match="newer release"), open_writer(path):
+        pass
     assert schema(path) == before
 
 
@@ -161,23 +164,23 @@ FAILING = {
 async def test_a_migration_that_fails_leaves_the_file_as_it_was(script: str, tmp_path: Path) -> None:
     """The steps before it stay, of its own nothing does, and the right one can follow."""
     path = tmp_path / "claimsvc.db"
-    async with open_writer(path) as connection:
+    with open_writer(path) as connection:
         before = schema(path)
         good = "CREATE TABLE good (a INTEGER) STRICT;"
-        with pytest.raises((StoreError, sqlite3.Error)):
-            await migrate(connection, [*load_migrations(), script])
+        with pytest.raises(sqlite3.Error):
+            migrate(connection, [*load_migrations(), script])
         assert not connection.in_transaction
         assert schema(path) == before
-        await migrate(connection, [*load_migrations(), good])
+        migrate(connection, [*load_migrations(), good])
     assert ("good", "CREATE TABLE good (a INTEGER) STRICT") in schema(path)
 
 
 async def test_every_table_is_strict(tmp_path: Path) -> None:
     """A text in a number's column is an error, not a surprise."""
-    async with open_writer(tmp_path / "claimsvc.db") as connection:
-        tables = await connection.execute_fetchall("PRAGMA table_list")
+    with open_writer(tmp_path / "claimsvc.db") as connection:
+        tables = connection.execute("PRAGMA table_list")
         loose = [row[1] for row in tables if row[2] == "table" and not row[5] and row[1][:7] != "sqlite_"]
-        broken = list(await connection.execute_fetchall("PRAGMA foreign_key_check"))
+        broken = list(connection.execute("PRAGMA foreign_key_check"))
     assert (loose, broken) == ([], [])
 
 
@@ -186,5 +189,20 @@ async def test_every_named_query_fits_the_schema(name: str, tmp_path: Path) -> N
     """SQLite can prepare it."""
     query = load_queries()[name]
     parameters = dict.fromkeys(re.findall(r":(\w+)", query), "[]")
-    async with open_writer(tmp_path / "claimsvc.db") as connection:
-        await connection.execute_fetchall(f"EXPLAIN {query}", parameters)
+    with open_writer(tmp_path / "claimsvc.db") as connection:
+        connection.execute(f"EXPLAIN {query}", parameters)
+
+
+async def test_the_columns_are_the_models(tmp_path: Path) -> None:
+    """Each field of a row has its column, each column its field; a number gives an order that no rule knows."""
+    found: dict[str, set[str]] = {}
+    with open_writer(tmp_path / "claimsvc.db") as connection:
+        for _schema, name, kind, *_ in connection.execute("PRAGMA table_list").fetchall():
+            if kind == "table" and not name.startswith("sqlite_"):
+                found[name] = {column[1] for column in connection.execute(f"PRAGMA table_info({name})")}
+    for table in (*TABLES.values(), EVENTS):
+        of_order = {"number"} if table.kind in {Event, Answered} else set()
+        assert (table.name, set(table.own_columns) | of_order) == (table.name, found.pop(table.name))
+        for join in table.joins.values():
+            assert (join.table, {*join.keys, join.column}) == (join.table, found.pop(join.table))
+    assert found.keys() == {"service"}

@@ -9,7 +9,7 @@ from typing import TypeVar
 from claimsvc.core.claiming import ClaimDevice, OpenWindow, ReleaseDevice
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Append, Change, Decision, Outcome, Put, Refused, Remove
-from claimsvc.core.facts import Facts, Key
+from claimsvc.core.facts import Key
 from claimsvc.core.model import (
     CLAIMING_ALLOWED,
     Attribute,
@@ -31,9 +31,9 @@ from claimsvc.core.model import (
 from claimsvc.core.policy import DAY_MS, MANAGEMENT_TENANT, Given, Policy, SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.registration import AcceptAll, AcceptRequest, CreateRequest, PollCredentials
-from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.wire import Inbound, Receipt
+from claimsvc.dialects.message import Inbound
+from tests.support.memory import Memory, decide
 
 NOW = 1_700_000_000_000
 MINUTE = 60_000
@@ -287,7 +287,7 @@ def result(decision: Decision) -> Reason | type[Outcome]:
     return decision.outcome.reason if isinstance(decision.outcome, Refused) else type(decision.outcome)
 
 
-def refused(reason: Reason, known: Facts, command: Command, at: Given | None = None) -> Refused:
+def refused(reason: Reason, known: Memory, command: Command, at: Given | None = None) -> Refused:
     """Decide a command that must be refused for this reason, and return the refusal."""
     outcome = decide(command, known, at or given()).outcome
     assert isinstance(outcome, Refused), outcome
@@ -314,12 +314,12 @@ def inbound(tail: str, payload: bytes | str = b"", *, caller: str = "alice", **f
     """Return a message in a caller's lane."""
     content = payload.encode() if isinstance(payload, str) else payload
     topic = f"claimsvc/u/{caller}/{tail}"
-    return Inbound(topic, content, Receipt(1, 1, 1), 0.0, **fields)  # type: ignore[arg-type]
+    return Inbound(topic, content, 1, 1, 1, 0.0, **fields)  # type: ignore[arg-type]
 
 
-def facts(*rows: Row) -> Facts:
-    """Return facts with these rows, the principals they speak as, and the two tenants there always are."""
-    known = Facts("default")
+def facts(*rows: Row) -> Memory:
+    """Return a memory with these rows, the principals they speak as, and the two tenants there always are."""
+    known = Memory("default")
     for tenant in ("default", MANAGEMENT_TENANT):
         known.put(Tenant(tenant, tenant, NOW))
     known.put(Principal(SERVICE, PrincipalKind.SERVICE, "default"))

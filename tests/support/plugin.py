@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from claimsvc.sealing import password_hash
-from claimsvc.store.repository import open_store
+from claimsvc.store.sqlite.sqlite_store import open_store
 from tests.support.clients import DisconnectedError, LoginRefusedError
 from tests.support.peers import Peer, Play
 from tests.support.processes import Broker, free_port

@@ -19,7 +19,6 @@ from claimsvc.core.model import (
 )
 from claimsvc.core.reasons import Reason
 from claimsvc.core.registration import AcceptedAll, CredentialsGiven, CredentialsNotice, DeviceLimit, ReadLimit
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     LANE,
     MINUTE,
@@ -41,6 +40,7 @@ from tests.support.factories import (
     user,
     written,
 )
+from tests.support.memory import decide
 
 WAITING, PENDING = RequestStatus.WAITING_FOR_CONNECTION, RequestStatus.PENDING_ACCEPTANCE
 ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED

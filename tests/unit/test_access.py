@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +11,7 @@ from claimsvc.core.decision import Refused
 from claimsvc.core.model import Group, Role, Row
 from claimsvc.core.permissions import BUILT_IN_ROLES, GRANTABLE, MANAGE_TENANTS, TENANT_ADMIN, permissions
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import RULES, decide
+from claimsvc.core.rules import RULES
 from tests.support.factories import (
     SERVICE,
     admin,
@@ -26,6 +26,8 @@ from tests.support.factories import (
     user,
     window,
 )
+from tests.support.memory import decide
+from tests.unit.test_needs import SCENES
 
 CLAIM = "DEVICE:CLAIM_DEVICES"
 
@@ -135,9 +137,7 @@ def test_bootstrap_and_provision_have_no_lane(caller: str, *, existing: bool) ->
 )
 def test_u8_a_refusal_names_the_missing_permission(kind: type[Command]) -> None:
     """Whatever was asked, and a built-in role that has it, where one does."""
-    command = object.__new__(kind)
-    for field in fields(kind):
-        object.__setattr__(command, field.name, "alice" if field.name == "caller" else "x")
+    command = replace(SCENES[kind][0].batch[-1], caller="alice")
     outcome = decide(command, facts(user(roles=())), given()).outcome
     assert isinstance(outcome, Refused)
     assert outcome.reason is Reason.NOT_PERMITTED

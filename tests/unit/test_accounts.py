@@ -22,7 +22,6 @@ from claimsvc.core.accounts import (
 )
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Done, Found, Listing
-from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
     Credential,
     Customer,
@@ -38,7 +37,6 @@ from claimsvc.core.model import (
 )
 from claimsvc.core.permissions import TENANT_ADMIN
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     admin,
     customer,
@@ -53,6 +51,7 @@ from tests.support.factories import (
     user,
     written,
 )
+from tests.support.memory import Memory, decide
 
 ROOT = admin()
 MANAGER = admin("management%2Fmanager", username="manager", tenant="management")
@@ -114,7 +113,7 @@ def test_accounts_are_the_admins(command: Command, caller: Row | None) -> None:
 
 def test_store_begins_with_two_tenants_and_the_service() -> None:
     """Establish makes what is missing, and the second time nothing."""
-    known = Facts("default")
+    known = Memory("default")
     first, second = (decide(Establish("claimsvc", None), known, given()) for _ in range(2))
     assert {row.id for row in written(first.changes, Tenant)} == {"default", "management"}
     assert written(first.changes, Principal) == [Principal("claimsvc", PrincipalKind.SERVICE, "default")]

@@ -15,7 +15,6 @@ from claimsvc.core.devices import (
 )
 from claimsvc.core.model import CLAIMING_DATA, Attribute, ClaimWindow, Device, Row
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     MINUTE,
     NOW,
@@ -34,6 +33,7 @@ from tests.support.factories import (
     window,
     written,
 )
+from tests.support.memory import decide
 
 KNOWN = device()
 ID = KNOWN.id

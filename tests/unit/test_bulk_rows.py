@@ -13,7 +13,7 @@ from hypothesis import given as examples
 from hypothesis import settings
 from hypothesis import strategies as some
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.bulk import (
     Entry,
     ImportCounts,
@@ -31,11 +31,11 @@ from claimsvc.core.decision import Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.core.registration import RequestRefused
 from claimsvc.core.secrets import SecretKind
-from claimsvc.dialects.exchange import Rejected, Request, Sheet
+from claimsvc.dialects.message import Rejected, Request, Sheet
 from claimsvc.settings import Settings
 from tests.support.factories import NOW, inbound
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 PATH = "request/1/POST/devicecontrol/bulkNewDeviceRequests"
 SEED = """ID;CREDENTIALS;TYPE;NAME;ICCID;IDTYPE;PATH;SHELL
 id_101;abcd1234;type_of_device;Device 101;111111111;;csv device/subgroup0;1
@@ -51,14 +51,14 @@ CREATED, UPDATED = RowDone(RowStatus.CREATED), RowDone(RowStatus.UPDATED)
 
 def request_of(text: str | bytes, query: str = "") -> Request:
     """Return the request that a file makes."""
-    request = DIALECTS.decode(inbound(PATH + query, text))
+    request = DIALECTS.read(inbound(PATH + query, text))
     assert request is not None
     return request
 
 
 def sheet_of(text: str | bytes, query: str = "") -> Sheet:
     """Return a file as it is worked through."""
-    open_sheet = request_of(text, query).reading.open_sheet
+    open_sheet = request_of(text, query).open_sheet
     assert open_sheet is not None
     return open_sheet()
 
@@ -94,10 +94,9 @@ def attributes(device: NewDevice) -> dict[str, Any]:
 def refusal(header: str) -> str:
     """Return why a header is refused; both the look at it alone and the whole file's reading must say so."""
     request = request_of(f"{header}\n")
-    assert request.command is None, request.command
-    assert isinstance(request.reading.command, Refused)
-    assert request.reading.command.reason is Reason.MALFORMED
-    return request.reading.command.detail
+    assert isinstance(request.asked, Refused)
+    assert request.asked.reason is Reason.MALFORMED
+    return request.asked.detail
 
 
 BAD_HEADERS = {
@@ -329,7 +328,7 @@ def test_no_file_breaks_us(base: list[str], more: list[str], rows: list[list[str
         rows = [[*row, *["x", "abcd1234", "BASIC", *("x" * 10)][len(row) :]][: len(header)] for row in rows]
     text = io.StringIO(newline="")
     csv.writer(text, delimiter=";", quoting=csv.QUOTE_ALL).writerows([header, *rows])
-    open_sheet = request_of(text.getvalue()).reading.open_sheet
+    open_sheet = request_of(text.getvalue()).open_sheet
     if open_sheet is None:
         return
     try:
@@ -480,6 +479,6 @@ def test_a_file_above_the_limit_is_refused_unread() -> None:
     limits = Settings().limits
     row = b"d;" + b"x" * limits.payload_bytes + b"\n"
     assert isinstance(request_of(b"ID;PATH\n" + row).command, ImportDevices)
-    command = request_of(b"x" * (limits.bulk_bytes + 1)).reading.command
+    command = request_of(b"x" * (limits.bulk_bytes + 1)).asked
     assert isinstance(command, Refused)
     assert command.reason is Reason.TOO_LARGE

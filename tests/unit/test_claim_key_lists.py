@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.accounts import ListItems
 from claimsvc.core.bulk import (
     ImportClaimKeys,
@@ -27,31 +27,30 @@ from claimsvc.core.decision import Refused
 from claimsvc.core.model import DeviceGroup
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import SecretKind
-from claimsvc.dialects.exchange import Request, Slice
-from claimsvc.pipeline.hardening import harden
+from claimsvc.dialects.message import Request, Slice
 from claimsvc.sealing import Sealing
 from claimsvc.settings import Settings
 from tests.support.factories import NOW, inbound
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 SEALING = Sealing(bytes(32), 1)
 UNTIL = NOW + 1
 
 
 def request_of(text: str, query: str = "") -> Request:
     """Return the request that a list makes."""
-    request = DIALECTS.decode(inbound(f"request/1/POST/claimsvc/claimKeys{query}", text))
+    request = DIALECTS.read(inbound(f"request/1/POST/claimsvc/claimKeys{query}", text))
     assert request is not None
     return request
 
 
 def slice_of(text: str) -> Slice:
     """Return the only slice of a list, its keys hashed."""
-    open_sheet = request_of(text).reading.open_sheet
+    open_sheet = request_of(text).open_sheet
     assert open_sheet is not None
     (part,) = open_sheet().slices(0)
     for secret in part.command.secrets:
-        harden(secret, SEALING)
+        SEALING.harden(secret)
     return part
 
 
@@ -84,7 +83,7 @@ BAD_HEADERS = {
 @pytest.mark.parametrize(("header", "why"), BAD_HEADERS.values(), ids=BAD_HEADERS.keys())
 def test_headers_that_make_no_list(header: str, why: str) -> None:
     """Are refused before anything is done."""
-    command = request_of(f"{header}\nx;y\n").reading.command
+    command = request_of(f"{header}\nx;y\n").asked
     assert isinstance(command, Refused)
     assert (command.reason, command.detail) == (Reason.MALFORMED, why)
 
@@ -165,7 +164,7 @@ def test_a_rehearsal_gives_no_keys() -> None:
 
 def test_groups_of_devices_are_listed() -> None:
     """With their path, page by page."""
-    request = DIALECTS.decode(inbound("request/1/GET/claimsvc/deviceGroups?limit=1"))
+    request = DIALECTS.read(inbound("request/1/GET/claimsvc/deviceGroups?limit=1"))
     assert request is not None
     assert isinstance(request.command, ListItems)
     assert request.command.kind is DeviceGroup

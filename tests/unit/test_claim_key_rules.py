@@ -9,7 +9,6 @@ import pytest
 
 from claimsvc.core.bulk import KeyedDevice, RowDone, RowField, RowRefused, RowsDone, RowStatus, SetClaimKeys
 from claimsvc.core.decision import Decision
-from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
     ClaimWindow,
     Device,
@@ -18,7 +17,6 @@ from claimsvc.core.model import (
 )
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
 from tests.support.factories import (
     DAY,
@@ -34,9 +32,10 @@ from tests.support.factories import (
     window,
     written,
 )
+from tests.support.memory import Memory, decide
 
 
-def known(*rows: object) -> Facts:
+def known(*rows: object) -> Memory:
     """Return facts with an admin and these rows."""
     return facts(admin(), *rows)  # type: ignore[arg-type]
 
@@ -51,7 +50,7 @@ def keyed(name: str = "Box 1", text: str = "value", **fields: object) -> KeyedDe
 
 def set_keys(
     *rows: KeyedDevice | RowRefused,
-    among: Facts | None = None,
+    among: Memory | None = None,
     at: Given | None = None,
     may_replace: bool = False,
 ) -> tuple[Sequence[RowDone | RowRefused], Decision]:

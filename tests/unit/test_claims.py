@@ -8,7 +8,6 @@ from claimsvc.core.claiming import Claimed, ClaimNotice, Released
 from claimsvc.core.decision import Append
 from claimsvc.core.model import Attribute, ClaimWindow, Device, Event, Row, WindowSource
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     MINUTE,
     NOW,
@@ -31,6 +30,7 @@ from tests.support.factories import (
     window,
     written,
 )
+from tests.support.memory import decide
 
 FREE = device()
 OURS = device(owner="c1", claimed_at_ms=NOW)

@@ -15,7 +15,7 @@ SEES_SERVICE = """
 import sys
 from claimsvc.cli import load
 load(sys.argv[1])
-print(sorted({"claimsvc.app", "claimsvc.core.decide", "aiosqlite"} & set(sys.modules)))
+print(sorted({"claimsvc.app", "claimsvc.core.rules", "claimsvc.store.sqlite"} & set(sys.modules)))
 """
 
 
@@ -25,7 +25,9 @@ print(sorted({"claimsvc.app", "claimsvc.core.decide", "aiosqlite"} & set(sys.mod
         pytest.param("device", [], id="an operator's command"),
         pytest.param("tail", [], id="one that reads logs"),
         pytest.param("no-such-command", [], id="one there is not"),
-        pytest.param("serve", ["aiosqlite", "claimsvc.app", "claimsvc.core.decide"], id="the service itself"),
+        pytest.param(
+            "serve", ["claimsvc.app", "claimsvc.core.rules", "claimsvc.store.sqlite"], id="the service itself"
+        ),
     ],
 )
 def test_a_command_waits_for_what_it_needs_only(command: str, loaded: list[str]) -> None:

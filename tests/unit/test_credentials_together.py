@@ -24,7 +24,6 @@ from claimsvc.core.model import (
 )
 from claimsvc.core.provisioning import Provisioned
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     MINUTE,
     NOW,
@@ -42,6 +41,7 @@ from tests.support.factories import (
     result,
     written,
 )
+from tests.support.memory import decide
 from tests.support.profiles import meter, profile, provision, provisioned
 
 CHECK = profile(Strategy.CHECK)

@@ -2,23 +2,22 @@ from __future__ import annotations
 
 import pytest
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import Reason
 from claimsvc.core.registration import CredentialsGiven, CredentialsNotice, PollCredentials, RequestRefused
 from claimsvc.core.secrets import Secret
 from claimsvc.dialects.cumulocity import encode_notice
-from claimsvc.dialects.exchange import Request
+from claimsvc.dialects.message import Inbound, Request
 from claimsvc.settings import Settings
-from claimsvc.wire import Inbound, Receipt
 from tests.support.factories import LANE, NOW, password, request
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 
 
 def ask(client_id: str, payload: bytes = b"") -> Request | None:
     """Return what a device's s/ucr comes to; the client id as it stands in the topic."""
-    return DIALECTS.decode(Inbound(f"claimsvc/c/bootstrap/{client_id}/s/ucr", payload, Receipt(1, 1, 1), 0.0))
+    return DIALECTS.read(Inbound(f"claimsvc/c/bootstrap/{client_id}/s/ucr", payload, 1, 1, 1, 0.0))
 
 
 def asked(client_id: str, payload: bytes = b"") -> Request:
@@ -70,7 +69,7 @@ def test_the_payload_means_nothing(payload: bytes) -> None:
 )
 def test_other_topics_are_nobodys(topic: str) -> None:
     """Only a client id's lane has it."""
-    assert DIALECTS.decode(Inbound(topic, b"", Receipt(1, 1, 1), 0.0)) is None
+    assert not DIALECTS.read(Inbound(topic, b"", 1, 1, 1, 0.0)).lane
 
 
 SILENCE: list[Outcome] = [

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Done, Found, Outcome, Refused
 from claimsvc.core.model import DeviceRequest, RequestStatus
@@ -28,12 +28,11 @@ from claimsvc.core.registration import (
     RequestRefused,
 )
 from claimsvc.dialects.cumulocity.errors import INFO
-from claimsvc.dialects.exchange import Request
+from claimsvc.dialects.message import Inbound, Request
 from claimsvc.settings import Settings
-from claimsvc.wire import Inbound, Receipt
 from tests.support.factories import NOW, password, request
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 REQUESTS, CREDENTIALS = "devicecontrol/newDeviceRequests", "devicecontrol/deviceCredentials"
 CREATED = "2023-11-14T22:13:20.000Z"
 
@@ -41,7 +40,7 @@ CREATED = "2023-11-14T22:13:20.000Z"
 def ask(method: str, path: str, body: object = None, *, lane: str = "u/root") -> Request:
     """Return what a call comes to."""
     payload = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
-    found = DIALECTS.decode(Inbound(f"claimsvc/{lane}/request/1/{method}/{path}", payload, Receipt(1, 1, 1), 0.0))
+    found = DIALECTS.read(Inbound(f"claimsvc/{lane}/request/1/{method}/{path}", payload, 1, 1, 1, 0.0))
     assert found is not None
     return found
 
@@ -49,7 +48,7 @@ def ask(method: str, path: str, body: object = None, *, lane: str = "u/root") ->
 def command(method: str, path: str, body: object = None, *, lane: str = "u/root") -> Command:
     """Return the command of a call that must be one."""
     found = ask(method, path, body, lane=lane)
-    assert found.command is not None, found.reading.command
+    assert isinstance(found.asked, Command), found.asked
     return found.command
 
 
@@ -176,9 +175,9 @@ WRONG: dict[str, tuple[tuple[str, str, object], Reason]] = {
 def test_what_cannot_be_understood(call: tuple[str, str, object], reason: Reason) -> None:
     """It is refused before any rule is asked, in Cumulocity's shape."""
     found = ask(*call)
-    assert isinstance(found.reading.command, Refused)
-    assert found.reading.command.reason is reason
-    (outbound,) = found.answer(found.reading.command, NOW)
+    assert isinstance(found.asked, Refused)
+    assert found.asked.reason is reason
+    (outbound,) = found.answer(found.asked, NOW)
     body = json.loads(outbound.payload)["body"]
     assert (set(body), body["info"], body["code"]) == ({"error", "message", "info", "code"}, INFO, reason)
     assert body["error"].startswith("devicecontrol/")
@@ -189,7 +188,7 @@ def test_n17_a_client_without_a_login_may_ask_for_credentials_only(path: str) ->
     """All else is refused, and not even listened for."""
     for method in ("GET", "POST", "PUT", "DELETE"):
         found = ask(method, path, {"id": "1"}, lane="c/bootstrap/1234")
-        assert (found.command is not None) == (method == "POST" and path == CREDENTIALS)
+        assert isinstance(found.asked, Command) == (method == "POST" and path == CREDENTIALS)
     listened = {each for each in DIALECTS.filters if each.startswith("claimsvc/c/")}
     ours = {"claimsvc/c/bootstrap/+/s/ucr", f"claimsvc/c/bootstrap/+/request/+/POST/{CREDENTIALS}"}
     assert listened == {*ours, "claimsvc/c/provision/+//provision/request"}

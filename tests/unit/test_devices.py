@@ -29,7 +29,6 @@ from claimsvc.core.model import (
     Row,
 )
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     admin,
@@ -49,6 +48,7 @@ from tests.support.factories import (
     window,
     written,
 )
+from tests.support.memory import decide
 
 KNOWN = device()
 ID = KNOWN.id

@@ -10,7 +10,6 @@ from claimsvc.core.model import Credential, Device, DeviceRequest, Principal, Re
 from claimsvc.core.policy import SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.registration import CredentialsGiven, CredentialsNotice, DeleteRequest
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     LANE,
     MINUTE,
@@ -34,6 +33,7 @@ from tests.support.factories import (
     user,
     written,
 )
+from tests.support.memory import decide
 
 ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
 PRINCIPAL = "device_1234"

@@ -22,7 +22,6 @@ from claimsvc.core.bulk import (
     SetClaimKeys,
 )
 from claimsvc.core.decision import Decision, Refused
-from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
     Attribute,
     Credential,
@@ -37,7 +36,6 @@ from claimsvc.core.model import (
 )
 from claimsvc.core.policy import MANAGEMENT_TENANT, Given
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
 from tests.support.factories import (
     MINUTE,
@@ -61,6 +59,7 @@ from tests.support.factories import (
     window,
     written,
 )
+from tests.support.memory import Memory, decide
 from tests.unit.test_claim_key_rules import keyed
 
 CREATED, UPDATED = RowDone(RowStatus.CREATED), RowDone(RowStatus.UPDATED)
@@ -82,13 +81,13 @@ def row(device_id: str = "1234", entry: Entry = Entry.PASSWORD, **fields: object
     return NewDevice(device_id, entry, **(values | fields))  # type: ignore[arg-type]
 
 
-def known(*rows: object) -> Facts:
+def known(*rows: object) -> Memory:
     """Return facts with an admin of each tenant, an operator, and these rows."""
     return facts(admin(), OPERATOR, MANAGER, *rows)  # type: ignore[arg-type]
 
 
 def register(
-    *rows: NewDevice | RowRefused, among: Facts | None = None, by: str = "root", at: Given | None = None
+    *rows: NewDevice | RowRefused, among: Memory | None = None, by: str = "root", at: Given | None = None
 ) -> tuple[Sequence[RowDone | RowRefused], Decision]:
     """Decide a slice that may be done; returns what became of each row."""
     decision = decide(RegisterDevices(by, rows), among or known(), at or given())
@@ -273,7 +272,7 @@ def test_a_known_device_keeps_its_login_where_the_row_brings_none(entry: Entry) 
 # --- what is refused
 
 LIMITED = given(device_limit=1)
-REFUSALS: dict[str, tuple[NewDevice, Callable[[], Facts], Given, Reason, RowField | None]] = {
+REFUSALS: dict[str, tuple[NewDevice, Callable[[], Memory], Given, Reason, RowField | None]] = {
     # name: row, what is known, the operator's choices, reason, what is to blame
     "an id that cannot be one": (row("a/b"), known, given(), Reason.INVALID_DEVICE_ID, RowField.DEVICE_ID),
     "no id": (row(""), known, given(), Reason.INVALID_DEVICE_ID, RowField.DEVICE_ID),
@@ -351,7 +350,7 @@ REFUSALS: dict[str, tuple[NewDevice, Callable[[], Facts], Given, Reason, RowFiel
 }
 
 
-def counted(devices: int) -> Facts:
+def counted(devices: int) -> Memory:
     """Return facts of a tenant with so many devices."""
     among = known()
     among.count_devices("default", devices)
@@ -360,7 +359,7 @@ def counted(devices: int) -> Facts:
 
 @pytest.mark.parametrize(("bad", "among", "at", "reason", "field"), REFUSALS.values(), ids=REFUSALS.keys())
 def test_a_row_is_refused_and_the_others_are_done(
-    bad: NewDevice, among: Callable[[], Facts], at: Given, reason: Reason, field: RowField | None
+    bad: NewDevice, among: Callable[[], Memory], at: Given, reason: Reason, field: RowField | None
 ) -> None:
     """With its reason and what is to blame; it changes nothing, not even a group."""
     refused = replace(bad, path=("group",))

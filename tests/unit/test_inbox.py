@@ -5,12 +5,12 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claimsvc.app import dialects_of
-from claimsvc.broker.inbox import Inbox
+from claimsvc.app import lanes_of
+from claimsvc.dialects.message import Inbound
+from claimsvc.mqtt.inbox import Inbox
 from claimsvc.settings import Settings
-from claimsvc.wire import Inbound, Receipt
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 MANY = 10**6
 
 
@@ -21,7 +21,7 @@ def inbox() -> Inbox:
 
 def message(who: str, payload: bytes = b"", *, qos: int = 1) -> Inbound:
     """Return a message in somebody's lane."""
-    return Inbound(f"claimsvc/u/{who}/v2/c", payload, Receipt(1, 1, qos), 0.0)
+    return Inbound(f"claimsvc/u/{who}/v2/c", payload, 1, 1, qos, 0.0)
 
 
 def takers(box: Inbox, limit: int, rounds: int = MANY) -> list[str]:

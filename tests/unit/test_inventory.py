@@ -9,7 +9,6 @@ from claimsvc.core.decision import Listing, Page
 from claimsvc.core.inventory import TOLD_OF, ClaimingQuestion, ClaimingState, ExamineClaiming, ListDevices
 from claimsvc.core.model import Device, Event, UserFailures
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from claimsvc.core.server_keys import KEY_REPLACED
 from tests.support.factories import (
     MINUTE,
@@ -25,6 +24,7 @@ from tests.support.factories import (
     user,
     window,
 )
+from tests.support.memory import decide
 from tests.unit.test_thingsboard_rest import answer_to, command_of, malformed_detail
 
 THERMOSTAT = device(owner="c1", gateway_id="g", label="Flur", claimed_at_ms=NOW + 1)

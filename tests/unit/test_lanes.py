@@ -4,20 +4,21 @@ from typing import Any
 
 import pytest
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
+from claimsvc.core.command import Command
 from claimsvc.core.decision import Refused
 from claimsvc.core.reasons import Reason
+from claimsvc.dialects.message import Inbound
 from claimsvc.settings import Settings
-from claimsvc.wire import Inbound, Receipt
 from tests.support.factories import NOW, inbound
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 CLAIM = "v1/devices/me/claim"
 CALL = "request/1/POST/api/device"
 
 
 def _limited(**limits: int) -> Any:
-    return dialects_of(Settings.model_validate({"limits": limits}))
+    return lanes_of(Settings.model_validate({"limits": limits}))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ def test_oversize_is_refused_without_parsing(tail: str, limit: str) -> None:
     """A byte over the limit is too large whatever the bytes are; at the limit they are parsed."""
     dialects = _limited(**{limit: 100})
     for size, reason in ((101, Reason.TOO_LARGE), (100, Reason.MALFORMED)):
-        refused = dialects.decode(inbound(tail, b"{" * size)).reading.command
+        refused = dialects.read(inbound(tail, b"{" * size)).asked
         assert isinstance(refused, Refused)
         assert refused.reason is reason
 
@@ -42,10 +43,10 @@ def test_oversize_is_refused_without_parsing(tail: str, limit: str) -> None:
 def test_gateway_names_so_many_devices() -> None:
     """More devices than the limit are too large; as many are fine."""
     dialects = _limited(gateway_devices=2)
-    many = dialects.decode(inbound("v1/gateway/claim", '{"A":{},"B":{},"C":{}}')).reading.command
+    many = dialects.read(inbound("v1/gateway/claim", '{"A":{},"B":{},"C":{}}')).asked
     assert isinstance(many, Refused)
     assert many.reason is Reason.TOO_LARGE
-    assert dialects.decode(inbound("v1/gateway/claim", '{"A":{},"B":{}}')).command is not None
+    assert dialects.read(inbound("v1/gateway/claim", '{"A":{},"B":{}}')).command is not None
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,7 @@ def test_gateway_names_so_many_devices() -> None:
 )
 def test_answers_stay_in_the_askers_lane(response_topic: str | None, answer_topic: str) -> None:
     """Response Topic counts below `response/` of the own lane only; else it is ignored, and that noted."""
-    request = DIALECTS.decode(inbound(CLAIM, response_topic=response_topic))
+    request = DIALECTS.read(inbound(CLAIM, response_topic=response_topic))
     assert request is not None
     assert request.answer_topic == answer_topic
     assert request.response_topic_ignored is (response_topic not in {None, answer_topic})
@@ -83,7 +84,7 @@ def test_answers_stay_in_the_askers_lane(response_topic: str | None, answer_topi
 @pytest.mark.parametrize("tail", [CLAIM, "v1/gateway/claim", "v1/devices/me/rpc/request/1", CALL])
 def test_correlation_data_is_echoed(tail: str) -> None:
     """The answer has the request's Correlation Data, byte for byte; a notice has none."""
-    request = DIALECTS.decode(inbound(tail, correlation=b"\0\xff"))
+    request = DIALECTS.read(inbound(tail, correlation=b"\0\xff"))
     assert request is not None
     assert request.answer(Refused(Reason.INTERNAL), NOW)[0].correlation == b"\0\xff"
 
@@ -108,24 +109,24 @@ def test_correlation_data_is_echoed(tail: str) -> None:
 )
 def test_other_topics_are_no_request(topic: str) -> None:
     """What is on no topic of ours is nobody's request."""
-    assert DIALECTS.decode(Inbound(topic, b"", Receipt(1, 1, 1), 0.0)) is None
+    assert not DIALECTS.read(Inbound(topic, b"", 1, 1, 1, 0.0)).lane
 
 
 def test_payload_says_nothing_about_who_asks() -> None:
     """The lane is believed, and nothing else."""
-    request = DIALECTS.decode(inbound(CLAIM, '{"caller":"bob","principal":"bob"}', caller="a%2Fb"))
+    request = DIALECTS.read(inbound(CLAIM, '{"caller":"bob","principal":"bob"}', caller="a%2Fb"))
     assert request is not None
-    assert request.command is not None
+    assert isinstance(request.asked, Command)
     assert (request.command.caller, request.lane) == ("a%2Fb", "claimsvc/u/a%2Fb/")
 
 
 def test_root_is_a_setting() -> None:
     """Every topic begins with the operator's root, which may have levels."""
-    dialects = dialects_of(Settings.model_validate({"mqtt": {"root": "iot/claims"}}))
+    dialects = lanes_of(Settings.model_validate({"mqtt": {"root": "iot/claims"}}))
     assert all(
         each.startswith(("iot/claims/u/+/", "iot/claims/c/bootstrap/+/", "iot/claims/c/provision/+/"))
         for each in dialects.filters
     )
-    request = dialects.decode(Inbound("iot/claims/u/alice/v2/c", b"", Receipt(1, 1, 1), 0.0))
+    request = dialects.read(Inbound("iot/claims/u/alice/v2/c", b"", 1, 1, 1, 0.0))
     assert request is not None
     assert request.answer_topic == f"iot/claims/u/alice/{CLAIM}/response"

@@ -4,11 +4,9 @@ import pytest
 
 from claimsvc.core.claiming import Claimed
 from claimsvc.core.decision import Refused
-from claimsvc.core.facts import Facts
 from claimsvc.core.model import ClaimAttempts, ClaimWindow, UserFailures
 from claimsvc.core.policy import DAY_MS, HOUR_MS
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     attempts,
@@ -23,24 +21,25 @@ from tests.support.factories import (
     user,
     window,
 )
+from tests.support.memory import Memory, decide
 
 DEVICE = device()
 OPEN = window(DEVICE, expires_at_ms=NOW + 1000 * DAY_MS)
 LOCKOUT = 900_000
 
 
-def ready(*rows: ClaimAttempts | UserFailures) -> Facts:
+def ready(*rows: ClaimAttempts | UserFailures) -> Memory:
     """Return facts of two users and a device with a window that outlasts every test."""
     return facts(customer(), user(), user("bob"), DEVICE, OPEN, *rows)
 
 
-def guess(known: Facts, at_ms: int = NOW, *, times: int = 1, by: str = "alice") -> list[object]:
+def guess(known: Memory, at_ms: int = NOW, *, times: int = 1, by: str = "alice") -> list[object]:
     """Claim with a wrong key and return what came of it."""
     command = claim_device(text="wrong", by=by)
     return [result(decide(command, known, given(at_ms))) for _ in range(times)]
 
 
-def lock(known: Facts, at_ms: int) -> int:
+def lock(known: Memory, at_ms: int) -> int:
     """Guess until locked out and return for how long, in milliseconds."""
     assert guess(known, at_ms, times=5) == [Reason.WRONG_KEY] * 5
     outcome = decide(claim_device(), known, given(at_ms)).outcome
@@ -162,7 +161,7 @@ def test_nobodys_guessing_closes_or_shortens_a_window() -> None:
     assert kept.attempts == 10
 
 
-def spread(known: Facts, at_ms: int, *, count: int) -> list[object]:
+def spread(known: Memory, at_ms: int, *, count: int) -> list[object]:
     """Guess once at each of `count` devices without a window, a second apart."""
     outcomes: list[object] = []
     for number in range(count):

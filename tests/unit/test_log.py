@@ -7,11 +7,11 @@ from io import StringIO
 
 import pytest
 
-from claimsvc.app import dialects_of
-from claimsvc.core.decision import Refused
+from claimsvc.app import lanes_of
+from claimsvc.core.decision import Decision, Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.log import Logger, open_log
-from claimsvc.pipeline.journal import Reply, record
+from claimsvc.log import Logger, now_iso, open_log
+from claimsvc.mqtt.journal import record
 from claimsvc.settings import Settings
 from tests.support.factories import inbound
 
@@ -120,11 +120,12 @@ def test_handled_message_is_one_line_without_its_payload(tail: str, shape: str) 
     """The line has lane, principal, command, outcome and milliseconds; never a secret, understood or not."""
     log, stream = _open()
     message = inbound(tail, shape.format(PLANTED))
-    request = dialects_of(Settings()).decode(message)
+    request = lanes_of(Settings()).read(message)
     assert request is not None
-    command = request.reading.command
+    command = request.asked
     outcome = command if isinstance(command, Refused) else Refused(Reason.INTERNAL)
-    record(Reply(message, request, outcome), log, answered=True)
+    request.decision = Decision(outcome)
+    record(request, log, now_iso(), answered=True)
     (line,) = _lines(stream)
     assert (line["event"], line["principal"], line["lane"]) == ("handled", "alice", "claimsvc/u/alice/")
     assert {"command", "outcome", "reason", "device", "ms"} <= set(line)

@@ -10,8 +10,8 @@ import pytest
 from claimsvc.clock import Clock
 from claimsvc.core.decision import Change, Put
 from claimsvc.log import open_log
-from claimsvc.pipeline import LoginSync
-from claimsvc.store.database import StoreError
+from claimsvc.service.login_sync import LoginSync
+from claimsvc.store.contract import StoreError
 from tests.support.factories import NOW, credential, device
 
 HOUR = 3_600_000

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from claimsvc.broker.caller import CannotConnectError
 from claimsvc.cli.operators import events, requests, watching, why
 from claimsvc.cli.operators.following import Patience
 from claimsvc.cli.operators.screen import table, when
 from claimsvc.core.reasons import Reason
+from claimsvc.mqtt.caller import CannotConnectError
 from tests.support.factories import MINUTE, NOW
 from tests.support.screens import DEVICE, printed, screen_of
 

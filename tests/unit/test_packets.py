@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from claimsvc.broker import packets
-from claimsvc.wire import Inbound, Outbound, Receipt
+from claimsvc.dialects.message import Inbound, Outbound
+from claimsvc.mqtt import packets
 
 TOPICS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40)
 MESSAGES = st.builds(
@@ -52,7 +52,9 @@ def test_what_is_written_is_read_again(messages: list[Outbound], piece: int) -> 
         Inbound(
             each.topic,
             each.payload,
-            Receipt(3, number + 1 if each.qos else 0, each.qos),
+            3,
+            number + 1 if each.qos else 0,
+            each.qos,
             1.5,
             correlation=each.correlation,
         )

@@ -10,7 +10,6 @@ from claimsvc.core.decision import Done, Found
 from claimsvc.core.model import DeviceProfile, Row, Strategy
 from claimsvc.core.provisioning import DeleteProfile, ListProfiles, ProfileListing, ReadProfile, SaveProfile
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     admin,
@@ -25,6 +24,7 @@ from tests.support.factories import (
     user,
     written,
 )
+from tests.support.memory import decide
 from tests.support.profiles import profile, provision, provision_secret, save_profile
 
 ALL: list[Command] = [

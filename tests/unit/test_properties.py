@@ -7,16 +7,14 @@ from hypothesis import given as examples
 from hypothesis import settings as effort
 from hypothesis import strategies as some
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.claiming import Claimed, Released, WindowOpened
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Done, Refused
 from claimsvc.core.devices import ServerWindow, SetAttributes
-from claimsvc.core.facts import Facts
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
+from claimsvc.dialects.message import Inbound
 from claimsvc.settings import Settings
-from claimsvc.wire import Inbound, Receipt
 from tests.support.factories import (
     MINUTE,
     NOW,
@@ -31,6 +29,7 @@ from tests.support.factories import (
     release_device,
     user,
 )
+from tests.support.memory import Memory, decide
 
 USERS = {"alice": "c1", "bob": "c2", "carol": "c2"}
 DEVICES = ["A", "B"]
@@ -55,12 +54,12 @@ def _steps() -> some.SearchStrategy[list[tuple[int, Command]]]:
     return some.lists(some.tuples(waits, commands), min_size=25, max_size=60)
 
 
-def _world() -> Facts:
+def _world() -> Memory:
     people = [user(name, customer_id=id_) for name, id_ in USERS.items()]
     return facts(admin(), customer(), customer("c2"), *people, *map(device, DEVICES))
 
 
-def _owners(known: Facts) -> dict[str, str | None]:
+def _owners(known: Memory) -> dict[str, str | None]:
     found = [known.device_named("default", name) for name in DEVICES]
     return {row.name: row.owner for row in found if row}
 
@@ -144,7 +143,7 @@ def test_no_claim_succeeds_past_the_attempt_limit(tries: list[tuple[bool, int]])
         failures += isinstance(outcome, Refused) and outcome.reason in FAILURES
 
 
-def _state(known: Facts) -> tuple[object, ...]:
+def _state(known: Memory) -> tuple[object, ...]:
     rows = [known.device_named("default", name) for name in DEVICES]
     return (*rows, *(tuple(known.windows(row.id)) for row in rows if row))
 
@@ -170,7 +169,7 @@ def test_what_was_done_is_not_done_twice(steps: list[tuple[int, Command]]) -> No
 # --- bytes
 
 PLANTED = "hunter2-hunter2"
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 _HEADS = [
     *("v1/devices/me/claim", "v2/c", "v2/c/j", "v1/gateway/claim", "v1/devices/me/rpc/request/1"),
     "request/1/POST/api/customer/device/A/claim",
@@ -251,21 +250,21 @@ _RESPONSES = some.one_of(
 @examples(_TOPICS, _payloads(), _RESPONSES)
 def test_any_bytes_are_a_command_or_a_refusal(topic: str, payload: bytes, response: str | None) -> None:
     """Decoding never raises; a refusal is answered in the asker's lane, and never quotes the secret."""
-    inbound = Inbound(topic, payload, Receipt(1, 1, 1), 0.0, response_topic=response, correlation=b"c")
-    request = DIALECTS.decode(inbound)
-    if request is None:
+    inbound = Inbound(topic, payload, 1, 1, 1, 0.0, response_topic=response, correlation=b"c")
+    request = DIALECTS.read(inbound)
+    if not request.lane:
         return
-    assert isinstance(request.reading.command, Command | Refused)
+    assert isinstance(request.asked, Command | Refused)
     assert request.answer_topic.startswith(request.lane)
     assert topic.startswith(request.lane)
-    if isinstance(request.reading.command, Refused):
-        (answer,) = request.answer(request.reading.command, NOW)
+    if isinstance(request.asked, Refused):
+        (answer,) = request.answer(request.asked, NOW)
         json.loads(answer.payload)
         assert PLANTED.encode() not in answer.payload
-        assert PLANTED not in repr(request.reading.command)
+        assert PLANTED not in repr(request.asked)
     else:
-        assert request.reading.command.caller == request.principal
-        assert PLANTED not in "".join(map(repr, request.reading.command.secrets))
+        assert request.asked.caller == inbound.caller
+        assert PLANTED not in "".join(map(repr, request.asked.secrets))
     (internal,) = request.answer(Refused(Reason.INTERNAL), NOW)
     assert PLANTED.encode() not in internal.payload
     assert (internal.correlation, internal.qos, internal.retain) == (b"c", 1, False)

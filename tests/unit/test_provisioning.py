@@ -21,7 +21,6 @@ from claimsvc.core.model import (
 )
 from claimsvc.core.provisioning import ProvisionDevice, Provisioned, Wish
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from claimsvc.core.secrets import Secret, SecretKind
 from tests.support.factories import (
     MINUTE,
@@ -39,6 +38,7 @@ from tests.support.factories import (
     user,
     written,
 )
+from tests.support.memory import decide
 from tests.support.profiles import (
     PLACE,
     any_login,

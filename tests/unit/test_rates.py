@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claimsvc.pipeline.rates import MINUTE_MS, Rates
+from claimsvc.service.rates import MINUTE_MS, Rates
 
 NOW = 1_700_000_000_000
 

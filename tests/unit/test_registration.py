@@ -28,7 +28,6 @@ from claimsvc.core.registration import (
     RequestListing,
     RequestRefused,
 )
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     accept_all,
@@ -48,6 +47,7 @@ from tests.support.factories import (
     user,
     written,
 )
+from tests.support.memory import decide
 
 WAITING, PENDING = RequestStatus.WAITING_FOR_CONNECTION, RequestStatus.PENDING_ACCEPTANCE
 ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED

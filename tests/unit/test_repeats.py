@@ -5,7 +5,7 @@ import pytest
 from claimsvc.core.decision import Refused, Repeated
 from claimsvc.core.model import Answered
 from claimsvc.core.reasons import Reason
-from claimsvc.core.repeats import recall
+from claimsvc.core.rules import recall
 from tests.support.factories import MINUTE, NOW
 
 FIRST = Answered("claimsvc/u/alice/", "1", "digest", "sealed", NOW + MINUTE)

@@ -5,22 +5,23 @@ from typing import Any
 
 import pytest
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.claiming import ClaimDevice
+from claimsvc.core.command import Command
 from claimsvc.core.decision import Refused
 from claimsvc.core.devices import FindDevice, ReadAttributes
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.exchange import Rejected, Request
+from claimsvc.dialects.message import Rejected, Request
 from claimsvc.dialects.rest import flag
 from claimsvc.settings import Settings
 from tests.support.factories import NOW, inbound
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 CLAIM = "api/customer/device/Thermostat/claim"
 
 
 def _read(tail: str, payload: bytes | str = b"{}") -> Request:
-    request = DIALECTS.decode(inbound(tail, payload))
+    request = DIALECTS.read(inbound(tail, payload))
     assert request is not None
     return request
 
@@ -28,8 +29,8 @@ def _read(tail: str, payload: bytes | str = b"{}") -> Request:
 def _answer(tail: str, payload: bytes | str = b"{}") -> Any:
     """Return the answer to what is refused without any rule."""
     request = _read(tail, payload)
-    assert isinstance(request.reading.command, Refused)
-    return json.loads(request.answer(request.reading.command, NOW)[0].payload)
+    assert isinstance(request.asked, Refused)
+    return json.loads(request.answer(request.asked, NOW)[0].payload)
 
 
 def test_call_and_its_answer() -> None:
@@ -37,7 +38,7 @@ def test_call_and_its_answer() -> None:
     request = _read(f"request/r-1/POST/{CLAIM}", '{"secretKey":"value"}')
     assert isinstance(request.command, ClaimDevice)
     assert (request.command.caller, request.command.name) == ("alice", "Thermostat")
-    assert (request.dialect, request.reading.name, request.reading.request_id) == (
+    assert (request.dialect, request.name, request.request_id) == (
         "thingsboard",
         "ClaimDevice",
         "r-1",
@@ -178,7 +179,7 @@ def test_unusable_queries_are_malformed(query: str) -> None:
     """A missing, undecodable or endless query is malformed, not broken."""
     request = _read(f"request/1/GET/api/tenant/devices{query}")
     if query == "?deviceName":
-        assert request.command is not None
+        assert isinstance(request.asked, Command)
         return
     assert _answer(f"request/1/GET/api/tenant/devices{query}")["status"] == 400
 
@@ -190,7 +191,7 @@ def test_query_does_not_change_the_path() -> None:
 
 
 def _content(tail: str, payload: bytes = b"{}") -> bytes:
-    return _read(tail, payload).reading.content
+    return _read(tail, payload).content
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ ROOMS: dict[str, tuple[set[str], set[str]]] = {
         {"core", "wire", "dialects/exchange", "dialects/rest", "dialects/sheets", "dialects/cumulocity"},
         {"pydantic", "pydantic_core"},
     ),
-    "store/": ({"core", "store"}, {"aiosqlite", "pydantic_core"}),
+    "store/": ({"core", "store", "immutable"}, {"pydantic_core"}),
     "credentials/": ({"core", "store", "files", "credentials", "wire"}, set()),
     "wire.py": (set(), set()),
     "clock.py": (set(), set()),

@@ -24,7 +24,6 @@ from claimsvc.core.credentials import (
 )
 from claimsvc.core.decision import Append, Done
 from claimsvc.core.devices import DeleteDevice
-from claimsvc.core.facts import Facts
 from claimsvc.core.model import (
     AT_ONCE_MS,
     PROVISION_STATE,
@@ -42,7 +41,6 @@ from claimsvc.core.policy import Given
 from claimsvc.core.provisioning import Provisioned
 from claimsvc.core.reasons import Reason
 from claimsvc.core.registration import CredentialsGiven
-from claimsvc.core.rules import decide
 from claimsvc.core.secrets import SecretKind
 from tests.support.factories import (
     MINUTE,
@@ -64,6 +62,7 @@ from tests.support.factories import (
     user,
     written,
 )
+from tests.support.memory import Memory, decide
 from tests.support.profiles import any_login, meter, profile, provision
 
 DEVICE = device()
@@ -87,14 +86,14 @@ def rotate_own(overlap_ms: int | None = None) -> RotateOwnCredentials:
 REVOKE = RevokeCredentials("root", DEVICE.id)
 
 
-def made(command: Command, known: Facts, at: Given) -> NewCredentials:
+def made(command: Command, known: Memory, at: Given) -> NewCredentials:
     """Return the new credentials that a command must make."""
     outcome = decide(command, known, at).outcome
     assert isinstance(outcome, NewCredentials), outcome
     return outcome
 
 
-def admitted(known: Facts, login: str, now_ms: int, *, overlapping: bool) -> set[str]:
+def admitted(known: Memory, login: str, now_ms: int, *, overlapping: bool) -> set[str]:
     """Return the hashes by which a broker admits a password login: all that are good, or the one of the file."""
     row = known.get(Credential, login)
     if row is None or (row.revoked_at_ms is not None and row.revoked_at_ms <= now_ms):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.pipeline.hardening import harden
 from claimsvc.sealing import (
     KEY_BYTES,
     KeyFileError,
@@ -106,7 +105,7 @@ def test_generated_passwords_are_stretched_less(*, generated: bool, iterations: 
 )
 def test_a9_a_password_is_hashed_by_its_origin(secret: Secret, iterations: str) -> None:
     """The plugin tells by the iterations whose login wrong passwords may lock."""
-    harden(secret, SEALING)
+    SEALING.harden(secret)
     assert secret.hardened.split("$")[2] == iterations
 
 

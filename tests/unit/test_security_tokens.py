@@ -9,7 +9,6 @@ from claimsvc.core.model import DeviceRequest, RequestStatus, Row
 from claimsvc.core.policy import SecurityTokenPolicy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.registration import AcceptedAll, CredentialsGiven, DeleteRequest, RequestRefused
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     accept_all,
     accept_request,
@@ -28,6 +27,7 @@ from tests.support.factories import (
     result,
     written,
 )
+from tests.support.memory import decide
 
 WAITING, PENDING = RequestStatus.WAITING_FOR_CONNECTION, RequestStatus.PENDING_ACCEPTANCE
 ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED

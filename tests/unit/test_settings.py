@@ -41,7 +41,7 @@ def test_file_is_read(tmp_path: Path) -> None:
     settings = load(_toml(tmp_path, text))
     assert (settings.claim.max_attempts, settings.claim.lockout_ms) == (3, 900_000)
     assert settings.credentials.store is CredentialStore.NONE
-    assert (settings.store.path, settings.store.key_path) == (Path("/x/y.db"), Path("/x/service.key"))
+    assert (settings.store.path, settings.key_path) == (Path("/x/y.db"), Path("/x/service.key"))
 
 
 def test_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,6 +74,7 @@ def test_unknown_key_of_the_file_is_named(tmp_path: Path, text: str, name: str) 
         ("CLAIMSVC_CLAIMS__MAX_ATTEMPTS", "CLAIMSVC_CLAIMS__MAX_ATTEMPTS"),
         ("CLAIMSVC_MAX_ATTEMPTS", "CLAIMSVC_MAX_ATTEMPTS"),
         ("CLAIMSVC_CLAIM", "CLAIMSVC_CLAIM"),
+        ("CLAIMSVC_DATA_DIR__PATH", "CLAIMSVC_DATA_DIR__PATH"),
         ("CLAIMSVC_CLAIM_MAX_ATTEMPTS", "CLAIMSVC_CLAIM_MAX_ATTEMPTS"),
         ("CLAIMSVC_", "CLAIMSVC_"),
         ("CLAIMSVC_OPERATOR_URI", "CLAIMSVC_OPERATOR_URI"),
@@ -205,3 +206,21 @@ def test_two_passwords_are_an_error_that_shows_neither(tmp_path: Path, monkeypat
     with pytest.raises(SettingsError, match="not both") as caught:
         load(_toml(tmp_path, '[mqtt]\npassword_path = "/x"\n'))
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_services_own_files_lie_beside_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless `data_dir` names another folder, in the file or in the environment."""
+    config = tmp_path / "claimsvc.toml"
+    config.write_text('[store]\npath = "/data/a.db"\n')
+    settings = load(config)
+    own = (settings.key_path, settings.token_key_path, settings.client_id_path, settings.broker_password_path)
+    assert [str(path) for path in own] == [
+        "/data/service.key",
+        "/data/token.key",
+        "/data/client-id",
+        "/data/broker-password",
+    ]
+    config.write_text('data_dir = "/own"\n[store]\npath = "/data/a.db"\n')
+    assert (load(config).key_path, load(config).store.path) == (Path("/own/service.key"), Path("/data/a.db"))
+    monkeypatch.setenv("CLAIMSVC_DATA_DIR", "/other")
+    assert load(config).client_id_path == Path("/other/client-id")

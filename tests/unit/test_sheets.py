@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 from claimsvc.core.bulk import RowRefused
 from claimsvc.core.reasons import Reason
 from claimsvc.dialects import sheets
-from claimsvc.dialects.exchange import Rejected
+from claimsvc.dialects.message import Rejected
 from claimsvc.dialects.sheets import BadCellError, Line, Row, open_table
 
 MOST = 1_000

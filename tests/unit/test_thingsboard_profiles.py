@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Done, Found, Outcome, Refused
 from claimsvc.core.model import Strategy
@@ -23,7 +23,7 @@ from claimsvc.settings import Settings
 from tests.support.factories import NOW, inbound
 from tests.support.profiles import profile, provision_secret
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 SAVE = "POST/api/deviceProfile"
 SHAPE = {
     "id": {"entityType": "DEVICE_PROFILE", "id": "profile-1"},
@@ -40,9 +40,9 @@ SHAPE = {
 
 def read(call: str, body: object = None) -> Command | Refused:
     """Return what a call comes to."""
-    request = DIALECTS.decode(inbound(f"request/1/{call}", json.dumps(body) if body is not None else b""))
+    request = DIALECTS.read(inbound(f"request/1/{call}", json.dumps(body) if body is not None else b""))
     assert request is not None
-    return request.reading.command
+    return request.asked
 
 
 def saved(body: object) -> SaveProfile:
@@ -54,7 +54,7 @@ def saved(body: object) -> SaveProfile:
 
 def answer_to(call: str, outcome: Outcome) -> tuple[int, Any]:
     """Return status and body of an answer."""
-    request = DIALECTS.decode(inbound(f"request/1/{call}"))
+    request = DIALECTS.read(inbound(f"request/1/{call}"))
     assert request is not None
     answer = json.loads(request.answer(outcome, NOW)[0].payload)
     return answer["status"], answer["body"]

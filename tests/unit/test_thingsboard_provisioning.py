@@ -5,19 +5,18 @@ from typing import Any
 
 import pytest
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.model import Credential, CredentialKind
 from claimsvc.core.provisioning import ProvisionDevice, Provisioned
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import SecretKind
-from claimsvc.dialects.exchange import Request
+from claimsvc.dialects.message import Inbound, Request
 from claimsvc.settings import Settings
-from claimsvc.wire import Inbound, Receipt
 from tests.support.factories import NOW, credential, password, token
 from tests.support.profiles import meter
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 TOPIC = "claimsvc/c/provision/a%2Fb//provision/request"
 SHOWN = {"provisionDeviceKey": "key-1", "provisionDeviceSecret": "secret-1"}
 TOKEN = credential("h", kind=CredentialKind.ACCESS_TOKEN)
@@ -26,21 +25,21 @@ TOKEN = credential("h", kind=CredentialKind.ACCESS_TOKEN)
 def request(payload: bytes | str, topic: str = TOPIC) -> Request:
     """Return the request a message makes."""
     content = payload.encode() if isinstance(payload, str) else payload
-    found = DIALECTS.decode(Inbound(topic, content, Receipt(1, 1, 1), 0.0))
+    found = DIALECTS.read(Inbound(topic, content, 1, 1, 1, 0.0))
     assert found is not None
     return found
 
 
 def command(**fields: Any) -> ProvisionDevice:
     """Return the command of a request with key, secret and these members."""
-    found = request(json.dumps(SHOWN | fields)).reading.command
+    found = request(json.dumps(SHOWN | fields)).asked
     assert isinstance(found, ProvisionDevice), found
     return found
 
 
 def refusal(payload: bytes | str) -> Refused:
     """Return why a request is refused without asking any rule."""
-    found = request(payload).reading.command
+    found = request(payload).asked
     assert isinstance(found, Refused), found
     return found
 
@@ -63,7 +62,7 @@ def test_the_request_is_nobodys_and_answered_where_it_was_asked() -> None:
 @pytest.mark.parametrize("topic", ["claimsvc/u/admin//provision/request", "claimsvc/c/x/provision/request"])
 def test_there_is_no_other_topic(topic: str) -> None:
     """Who has a login is provisioned already."""
-    assert DIALECTS.decode(Inbound(topic, b"{}", Receipt(1, 1, 1), 0.0)) is None
+    assert not DIALECTS.read(Inbound(topic, b"{}", 1, 1, 1, 0.0)).lane
 
 
 @pytest.mark.parametrize(

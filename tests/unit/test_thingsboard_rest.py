@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.claiming import ClaimDevice, Claimed, Released, ReleaseDevice
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Done, Found, Outcome, Refused
@@ -17,7 +17,7 @@ from claimsvc.dialects.thingsboard_rest import TEXTS
 from claimsvc.settings import Settings
 from tests.support.factories import NOW, device, gateway, inbound
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 CLAIM = "POST/api/customer/device/Thermostat/claim"
 TELEMETRY = "api/plugins/telemetry"
 NULL_ID = "13814000-1dd2-11b2-8080-808080808080"
@@ -26,17 +26,17 @@ MINE = device(owner="c1", claimed_at_ms=NOW, label="cellar", type="meter")
 
 def command_of(call: str, body: bytes | str = b"") -> Command:
     """Return the command a call makes."""
-    request = DIALECTS.decode(inbound(f"request/1/{call}", body))
+    request = DIALECTS.read(inbound(f"request/1/{call}", body))
     assert request is not None
-    assert request.command is not None, request.reading.command
+    assert isinstance(request.asked, Command), request.asked
     return request.command
 
 
 def malformed_detail(call: str, body: bytes | str = b"") -> str:
     """Return why a call is malformed."""
-    request = DIALECTS.decode(inbound(f"request/1/{call}", body))
+    request = DIALECTS.read(inbound(f"request/1/{call}", body))
     assert request is not None
-    refused = request.reading.command
+    refused = request.asked
     assert isinstance(refused, Refused)
     assert refused.reason is Reason.MALFORMED
     return refused.detail
@@ -44,7 +44,7 @@ def malformed_detail(call: str, body: bytes | str = b"") -> str:
 
 def answer_to(call: str, outcome: Outcome) -> tuple[int, Any]:
     """Return status and body of the answer."""
-    request = DIALECTS.decode(inbound(f"request/1/{call}"))
+    request = DIALECTS.read(inbound(f"request/1/{call}"))
     assert request is not None
     answer = json.loads(request.answer(outcome, NOW)[0].payload)
     assert set(answer) == {"status", "body"}
@@ -153,9 +153,9 @@ def test_u8_what_is_missing_stands_beside_thingsboards_sentence() -> None:
 def test_blank_device_name_is_an_invalid_value(call: str, name: str) -> None:
     """A blank name is refused in ThingsBoard's words (TB 3.1)."""
     path = call.replace("/Thermostat/", f"/{name}/").replace("/A/", f"/{name}/")
-    request = DIALECTS.decode(inbound(f"request/1/{path}"))
+    request = DIALECTS.read(inbound(f"request/1/{path}"))
     assert request is not None
-    refused = request.reading.command
+    refused = request.asked
     assert refused == Refused(Reason.INVALID_VALUE, "Parameter 'deviceName' can't be empty!")
     assert isinstance(refused, Refused)
     assert answer_to(path, refused)[1]["message"] == "Parameter 'deviceName' can't be empty!"

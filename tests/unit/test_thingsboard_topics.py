@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from claimsvc.app import dialects_of
+from claimsvc.app import lanes_of
 from claimsvc.core.claiming import (
     ClaimNotice,
     OpenWindow,
@@ -20,18 +20,18 @@ from claimsvc.core.claiming import (
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Refused
 from claimsvc.core.reasons import MESSAGES, Reason
-from claimsvc.dialects.exchange import Request
+from claimsvc.dialects.message import Request
 from claimsvc.settings import Settings
 from tests.support.factories import MINUTE, NOW, inbound
 
-DIALECTS = dialects_of(Settings())
+DIALECTS = lanes_of(Settings())
 CLAIM, GATEWAY = "v1/devices/me/claim", "v1/gateway/claim"
 RPC = "v1/devices/me/rpc/request/1"
 MALFORMED = "The request could not be understood"
 
 
 def _read(tail: str, payload: bytes | str = b"", **fields: Any) -> Request:
-    request = DIALECTS.decode(inbound(tail, payload, **fields))
+    request = DIALECTS.read(inbound(tail, payload, **fields))
     assert request is not None
     return request
 
@@ -43,7 +43,7 @@ def _command(tail: str, payload: bytes | str = b"", **fields: Any) -> Command:
 
 
 def _refusal(tail: str, payload: bytes | str = b"") -> tuple[Reason, str]:
-    refused = _read(tail, payload).reading.command
+    refused = _read(tail, payload).asked
     assert isinstance(refused, Refused)
     return refused.reason, refused.detail
 
@@ -208,8 +208,8 @@ def test_gateway_payload_that_is_no_object(payload: str, detail: str) -> None:
     """It gets a single failure object."""
     assert _refusal(GATEWAY, payload) == (Reason.MALFORMED, detail)
     request = _read(GATEWAY, payload)
-    assert isinstance(request.reading.command, Refused)
-    answer = json.loads(request.answer(request.reading.command, NOW)[0].payload)
+    assert isinstance(request.asked, Refused)
+    answer = json.loads(request.answer(request.asked, NOW)[0].payload)
     assert answer == {"status": "FAILURE", "error": "malformed", "message": f"{MALFORMED}: {detail}"}
 
 

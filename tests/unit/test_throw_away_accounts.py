@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from claimsvc.broker.caller import CallerOptions, CallTimeoutError
 from claimsvc.checking import scene
 from claimsvc.checking.calls import Answer
 from claimsvc.checking.finding import Verdict
+from claimsvc.mqtt.caller import CallerOptions, CallTimeoutError
 
 SITE = scene.Site(
     bootstrap="bootstrap",

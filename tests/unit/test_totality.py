@@ -8,7 +8,7 @@ from typing import get_args
 import pytest
 
 import claimsvc.core
-from claimsvc.app import SECTIONS, dialects_of
+from claimsvc.app import SECTIONS, lanes_of
 from claimsvc.core.command import Command
 from claimsvc.core.model import Row
 from claimsvc.core.reasons import MESSAGES, Reason
@@ -22,7 +22,7 @@ from claimsvc.dialects import (
 )
 from claimsvc.dialects.rest import DEEPEST_PATH, Route, Section
 from claimsvc.settings import Settings
-from claimsvc.store.rows import TABLES
+from claimsvc.store.mapping import TABLES
 
 ROUTES = [route for section in SECTIONS for route in section.routes]
 
@@ -110,7 +110,7 @@ def test_every_route_is_listened_for(route: Route) -> None:
     """The service subscribes to the depth of every route, with filters of exact depth."""
     assert len(route.segments) <= DEEPEST_PATH
     levels = 5 + len(route.segments)  # claimsvc/u/<principal>/request/<id>/<METHOD>: six, less the path's first
-    depths = {len(each.split("/")) for each in dialects_of(Settings()).filters if "/request/+/+" in each}
+    depths = {len(each.split("/")) for each in lanes_of(Settings()).filters if "/request/+/+" in each}
     assert levels + 1 in depths
 
 
@@ -123,7 +123,7 @@ def test_routes_lie_below_their_section(section: object) -> None:
 
 def test_filters_have_an_exact_depth() -> None:
     """No subscription has a `#`, through which a client could shift a topic."""
-    filters = dialects_of(Settings()).filters
+    filters = lanes_of(Settings()).filters
     assert [each for each in filters if "#" in each] == []
     assert len(filters) == len(set(filters))
 
@@ -133,7 +133,7 @@ def test_filters_have_an_exact_depth() -> None:
 )
 def test_device_topics_are_listened_for(topic: str) -> None:
     """Every topic of design 4.1 is subscribed to, in every lane."""
-    assert f"claimsvc/u/+/{topic}" in dialects_of(Settings()).filters
+    assert f"claimsvc/u/+/{topic}" in lanes_of(Settings()).filters
 
 
 def test_every_row_has_a_table() -> None:

@@ -9,7 +9,6 @@ from claimsvc.core.command import Command
 from claimsvc.core.decision import Done, Found, Put, Refused
 from claimsvc.core.model import Credential, Group, Principal, Role, Row, Tenant, User
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     NOW,
     admin,
@@ -26,6 +25,7 @@ from tests.support.factories import (
     user,
     written,
 )
+from tests.support.memory import decide
 from tests.unit.test_accounts import MANAGER, ROOT, create_user, update_user
 
 ACME: list[Row] = [

@@ -13,7 +13,6 @@ from claimsvc.core.claiming import (
 from claimsvc.core.decision import Refused
 from claimsvc.core.model import ClaimWindow, Device, Principal, PrincipalKind, Row
 from claimsvc.core.reasons import Reason
-from claimsvc.core.rules import decide
 from tests.support.factories import (
     DAY,
     MINUTE,
@@ -36,6 +35,7 @@ from tests.support.factories import (
     window,
     written,
 )
+from tests.support.memory import decide
 
 KNOWN = device()
 BOX = gateway()

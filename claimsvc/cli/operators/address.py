@@ -7,10 +7,10 @@ import ssl
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from claimsvc.broker.caller import CallerOptions
 from claimsvc.cli.operators.asking import ask_secret
 from claimsvc.cli.operators.failing import UnusableError
 from claimsvc.environment import OPERATOR_PASSWORD, OPERATOR_URL
+from claimsvc.mqtt.caller import CallerOptions
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 

@@ -15,7 +15,6 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 import uvloop
 
-from claimsvc.broker.caller import CallerOptions
 from claimsvc.cli.console import app
 from claimsvc.cli.operators.address import caller_options
 from claimsvc.cli.operators.failing import IN_THE_MIDDLE, INTERRUPTED, ending
@@ -23,6 +22,7 @@ from claimsvc.cli.operators.lane import Lane
 from claimsvc.cli.operators.screen import Screen
 from claimsvc.environment import OPERATOR_PASSWORD, OPERATOR_PASSWORD_FILE, OPERATOR_URL
 from claimsvc.immutable import immutable
+from claimsvc.mqtt.caller import CallerOptions
 
 Work = TypeVar("Work", bound=Callable[..., Coroutine[Any, Any, None]])
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import typer
 
-from claimsvc.broker.caller import CallerError, CallTimeoutError, LoginRefusedError, NotAllowedError
 from claimsvc.cli.operators.lane import CallRefusedError
 from claimsvc.cli.operators.screen import Screen
+from claimsvc.mqtt.caller import CallerError, CallTimeoutError, LoginRefusedError, NotAllowedError
 
 EXIT_REFUSED = 1
 EXIT_UNUSABLE = 2

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from claimsvc.broker.caller import CallTimeoutError, CannotConnectError, ConnectionLostError
+from claimsvc.mqtt.caller import CallTimeoutError, CannotConnectError, ConnectionLostError
 
 Every = Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="How often to look again.")]
 

@@ -18,7 +18,9 @@ from urllib.parse import quote
 
 from pydantic_core import from_json, to_json
 
-from claimsvc.broker.caller import (
+from claimsvc.dialects.message import Outbound
+from claimsvc.log import clean
+from claimsvc.mqtt.caller import (
     REFUSED,
     Caller,
     CallerError,
@@ -30,8 +32,6 @@ from claimsvc.broker.caller import (
     NotAllowedError,
     open_caller,
 )
-from claimsvc.log import clean
-from claimsvc.wire import Outbound
 
 TRIES = 3
 """How often a call is made whose answer does not come."""

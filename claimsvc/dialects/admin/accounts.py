@@ -23,7 +23,7 @@ from claimsvc.core.devices import BindDevices, CreateGateway
 from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.admin.shapes import Body, Names, Password, encode, listing, refuse
-from claimsvc.dialects.exchange import malformed
+from claimsvc.dialects.message import malformed
 from claimsvc.dialects.rest import Call, Route, Section, parse
 
 # --- wire models

@@ -27,7 +27,7 @@ from claimsvc.core.model import DeviceGroup
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects import sheets
 from claimsvc.dialects.admin.shapes import listing, refuse
-from claimsvc.dialects.exchange import Sheet, Slice, malformed
+from claimsvc.dialects.message import Sheet, Slice, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, flag
 from claimsvc.dialects.sheets import BadCellError, Row, cell
 

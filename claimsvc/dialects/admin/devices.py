@@ -17,7 +17,7 @@ from claimsvc.core.credentials import (
 from claimsvc.core.decision import Outcome
 from claimsvc.core.secrets import SecretKind
 from claimsvc.dialects.admin.shapes import Body, encode, refuse
-from claimsvc.dialects.exchange import malformed
+from claimsvc.dialects.message import malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, parse
 
 KINDS = {"MQTT_BASIC": SecretKind.PASSWORD, "ACCESS_TOKEN": SecretKind.ACCESS_TOKEN}

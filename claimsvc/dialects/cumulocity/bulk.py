@@ -31,7 +31,7 @@ from claimsvc.core.registration import RequestRefused
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects import sheets
 from claimsvc.dialects.cumulocity.errors import error_of, refuse
-from claimsvc.dialects.exchange import Sheet, Slice, malformed
+from claimsvc.dialects.message import Sheet, Slice, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, flag
 from claimsvc.dialects.sheets import BadCellError, Line, Row, cell
 

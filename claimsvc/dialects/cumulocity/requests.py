@@ -32,7 +32,7 @@ from claimsvc.core.registration import (
 )
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.cumulocity.errors import error_of, refuse
-from claimsvc.dialects.exchange import Rejected, malformed
+from claimsvc.dialects.message import Rejected, malformed
 from claimsvc.dialects.rest import Answer, Call, EncodeAnswer, Route, Section, number, parse
 
 REQUESTS = "/devicecontrol/newDeviceRequests"

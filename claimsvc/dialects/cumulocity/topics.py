@@ -9,7 +9,8 @@ from claimsvc.core.decision import Outcome
 from claimsvc.core.policy import BOOTSTRAP
 from claimsvc.core.registration import CredentialsGiven, CredentialsNotice, PollCredentials
 from claimsvc.core.secrets import Secret
-from claimsvc.dialects.exchange import CLIENTS, Arrival, Endpoint, Reading
+from claimsvc.dialects.endpoint import CLIENTS, Endpoint
+from claimsvc.dialects.message import Inbound, Request
 
 DIALECT = "cumulocity"
 ASK, ANSWER = "s/ucr", "s/dcr"
@@ -34,9 +35,9 @@ def device_id(client_id: str) -> str:
     return client_id[2:].partition(":")[0]
 
 
-def _read(arrival: Arrival) -> Reading:
-    command = PollCredentials(arrival.caller, device_id(arrival.client_id), arrival.lane, None)
-    return Reading(command, _encode, ANSWER, "PollCredentials")
+def _read(inbound: Inbound) -> Request:
+    command = PollCredentials(inbound.caller, device_id(inbound.client_id), inbound.lane, None)
+    return Request(inbound, command, _encode, ANSWER, "PollCredentials", DIALECT)
 
 
 def _encode(outcome: Outcome, _now_ms: int) -> bytes | None:

@@ -1,0 +1,185 @@
+"""A message from the broker, the request that a dialect reads from it, and the messages that answer it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from claimsvc.core.bulk import ImportCounts, RowsDone
+from claimsvc.core.command import Command
+from claimsvc.core.decision import Decision, Outcome, Refused
+from claimsvc.core.reasons import Reason
+from claimsvc.immutable import immutable
+
+Encode = Callable[[Outcome, int], bytes | None]
+"""Returns the bytes that answer an outcome at a time in epoch milliseconds; None for no answer."""
+AnswerTopic = str | Callable[[Outcome], str]
+"""Where the answer goes, below the lane; a dialect may choose it from the outcome."""
+
+
+class Rejected(Exception):  # noqa: N818 - a verdict on the sender's bytes, not an error of the service
+    """The bytes cannot be understood as a request."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.refused = Refused(reason, detail)
+
+
+def malformed(detail: str) -> Rejected:
+    """Return the rejection that names what is wrong; it never quotes a payload, which may hold secrets."""
+    return Rejected(Reason.MALFORMED, detail)
+
+
+@immutable(kw_only=True)
+class Limits:
+    """The largest requests: bytes of payload, devices in a gateway's message, rows of a file."""
+
+    payload_bytes: int
+    gateway_bytes: int
+    gateway_devices: int
+    bulk_bytes: int
+    bulk_rows: int
+
+
+@immutable
+class Outbound:
+    """One message to the broker. Answers travel at QoS 1 and are never retained."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    correlation: bytes | None = None
+
+
+@dataclass(slots=True)
+class Inbound:
+    """One message from the broker. `lanes` fills in the last four fields when it finds the lane of the topic."""
+
+    topic: str
+    payload: bytes
+    connection: int
+    """The number of the connection that delivered it. Only that connection can acknowledge it."""
+    packet_id: int
+    qos: int
+    arrived: float
+    """Seconds on the monotonic clock when the message reached this process."""
+    redelivered: bool = False
+    response_topic: str | None = None
+    correlation: bytes | None = None
+    received_at_ms: int | None = None
+    """When the broker's plugin received it, epoch milliseconds."""
+
+    caller: str = ""
+    """The principal whose lane it is in; "" in the lane of a shared login's client."""
+    client_id: str = ""
+    """The client id whose lane it is in; "" in the lane of a principal."""
+    lane: str = ""
+    """The lane below the root, with a slash at its end."""
+    tail: str = ""
+    """The topic below the lane."""
+
+
+@immutable
+class Slice:
+    """Some rows of a file as one command. `note` returns what the file's answer needs of its outcome, as JSON."""
+
+    command: Command
+    note: Callable[[RowsDone], object]
+
+
+@immutable
+class Sheet:
+    """A file of rows whose header and size are acceptable. `slices(n)` yields the rows after the first n."""
+
+    rows: int
+    slices: Callable[[int], Iterator[Slice]]
+    encode_progress: Callable[[ImportCounts], bytes]
+    is_rehearsal: bool
+    """True if the sender only asks what would happen to each row."""
+    answer_bytes: int = 0
+    """Approximate size of an answer that can be given only once; 0 if it does not matter."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One message understood as far as possible: what it asks, and how its outcome is answered.
+
+    An endpoint creates it; `lanes` adds the answer's address; the MQTT side adds the decision and what to publish.
+    """
+
+    inbound: Inbound
+    asked: Command | Refused
+    """A refusal if the message cannot be understood: then no rule decides it."""
+    encode: Encode
+    answer_tail: AnswerTopic
+    name: str
+    """The name of the call, for the log and the metrics."""
+    dialect: str
+    request_id: str | None = None
+    content: bytes = b""
+    """What a repeat of the request id must equal."""
+    open_sheet: Callable[[], Sheet] | None = None
+    """Reads the file that the command asks to work through. Slow; raises Rejected."""
+
+    lane: str = ""
+    """The lane with the root, with a slash at its end."""
+    chosen_topic: str | None = None
+    """Where the client wants the answer; None for the dialect's topic."""
+    response_topic_ignored: bool = False
+    decision: Decision | None = None
+    outbounds: Sequence[Outbound] = field(default=())
+    promises_login: bool = False
+    """True if the answer shows a login, which the broker must admit by then."""
+
+    @property
+    def command(self) -> Command:
+        """Return the command. Raises TypeError for a request that was refused without one."""
+        if isinstance(self.asked, Refused):
+            raise TypeError("a refused request has no command")
+        return self.asked
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Return what was decided; None before that."""
+        return self.decision.outcome if self.decision is not None else None
+
+    @property
+    def repeat_key(self) -> tuple[str, str] | None:
+        """Return (lane, request id), under which the first answer is kept; None if the call has no id."""
+        return None if self.request_id is None else (self.lane, self.request_id)
+
+    @property
+    def redelivered(self) -> bool:
+        """Return whether the broker may have delivered this message before."""
+        return self.inbound.redelivered
+
+    def answer(self, outcome: Outcome, now_ms: int) -> tuple[Outbound, ...]:
+        """Return the answer in the dialect's words; empty if the dialect is silent."""
+        payload = self.encode(outcome, now_ms)
+        return () if payload is None else (self.to_asker(payload, self.tail_for(outcome)),)
+
+    @property
+    def answer_topic(self) -> str:
+        """Return where the answer goes, if the dialect does not choose that from the outcome."""
+        return self.chosen_topic or self.lane + (self.answer_tail if isinstance(self.answer_tail, str) else "")
+
+    def tail_for(self, outcome: Outcome) -> str:
+        """Return the answer's topic below the lane."""
+        return self.answer_tail if isinstance(self.answer_tail, str) else self.answer_tail(outcome)
+
+    def to_asker(self, payload: bytes, tail: str | None = None) -> Outbound:
+        """Return `payload` as an answer: on the topic that the client chose, otherwise on `tail` in its lane.
+
+        `tail` may be left out if the dialect does not choose it from the outcome.
+        """
+        topic = self.answer_topic if tail is None else self.chosen_topic or self.lane + tail
+        return Outbound(topic, payload, correlation=self.inbound.correlation)
+
+    def progress(self, payload: bytes) -> Outbound:
+        """Return how far a long request is; the message may be lost."""
+        return Outbound(f"{self.answer_topic}/progress", payload, qos=0, correlation=self.inbound.correlation)
+
+    def without_content(self) -> Request:
+        """Return this request without the bytes it came with: a file is large, and its answer may take minutes."""
+        return replace(self, inbound=replace(self.inbound, payload=b""), content=b"", open_sheet=None)
