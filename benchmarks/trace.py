@@ -96,6 +96,8 @@ async def _trace(rig: Rig) -> None:
         await connected.wait()
         recording: Recording | None = None
         for title, topic in (("device claim", DEVICE), ("customer claim", CUSTOMER)):
+            for number in (1, 2):
+                await _publish(rig, DEVICE.format(number))
             await _publish(rig, topic.format(1))
             recording = Recording()
             recording.watch()

@@ -23,16 +23,11 @@ from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.credentials import plugin
 from claimsvc.credentials.logins import FileLogins
 from claimsvc.credentials.password_file import EXCLUDED_FROM_LOGINS, MARKERS, BrokerReloadError, PasswordFile
-from claimsvc.dialects import (
-    admin,
-    cumulocity,
-    thingsboard,
-    thingsboard_profiles,
-    thingsboard_provisioning,
-    thingsboard_rest,
-)
+from claimsvc.dialects import admin, cumulocity
 from claimsvc.dialects.message import Limits
 from claimsvc.dialects.rest import Router
+from claimsvc.dialects.thingsboard import claim_topics, profile_calls, provision_topic
+from claimsvc.dialects.thingsboard.device_calls import SECTION
 from claimsvc.files import write_private
 from claimsvc.log import Logger
 from claimsvc.mqtt.caller import CallerOptions
@@ -48,7 +43,7 @@ from claimsvc.settings import CredentialStore, Settings, SettingsError
 from claimsvc.store.contract import Store
 from claimsvc.store.sqlite.sqlite_store import open_store
 
-SECTIONS = (thingsboard_profiles.SECTION, thingsboard_rest.SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
+SECTIONS = (profile_calls.SECTION, SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
 """Every call of REST over MQTT."""
 _FINGERPRINT, _DEFAULT_TENANT = "key_fingerprint", "default_tenant"
 
@@ -97,8 +92,8 @@ def lanes_of(settings: Settings) -> Lanes:
     )
     router = Router(SECTIONS)
     endpoints = [
-        *thingsboard.endpoints(limits),
-        *thingsboard_provisioning.endpoints(limits.payload_bytes),
+        *claim_topics.endpoints(limits),
+        *provision_topic.endpoints(limits.payload_bytes),
         *cumulocity.endpoints(),
         router.endpoint(limits),
         *router.client_endpoints(limits),
@@ -106,7 +101,7 @@ def lanes_of(settings: Settings) -> Lanes:
     return Lanes(
         settings.mqtt.root,
         endpoints,
-        {ClaimNotice: thingsboard.encode_notice, CredentialsNotice: cumulocity.encode_notice},
+        {ClaimNotice: claim_topics.encode_notice, CredentialsNotice: cumulocity.encode_notice},
         admin.encode_event,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from claimsvc.checking.finding import Seen, UnseenError
 from claimsvc.checking.scene import Account, Scene, Site, nonce
-from claimsvc.checking.writing import CLAIM
+from claimsvc.checking.write_checks import CLAIM
 from claimsvc.dialects.message import Outbound
 from claimsvc.mqtt.caller import (
     REFUSED,

@@ -6,9 +6,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, ParamSpec
 
-from claimsvc.checking import entering, limits, reading, writing
+from claimsvc.checking import entering, limits, read_checks, write_checks
 from claimsvc.checking.finding import Finding, Seen, UnseenError, Verdict, passed_or, unseen
-from claimsvc.checking.health import see_answer
+from claimsvc.checking.probing import see_answer
 from claimsvc.checking.scene import Scene, Site, set_up
 from claimsvc.immutable import immutable
 from claimsvc.mqtt.caller import Caller, CallerError, open_caller
@@ -51,15 +51,15 @@ _ALONE: tuple[Probe[[Site, Caller]], ...] = (
 _ON_STAGE: tuple[Probe[[Scene]], ...] = (
     Probe("logins", "nobody gets in with a wrong password", entering.see_wrong_password),
     Probe("logins", "the plugin is where it is expected", entering.see_plugin),
-    Probe("lanes", "nobody writes into another's lane", writing.see_foreign_lanes),
-    Probe("lanes", "nobody speaks as the service", writing.see_impersonation),
-    Probe("lanes", "a lane is open at its own topics only", writing.see_own_lane),
-    Probe("lanes", "nobody writes into another client id's lane", writing.see_client_lanes),
-    Probe("lanes", "a denied message costs nobody the connection", writing.see_denials),
-    Probe("lanes", "nobody reads another's lane", reading.see_names),
-    Probe("lanes", "nobody reads by a wildcard", reading.see_wildcards),
-    Probe("lanes", "nobody reads by a shared subscription", reading.see_shared_subscriptions),
-    Probe("lanes", "a Response Topic leads nowhere else", reading.see_response_topics),
+    Probe("lanes", "nobody writes into another's lane", write_checks.see_foreign_lanes),
+    Probe("lanes", "nobody speaks as the service", write_checks.see_impersonation),
+    Probe("lanes", "a lane is open at its own topics only", write_checks.see_own_lane),
+    Probe("lanes", "nobody writes into another client id's lane", write_checks.see_client_lanes),
+    Probe("lanes", "a denied message costs nobody the connection", write_checks.see_denials),
+    Probe("lanes", "nobody reads another's lane", read_checks.see_names),
+    Probe("lanes", "nobody reads by a wildcard", read_checks.see_wildcards),
+    Probe("lanes", "nobody reads by a shared subscription", read_checks.see_shared_subscriptions),
+    Probe("lanes", "a Response Topic leads nowhere else", read_checks.see_response_topics),
     Probe("limits", "the largest request gets through", limits.see_sizes),
     Probe("limits", "what waits for the service is kept", limits.see_queue),
 )

@@ -8,9 +8,9 @@ from importlib import import_module
 MODULES = {
     # the module that has a command; all others are the operators'
     **dict.fromkeys(("serve", "init", "up"), "service"),
-    "backup": "backup",
+    "backup": "backup_command",
     "check": "check",
-    "health": "health",
+    "health": "health_command",
     "tail": "tail",
 }
 OPERATORS = "operators"

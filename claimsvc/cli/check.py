@@ -14,7 +14,7 @@ import typer
 from claimsvc.app import caller_options
 from claimsvc.checking.conf import Conf, examine_conf, examine_no_conf, read_conf
 from claimsvc.checking.examination import Tell, examine_live
-from claimsvc.checking.files import Files, examine_files, examine_logins, is_there
+from claimsvc.checking.file_checks import Files, examine_files, examine_logins, is_there
 from claimsvc.checking.finding import Finding
 from claimsvc.checking.scene import Site
 from claimsvc.cli.configured import Config, read_settings, run

@@ -1,4 +1,4 @@
-"""A message from the broker, the request that a dialect reads from it, and the messages that answer it."""
+"""A topic that a dialect answers on, a message from the broker, the request read from it, and the answers to it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from claimsvc.immutable import immutable
 
 Encode = Callable[[Outcome, int], bytes | None]
 """Returns the bytes that answer an outcome at a time in epoch milliseconds; None for no answer."""
+
+
 AnswerTopic = str | Callable[[Outcome], str]
 """Where the answer goes, below the lane; a dialect may choose it from the outcome."""
 
@@ -183,3 +185,39 @@ class Request:
     def without_content(self) -> Request:
         """Return this request without the bytes it came with: a file is large, and its answer may take minutes."""
         return replace(self, inbound=replace(self.inbound, payload=b""), content=b"", open_sheet=None)
+
+
+USERS, CLIENTS = "u", "c"
+"""The two kinds of lanes: of a principal, and of one client of a shared login."""
+
+
+@immutable
+class Endpoint:
+    """A topic of a dialect, below its lane. `filter` may end in `+` levels; `depths` adds more of them."""
+
+    dialect: str
+    filter: str
+    read: Callable[[Inbound], Request]
+    depths: Sequence[int] = (0,)
+    login: str | None = None
+    """The one shared login whose clients have this topic in their lanes; None for the lanes of principals."""
+
+    @property
+    def lanes(self) -> str:
+        """Return what follows the root in the lanes that have this topic; the lane's last level comes next."""
+        return USERS if self.login is None else f"{CLIENTS}/{self.login}"
+
+    @property
+    def prefix(self) -> str | None:
+        """Return what every tail begins with, or None if the tail is the filter itself."""
+        return self.filter.partition("+")[0] if "+" in self.filter else None
+
+
+def asked(decode: Callable[[Inbound], Command], inbound: Inbound, limit_bytes: int) -> Command | Refused:
+    """Return the command of a message, or why it cannot be understood."""
+    if len(inbound.payload) > limit_bytes:
+        return Refused(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
+    try:
+        return decode(inbound)
+    except Rejected as rejected:
+        return rejected.refused

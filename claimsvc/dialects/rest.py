@@ -17,8 +17,7 @@ from pydantic_core import to_json
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.endpoint import Endpoint
-from claimsvc.dialects.message import Encode, Inbound, Limits, Rejected, Request, Sheet, malformed
+from claimsvc.dialects.message import Encode, Endpoint, Inbound, Limits, Rejected, Request, Sheet, malformed
 from claimsvc.immutable import immutable
 
 PREFIX = "request/"

@@ -177,7 +177,10 @@ class Client(Connection):
                     "info": None,
                 }
             )
-            self._writable()
+            try:
+                self._paho.loop_write()
+            except Exception as error:  # noqa: BLE001 - any failure to write ends the connection
+                self.lose(f"cannot write: {error}")
 
     async def leave(self) -> None:
         """Write everything out, disconnect, and read until the broker has closed.

@@ -16,8 +16,7 @@ from claimsvc.core.decision import Append, Decision, Notice, Refused
 from claimsvc.core.model import Event
 from claimsvc.core.names import name_error
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.endpoint import CLIENTS, USERS, Endpoint
-from claimsvc.dialects.message import Inbound, Outbound, Request
+from claimsvc.dialects.message import CLIENTS, USERS, Endpoint, Inbound, Outbound, Request
 
 DEEPEST_ANSWER = 20
 """Levels of an answer topic that a client may choose. Mosquitto disconnects a publisher of a topic with 200."""
@@ -72,7 +71,7 @@ class Lanes:
     # --- in
 
     def read(self, inbound: Inbound) -> Request:
-        """Return the request of a message. It has no answer if no endpoint has its topic, or the answer's is too long."""
+        """Return the request of a message; it has no answer if no endpoint has its topic or none could be sent."""
         endpoint = self._locate(inbound)
         if endpoint is None:
             return unanswerable(inbound)

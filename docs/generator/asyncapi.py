@@ -10,8 +10,7 @@ from claimsvc import __version__
 from claimsvc.app import SECTIONS, lanes_of
 from claimsvc.core.command import Command
 from claimsvc.dialects import admin, sheets
-from claimsvc.dialects.endpoint import CLIENTS, USERS, Endpoint
-from claimsvc.dialects.message import Inbound
+from claimsvc.dialects.message import CLIENTS, USERS, Endpoint, Inbound
 from claimsvc.dialects.rest import PREFIX, Call, Route, Section
 from claimsvc.mqtt.lanes import Lanes
 from claimsvc.settings import Settings

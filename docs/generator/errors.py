@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from claimsvc.core.reasons import MESSAGES, Reason
-from claimsvc.dialects import admin, cumulocity, thingsboard_rest, thingsboard_shapes
+from claimsvc.dialects import admin, cumulocity
+from claimsvc.dialects.thingsboard.device_calls import CLAIM_WORDS, STATUSES
 from docs.generator.markdown import code
 from docs.generator.markdown import table as table_of
 
 
 def _statuses(reason: Reason) -> tuple[str, str, str]:
     """Return the status of a refusal in `/api/`, `/devicecontrol/` and `/claimsvc/`."""
-    status, number = thingsboard_shapes.STATUSES[reason]
-    word = thingsboard_rest.CLAIM_WORDS.get(reason)
+    status, number = STATUSES[reason]
+    word = CLAIM_WORDS.get(reason)
     claim = f', to a claim `"{word}"`' if word else ""
     of_cumulocity, kind, _text = cumulocity.ERRORS[reason]
     return f"{status}, errorCode {number}{claim}", f"{of_cumulocity} {code(kind)}", str(admin.STATUSES[reason])

@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from claimsvc.dialects import thingsboard, thingsboard_provisioning, thingsboard_rest
+from claimsvc.dialects.thingsboard import claim_topics, provision_topic
+from claimsvc.dialects.thingsboard.device_calls import ClaimingData
 from docs.generator.rest import model_of
 
 Schema = dict[str, Any]
@@ -33,7 +34,7 @@ def _described(adapter: TypeAdapter[Any]) -> Schema:
 
 _SOURCE = re.compile(r" \((?:TB|C8Y|seed|design)[^)]*\)")
 """Where a rule comes from is for those who read the code."""
-_CLAIM = _described(TypeAdapter(thingsboard.ClaimBody))
+_CLAIM = _described(TypeAdapter(claim_topics.ClaimBody))
 _ANY_OBJECT: Schema = {"type": "object"}
 BY_COMMAND: dict[str, Schema] = {
     # What no model of its own describes.
@@ -43,7 +44,7 @@ BY_COMMAND: dict[str, Schema] = {
         "minProperties": 1,
         "additionalProperties": _CLAIM,
     },
-    "ProvisionDevice": _described(TypeAdapter(thingsboard_provisioning.ProvisionBody)),
+    "ProvisionDevice": _described(TypeAdapter(provision_topic.ProvisionBody)),
     "ReadSessionLimits": {
         **_ANY_OBJECT,
         "required": ["method"],
@@ -53,7 +54,7 @@ BY_COMMAND: dict[str, Schema] = {
         **_ANY_OBJECT,
         "description": "A member per attribute; the value may be any JSON but null.",
         "properties": {
-            "claimingData": _described(TypeAdapter(thingsboard_rest.ClaimingData)),
+            "claimingData": _described(TypeAdapter(ClaimingData)),
             "claimingAllowed": {"type": "boolean"},
         },
     },

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from claimsvc.checking import files
-from claimsvc.checking.files import Files, examine_files, examine_logins
+from claimsvc.checking import file_checks
+from claimsvc.checking.file_checks import Files, examine_files, examine_logins
 from claimsvc.checking.finding import Verdict
 from claimsvc.sealing import KeyFileError, Sealing, load_key
 from claimsvc.store.sqlite.sqlite_store import open_store
@@ -138,7 +138,7 @@ def test_files_that_nobody_lets_us_see_are_no_success(tmp_path: Path) -> None:
 
 def test_a_disk_that_is_nearly_full_is_found(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is full."""
-    monkeypatch.setattr(files, "LEAST_FREE_BYTES", 2**60)
+    monkeypatch.setattr(file_checks, "LEAST_FREE_BYTES", 2**60)
     assert wrong(database) == {"the disk has room": Verdict.FAIL}
 
 

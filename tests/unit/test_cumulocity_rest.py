@@ -27,7 +27,7 @@ from claimsvc.core.registration import (
     RequestPage,
     RequestRefused,
 )
-from claimsvc.dialects.cumulocity.errors import INFO
+from claimsvc.dialects.cumulocity.error_words import INFO
 from claimsvc.dialects.message import Inbound, Request
 from claimsvc.settings import Settings
 from tests.support.factories import NOW, password, request

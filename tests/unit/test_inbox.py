@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from claimsvc.app import lanes_of
 from claimsvc.dialects.message import Inbound
-from claimsvc.mqtt.inbox import Inbox
+from claimsvc.mqtt.session import Inbox
 from claimsvc.settings import Settings
 
 DIALECTS = lanes_of(Settings())

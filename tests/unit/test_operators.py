@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from claimsvc.cli.operators import devices
+from claimsvc.cli.operators import device_commands
 from claimsvc.cli.operators.failing import UnusableError
 from claimsvc.cli.operators.lane import CallRefusedError, level_of
 from claimsvc.cli.operators.options import duration_ms
@@ -136,7 +136,7 @@ def test_a_cell_cannot_command_the_terminal() -> None:
 )
 def test_a_device_in_a_list(fields: dict[str, Any], words: list[str]) -> None:
     """What is usual is short, and what is not stands out."""
-    line = printed(table(devices.COLUMNS, [{**DEVICE, **fields}], wide=False)).splitlines()[-1]
+    line = printed(table(device_commands.COLUMNS, [{**DEVICE, **fields}], wide=False)).splitlines()[-1]
     assert all(word in line for word in words), line
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from claimsvc.cli.operators import events, requests, watching, why
+from claimsvc.cli.operators import events, request_commands, watching, why
 from claimsvc.cli.operators.following import Patience
 from claimsvc.cli.operators.screen import table, when
 from claimsvc.core.reasons import Reason
@@ -257,18 +257,18 @@ def test_the_live_view_is_for_eighty_columns() -> None:
 def test_a_status_is_readable_beside_a_long_id(shown: str) -> None:
     """The id is folded at 80 columns, and neither status nor heading is cut or nameless."""
     item = request(id="c8y-agent-" * 5, status="WAITING_FOR_CONNECTION", type="c8y_Linux")
-    made = requests.COLUMNS if shown == "list" else None
+    made = request_commands.COLUMNS if shown == "list" else None
     text = printed(table(made, [item], wide=False) if made else watching.view([item], NOW, wide=False))
     assert "WAITING_FOR_CONNECTION" in text
     assert "c8y_Linux" in text
-    assert str(when(requests.created_ms(item))) in text or shown == "watch"
+    assert str(when(request_commands.created_ms(item))) in text or shown == "watch"
     assert "…" not in text
-    assert all(column.title for column in requests.COLUMNS)
+    assert all(column.title for column in request_commands.COLUMNS)
 
 
 def test_a_request_is_shown_with_what_there_is() -> None:
     """What is missing is left out; properties are printed so that a terminal obeys none of them."""
     screen, out = screen_of()
-    screen.facts(requests.request_lines(request(customProperties={"a": "\x1b[2J"})))
+    screen.facts(request_commands.request_lines(request(customProperties={"a": "\x1b[2J"})))
     assert "Group" not in out.getvalue()
     assert "\x1b" not in out.getvalue()

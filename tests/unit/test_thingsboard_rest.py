@@ -13,7 +13,7 @@ from claimsvc.core.devices import CreateDevice, DeleteDevice, FindDevice, ReadCr
 from claimsvc.core.model import Device
 from claimsvc.core.reasons import MESSAGES, Reason
 from claimsvc.core.secrets import SecretKind
-from claimsvc.dialects.thingsboard_rest import TEXTS
+from claimsvc.dialects.thingsboard.device_calls import TEXTS
 from claimsvc.settings import Settings
 from tests.support.factories import NOW, device, gateway, inbound
 

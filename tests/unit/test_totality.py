@@ -13,14 +13,10 @@ from claimsvc.core.command import Command
 from claimsvc.core.model import Row
 from claimsvc.core.reasons import MESSAGES, Reason
 from claimsvc.core.rules import RULES
-from claimsvc.dialects import (
-    admin,
-    cumulocity,
-    thingsboard,
-    thingsboard_provisioning,
-    thingsboard_shapes,
-)
+from claimsvc.dialects import admin, cumulocity
 from claimsvc.dialects.rest import DEEPEST_PATH, Route, Section
+from claimsvc.dialects.thingsboard import claim_topics, provision_topic
+from claimsvc.dialects.thingsboard.device_calls import STATUSES
 from claimsvc.settings import Settings
 from claimsvc.store.mapping import TABLES
 
@@ -54,8 +50,8 @@ def test_every_command_has_a_rule() -> None:
     "table",
     [
         MESSAGES,
-        thingsboard_shapes.STATUSES,
-        thingsboard_provisioning.STATUSES,
+        STATUSES,
+        provision_topic.STATUSES,
         admin.STATUSES,
         cumulocity.ERRORS,
     ],
@@ -75,10 +71,10 @@ def test_every_text_says_something() -> None:
 @pytest.mark.parametrize("reason", Reason)
 def test_refusals_are_answered_as_failures(reason: Reason) -> None:
     """No refusal looks like a success anywhere."""
-    assert 400 <= thingsboard_shapes.STATUSES[reason][0] < 600
+    assert 400 <= STATUSES[reason][0] < 600
     assert 400 <= admin.STATUSES[reason] < 600
     assert 400 <= cumulocity.ERRORS[reason][0] < 600
-    assert thingsboard_provisioning.STATUSES[reason] != "SUCCESS"
+    assert provision_topic.STATUSES[reason] != "SUCCESS"
 
 
 def _shape(route: Route) -> tuple[str, ...]:
@@ -129,7 +125,7 @@ def test_filters_have_an_exact_depth() -> None:
 
 
 @pytest.mark.parametrize(
-    "topic", [*thingsboard.CLAIM_TOPICS, thingsboard.GATEWAY_TOPIC, "v1/devices/me/rpc/request/+"]
+    "topic", [*claim_topics.CLAIM_TOPICS, claim_topics.GATEWAY_TOPIC, "v1/devices/me/rpc/request/+"]
 )
 def test_device_topics_are_listened_for(topic: str) -> None:
     """Every topic of design 4.1 is subscribed to, in every lane."""

@@ -2,28 +2,28 @@
 
 from claimsvc.cli.console import app
 from claimsvc.cli.operators import (
-    accounts,
-    claiming,
-    credentials,
-    devices,
+    account_commands,
+    claim_commands,
+    credential_commands,
+    device_commands,
     events,
     importing,
     labels,
-    requests,
+    request_commands,
     structure,
     watching,
     why,
 )
 from claimsvc.cli.operators.connecting import OVER_MQTT
 
-__all__ = ["claiming", "events", "importing", "labels", "watching", "why"]
+__all__ = ["claim_commands", "events", "importing", "labels", "watching", "why"]
 
 for name, group in {
-    "device": devices.group,
-    "request": requests.group,
-    "credentials": credentials.group,
-    "customer": accounts.customers,
-    "user": accounts.users,
+    "device": device_commands.group,
+    "request": request_commands.group,
+    "credentials": credential_commands.group,
+    "customer": account_commands.customers,
+    "user": account_commands.users,
     "group": structure.groups,
     "role": structure.roles,
     "gateway": structure.gateways,

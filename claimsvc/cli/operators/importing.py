@@ -9,7 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from claimsvc.cli.console import app
-from claimsvc.cli.operators import devices
+from claimsvc.cli.operators import device_commands
 from claimsvc.cli.operators.connecting import Operator, command
 from claimsvc.cli.operators.failing import FailedError
 from claimsvc.cli.operators.options import read_bytes
@@ -45,13 +45,13 @@ async def import_devices(operator: Operator, file: File, *, dry_run: DryRun = Fa
     report(operator.screen, answer, "failedCreationList", file, content, dry_run=dry_run)
 
 
-@command(devices.group, "secrets")
+@command(device_commands.group, "secrets")
 async def make_secrets(
     operator: Operator,
     file: File,
     *,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Where the keys go; else beside FILE.csv.")] = None,
-    replace: devices.Replace = False,
+    replace: device_commands.Replace = False,
     dry_run: DryRun = False,
 ) -> None:
     """Create a secret key for each device of a CSV file, and write them to a file only you can read.

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from claimsvc.cli.console import app
 from claimsvc.cli.operators.connecting import OVER_MQTT, Operator, command
-from claimsvc.cli.operators.devices import Expires, Replace, open_server_window
+from claimsvc.cli.operators.device_commands import Expires, Replace, open_server_window
 from claimsvc.cli.operators.failing import UnusableError, ending
 from claimsvc.cli.operators.options import KeyFile, Name, read_text, secret_of
 from claimsvc.cli.operators.screen import Screen

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from claimsvc.cli.operators.connecting import Operator, command
-from claimsvc.cli.operators.devices import login_lines
+from claimsvc.cli.operators.device_commands import login_lines
 from claimsvc.cli.operators.lane import segment
 from claimsvc.cli.operators.listing import All, Limit, show_listing
 from claimsvc.cli.operators.screen import Column

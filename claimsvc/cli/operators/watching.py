@@ -13,14 +13,7 @@ from rich.text import Text
 from claimsvc.cli.operators.connecting import Operator, command
 from claimsvc.cli.operators.following import Every, Patience
 from claimsvc.cli.operators.lane import CallRefusedError, Lane
-from claimsvc.cli.operators.requests import (
-    COLUMNS,
-    Request,
-    created_ms,
-    group,
-    path_of,
-    requests_of,
-)
+from claimsvc.cli.operators.request_commands import COLUMNS, Request, created_ms, group, path_of, requests_of
 from claimsvc.cli.operators.screen import Column, Screen, lasting, table, when
 from claimsvc.log import clean
 

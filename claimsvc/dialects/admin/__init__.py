@@ -1,8 +1,8 @@
 """Our own admin API, a file for each group of calls; `SECTIONS` has them all."""
 
-from claimsvc.dialects.admin import accounts, claim_keys, devices, inventory
-from claimsvc.dialects.admin.shapes import STATUSES, encode_event, item_json, refuse
+from claimsvc.dialects.admin import account_calls, inventory_calls, key_list_calls, rotation_calls
+from claimsvc.dialects.admin.item_shapes import STATUSES, encode_event, item_json, refuse
 
-SECTIONS = (accounts.SECTION, claim_keys.SECTION, devices.SECTION, inventory.SECTION)
+SECTIONS = (account_calls.SECTION, key_list_calls.SECTION, rotation_calls.SECTION, inventory_calls.SECTION)
 
 __all__ = ["SECTIONS", "STATUSES", "encode_event", "item_json", "refuse"]

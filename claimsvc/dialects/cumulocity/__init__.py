@@ -1,9 +1,9 @@
 """Cumulocity's words: its own topics for new devices, and its REST calls, a file for each group of them."""
 
-from claimsvc.dialects.cumulocity import bulk, requests
-from claimsvc.dialects.cumulocity.errors import ERRORS
-from claimsvc.dialects.cumulocity.topics import encode_notice, endpoints
+from claimsvc.dialects.cumulocity import bulk_calls, request_calls
+from claimsvc.dialects.cumulocity.credential_topic import encode_notice, endpoints
+from claimsvc.dialects.cumulocity.error_words import ERRORS
 
-SECTIONS = (requests.SECTION, bulk.SECTION)
+SECTIONS = (request_calls.SECTION, bulk_calls.SECTION)
 
 __all__ = ["ERRORS", "SECTIONS", "encode_notice", "endpoints"]

@@ -9,7 +9,7 @@ import typer
 
 from claimsvc.cli.operators.asking import confirm
 from claimsvc.cli.operators.connecting import Operator, Yes, command
-from claimsvc.cli.operators.devices import login_lines
+from claimsvc.cli.operators.device_commands import login_lines
 from claimsvc.cli.operators.options import Name, duration_ms
 from claimsvc.cli.operators.screen import when
 

@@ -17,8 +17,7 @@ from claimsvc.core.policy import PROVISION
 from claimsvc.core.provisioning import ProvisionDevice, Provisioned, Wish
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.dialects.endpoint import Endpoint
-from claimsvc.dialects.message import Encode, Inbound, Rejected, Request, malformed
+from claimsvc.dialects.message import Encode, Endpoint, Inbound, Rejected, Request, malformed
 
 DIALECT = "thingsboard"
 ASK, ANSWER = "/provision/request", "/provision/response"

@@ -1,9 +1,9 @@
-"""ThingsBoard's REST calls about devices, claims and attributes, in its shapes and status words (TB 3)."""
+"""ThingsBoard's REST calls about devices, claims and attributes, in its shapes and status words."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,17 +28,93 @@ from claimsvc.core.devices import (
 )
 from claimsvc.core.model import CLAIMING_DATA, Credential, CredentialKind, Device
 from claimsvc.core.names import name_error
-from claimsvc.core.reasons import Reason
+from claimsvc.core.reasons import OF_PROVISIONING, OF_REGISTRATION, Reason
 from claimsvc.core.secrets import Secret, SecretKind, claim_key
-from claimsvc.dialects.claim_keys import KeyValue, key_of, number_texts
 from claimsvc.dialects.message import Rejected, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, flag, parse
-from claimsvc.dialects.thingsboard_shapes import EntityId, entity_id, error
+from claimsvc.dialects.values import KeyValue, key_of, number_texts
+
+FORBIDDEN = 403
+
+
+# reason: (status, ThingsBoard's errorCode)
+STATUSES: dict[Reason, tuple[int, int]] = {
+    Reason.MALFORMED: (400, 31),
+    Reason.TOO_LARGE: (413, 31),
+    Reason.NO_SUCH_CALL: (404, 32),
+    Reason.METHOD_NOT_ALLOWED: (405, 31),
+    Reason.ALREADY_CLAIMED: (400, 31),
+    Reason.CLAIMING_NOT_ALLOWED: (400, 31),
+    Reason.NO_WINDOW: (400, 31),
+    Reason.WINDOW_EXPIRED: (400, 31),
+    Reason.WRONG_KEY: (400, 31),
+    Reason.LOCKED_OUT: (429, 33),
+    Reason.RATE_LIMITED: (429, 33),
+    Reason.KEY_EXISTS: (409, 35),
+    Reason.NOT_PERMITTED: (403, 20),
+    Reason.NOT_A_CUSTOMER: (403, 20),
+    Reason.NOT_A_DEVICE: (403, 20),
+    Reason.NOT_A_GATEWAY: (403, 20),
+    Reason.NOT_THE_OWNER: (403, 20),
+    Reason.UNKNOWN_DEVICE: (404, 32),
+    Reason.NOT_FOUND: (404, 32),
+    Reason.ALREADY_EXISTS: (400, 31),
+    Reason.NAME_TAKEN: (400, 31),
+    Reason.INVALID_NAME: (400, 31),
+    Reason.INVALID_VALUE: (400, 31),
+    Reason.IN_USE: (400, 31),
+    Reason.NO_LOGIN: (400, 31),
+    Reason.REQUEST_ID_REUSED: (409, 35),
+    Reason.INTERNAL: (500, 2),
+    **dict.fromkeys(OF_REGISTRATION | OF_PROVISIONING, (400, 31)),
+}
+
+
+class EntityId(BaseModel):
+    """A ThingsBoard id."""
+
+    id: str
+
+
+def entity_id(entity: str, value: str) -> dict[str, str]:
+    """Return an id as ThingsBoard writes it."""
+    return {"entityType": entity, "id": value}
+
+
+def error(outcome: Outcome, now_ms: int, texts: Mapping[Reason, str]) -> Answer:
+    """Return ThingsBoard's error object, with our code and, after a lockout, the time left beside it.
+
+    `texts` are ThingsBoard's own sentences. Its sentence for everything a caller may not do says neither why nor
+    what is missing: `detail` does.
+    """
+    if not isinstance(outcome, Refused):
+        raise TypeError(f"no ThingsBoard answer for {type(outcome).__name__}")
+    status, code = STATUSES[outcome.reason]
+    body: dict[str, object] = {
+        "status": status,
+        "message": texts.get(outcome.reason, outcome.detail or outcome.message),
+        "errorCode": code,
+        "timestamp": now_ms,
+        "error": outcome.reason.value,
+    }
+    if status == FORBIDDEN:
+        body["detail"] = outcome.message
+    if outcome.retry_after_ms is not None:
+        seconds = -(-outcome.retry_after_ms // 1000)
+        body["message"] = f"{outcome.message}. Try again in {seconds} seconds"
+        body["retryAfterMs"] = outcome.retry_after_ms
+    return Answer(status, body)
+
 
 NOBODY = "13814000-1dd2-11b2-8080-808080808080"
 """ThingsBoard's null id: the customer of a device nobody owns."""
+
+
 _LATEST = 2**53
+
+
 _TOKEN_MAX = 255
+
 
 TEXTS: dict[Reason, str] = {
     # ThingsBoard's own sentences; elsewhere its clients show ours.
@@ -48,6 +124,7 @@ TEXTS: dict[Reason, str] = {
     Reason.NOT_FOUND: "Requested item wasn't found!",
     Reason.ALREADY_EXISTS: "Device with such name already exists!",
 }
+
 
 CLAIM_WORDS: dict[Reason, str] = {
     # The whole answer to a claim that was understood and refused; the exact cause is in the log (TB 3.1).
@@ -59,8 +136,6 @@ CLAIM_WORDS: dict[Reason, str] = {
 
 
 # --- wire models
-
-
 class ClaimRequest(BaseModel):
     """The key a customer presents; null, missing or no body at all is the empty key."""
 
@@ -95,8 +170,6 @@ class ClaimingData(BaseModel):
 
 
 # --- decoding
-
-
 def _claim(call: Call) -> Command:
     given = b"{}" if call.body.strip() == b"null" else call.body
     body = parse(ClaimRequest, given, empty=b"{}")
@@ -186,8 +259,6 @@ def _by_id(command: Callable[[str, str], Command]) -> Callable[[Call], Command]:
 
 
 # --- encoding
-
-
 def refuse(outcome: Outcome, now_ms: int) -> Answer:
     """Return ThingsBoard's error object."""
     return error(outcome, now_ms, TEXTS)
@@ -269,8 +340,13 @@ def _attribute(updated_at_ms: int, key: str, value: object) -> dict[str, object]
 
 
 _DEVICE = "/api/device/{deviceId}"
+
+
 _CLAIM = "/api/customer/device/{deviceName}/claim"
+
+
 _TELEMETRY = "/api/plugins/telemetry"
+
 
 SECTION = Section(
     "/api/",

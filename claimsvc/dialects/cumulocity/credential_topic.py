@@ -9,8 +9,7 @@ from claimsvc.core.decision import Outcome
 from claimsvc.core.policy import BOOTSTRAP
 from claimsvc.core.registration import CredentialsGiven, CredentialsNotice, PollCredentials
 from claimsvc.core.secrets import Secret
-from claimsvc.dialects.endpoint import CLIENTS, Endpoint
-from claimsvc.dialects.message import Inbound, Request
+from claimsvc.dialects.message import CLIENTS, Endpoint, Inbound, Request
 
 DIALECT = "cumulocity"
 ASK, ANSWER = "s/ucr", "s/dcr"

@@ -9,7 +9,7 @@ import typer
 
 from claimsvc.cli.operators.asking import ask_secret, confirm
 from claimsvc.cli.operators.connecting import Operator, Yes, command
-from claimsvc.cli.operators.devices import login_lines
+from claimsvc.cli.operators.device_commands import login_lines
 from claimsvc.cli.operators.failing import UnusableError
 from claimsvc.cli.operators.lane import segment
 from claimsvc.cli.operators.listing import All, Limit, show_listing

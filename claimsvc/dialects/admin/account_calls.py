@@ -22,7 +22,7 @@ from claimsvc.core.command import Command
 from claimsvc.core.devices import BindDevices, CreateGateway
 from claimsvc.core.model import Customer, Device, Event, Group, Role, Tenant, User
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.dialects.admin.shapes import Body, Names, Password, encode, listing, refuse
+from claimsvc.dialects.admin.item_shapes import Body, Names, Password, encode, listing, refuse
 from claimsvc.dialects.message import malformed
 from claimsvc.dialects.rest import Call, Route, Section, parse
 

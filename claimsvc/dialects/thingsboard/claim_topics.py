@@ -22,10 +22,9 @@ from claimsvc.core.claiming import (
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Outcome, Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects import claim_keys
-from claimsvc.dialects.claim_keys import KeyValue
-from claimsvc.dialects.endpoint import USERS, Endpoint, asked
-from claimsvc.dialects.message import Encode, Inbound, Limits, Rejected, Request, malformed
+from claimsvc.dialects import values
+from claimsvc.dialects.message import USERS, Encode, Endpoint, Inbound, Limits, Rejected, Request, asked, malformed
+from claimsvc.dialects.values import KeyValue
 
 DIALECT = "thingsboard"
 CLAIM_TOPICS = ("v1/devices/me/claim", "v2/c", "v2/c/j")
@@ -42,7 +41,7 @@ _MAX_INFLIGHT = 100  # ThingsBoard's own value; clients read it and wait at it
 _UNLIMITED = {"messages": "", "telemetryMessages": "", "telemetryDataPoints": ""}
 
 _EXPECTED = {
-    "secretKey": claim_keys.EXPECTED,
+    "secretKey": values.EXPECTED,
     "durationMs": "durationMs: a whole number of milliseconds is expected",
 }
 
@@ -114,7 +113,7 @@ def _decode_claim(inbound: Inbound) -> OpenWindow:
         raise _malformed_claim(error) from None
     except ValueError:
         raise malformed("a JSON object is expected") from None
-    key = claim_keys.key_of(body.secretKey, lambda: claim_keys.number_texts(payload)["secretKey"])
+    key = values.key_of(body.secretKey, lambda: values.number_texts(payload)["secretKey"])
     return OpenWindow(
         inbound.caller, key, _duration_ms(body), inbound.received_at_ms, redelivered=inbound.redelivered
     )
@@ -132,7 +131,7 @@ def _decode_gateway(inbound: Inbound, most: int) -> OpenWindows:
         raise malformed("the message names no device")
     if len(entries) > most:
         raise Rejected(Reason.TOO_LARGE, f"at most {most} devices in a message")
-    texts = cache(lambda: claim_keys.number_texts(payload))  # parsed once, and only if a key is a number
+    texts = cache(lambda: values.number_texts(payload))  # parsed once, and only if a key is a number
     decoded = tuple(_decode_entry(name, value, texts) for name, value in entries.items())
     return OpenWindows(inbound.caller, decoded, inbound.received_at_ms, redelivered=inbound.redelivered)
 
@@ -140,7 +139,7 @@ def _decode_gateway(inbound: Inbound, most: int) -> OpenWindows:
 def _decode_entry(name: str, value: object, texts: Callable[[], Any]) -> WindowEntry | tuple[str, Refused]:
     try:
         body = _CLAIM.validate_python(value)
-        key = claim_keys.key_of(body.secretKey, lambda: texts()[name]["secretKey"])
+        key = values.key_of(body.secretKey, lambda: texts()[name]["secretKey"])
         return WindowEntry(name, key, _duration_ms(body))
     except ValidationError as error:
         return name, _malformed_claim(error).refused

@@ -16,7 +16,7 @@ from claimsvc.core.credentials import (
 )
 from claimsvc.core.decision import Outcome
 from claimsvc.core.secrets import SecretKind
-from claimsvc.dialects.admin.shapes import Body, encode, refuse
+from claimsvc.dialects.admin.item_shapes import Body, encode, refuse
 from claimsvc.dialects.message import malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, parse
 

@@ -15,7 +15,7 @@ from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects.message import Rejected, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, number, parse
-from claimsvc.dialects.thingsboard_shapes import EntityId, entity_id, error
+from claimsvc.dialects.thingsboard.device_calls import EntityId, entity_id, error
 
 PAGE, LARGEST_PAGE = 10, 1_000
 _LAST_PAGE = 2**31

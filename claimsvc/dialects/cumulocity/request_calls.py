@@ -31,7 +31,7 @@ from claimsvc.core.registration import (
     RequestRefused,
 )
 from claimsvc.core.secrets import Secret, SecretKind
-from claimsvc.dialects.cumulocity.errors import error_of, refuse
+from claimsvc.dialects.cumulocity.error_words import error_of, refuse
 from claimsvc.dialects.message import Rejected, malformed
 from claimsvc.dialects.rest import Answer, Call, EncodeAnswer, Route, Section, number, parse
 

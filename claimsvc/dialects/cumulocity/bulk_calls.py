@@ -30,7 +30,7 @@ from claimsvc.core.names import name_error
 from claimsvc.core.registration import RequestRefused
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects import sheets
-from claimsvc.dialects.cumulocity.errors import error_of, refuse
+from claimsvc.dialects.cumulocity.error_words import error_of, refuse
 from claimsvc.dialects.message import Sheet, Slice, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, flag
 from claimsvc.dialects.sheets import BadCellError, Line, Row, cell

@@ -26,7 +26,7 @@ from claimsvc.core.decision import Outcome
 from claimsvc.core.model import DeviceGroup
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.dialects import sheets
-from claimsvc.dialects.admin.shapes import listing, refuse
+from claimsvc.dialects.admin.item_shapes import listing, refuse
 from claimsvc.dialects.message import Sheet, Slice, malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, flag
 from claimsvc.dialects.sheets import BadCellError, Row, cell

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from claimsvc.checking.calls import Calls
 from claimsvc.checking.finding import Seen
 from claimsvc.checking.scene import Scene, nonce, word
-from claimsvc.checking.writing import CLAIM
+from claimsvc.checking.write_checks import CLAIM
 from claimsvc.dialects.message import Outbound
 from claimsvc.immutable import immutable
 from claimsvc.mqtt.caller import CallTimeoutError, ConnectionLostError, open_caller

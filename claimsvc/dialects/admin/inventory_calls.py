@@ -6,7 +6,7 @@ from claimsvc.core.command import Command
 from claimsvc.core.decision import Outcome
 from claimsvc.core.inventory import ClaimingState, ExamineClaiming, ListDevices
 from claimsvc.core.model import ClaimAttempts, ClaimWindow, Device, UserFailures
-from claimsvc.dialects.admin.shapes import LARGEST_PAGE, PAGE, encode_page, item_json, refuse
+from claimsvc.dialects.admin.item_shapes import LARGEST_PAGE, PAGE, encode_page, item_json, refuse
 from claimsvc.dialects.rest import Answer, Call, Route, Section, number
 
 _DEVICES = "/claimsvc/devices"

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from claimsvc.cli.operators.asking import confirm
 from claimsvc.cli.operators.connecting import Operator, Yes, command
-from claimsvc.cli.operators.devices import ONCE
+from claimsvc.cli.operators.device_commands import ONCE
 from claimsvc.cli.operators.failing import FailedError, UnusableError
 from claimsvc.cli.operators.lane import Lane, segment
 from claimsvc.cli.operators.listing import All, Limit, collect, page_size, show_items

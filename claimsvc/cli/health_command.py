@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from claimsvc.app import caller_options
-from claimsvc.checking.health import UnhealthyError, round_trip
+from claimsvc.checking.probing import UnhealthyError, round_trip
 from claimsvc.cli.configured import Config, read_settings, run
 from claimsvc.cli.console import app
 from claimsvc.settings import Settings

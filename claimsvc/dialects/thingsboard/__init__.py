@@ -1,0 +1,1 @@
+"""ThingsBoard's words: its device topics, provisioning by key, and its REST calls."""
