@@ -23,7 +23,7 @@ from claimsvc.service.execution import Service
 from claimsvc.settings import CredentialStore, Settings
 
 SEED_DEVICE = "Test Claiming Device"
-SEED_TOKEN = "Eypdinl1gUF5fSerOPJF"  # noqa: S105 - the token the seed prints
+SEED_TOKEN = "Eypdinl1gUF5fSerOPJF"  # noqa: S105 - the token in ThingsBoard's documentation
 DEMO_ACCOUNTS = {
     # name of the account: its principal, outside the default tenant with the tenant in front
     "admin": "admin",

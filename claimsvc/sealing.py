@@ -190,7 +190,7 @@ def _make(path: Path) -> bytes:
 def client_id(path: Path) -> str:
     """Return the service's own MQTT client id, 128 random bits, made when there is none.
 
-    Whoever knows it and may log in could take the session over, so it is kept as the key is (design 3).
+    A client that knows it and may log in could take over the session, so it is kept like the key.
     """
     if not path.exists():
         write_private(path, f"claimsvc-{secrets.token_hex(16)}\n")

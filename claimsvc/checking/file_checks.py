@@ -125,7 +125,7 @@ def _privacy(files: Files) -> Finding:
 
 
 def examine_logins(paths: Sequence[Path], *, is_known: bool) -> Finding:
-    """Warn of logins in the broker's password files that are no lane (design: identity).
+    """Warn of logins in the broker's password files that cannot be the name of a lane.
 
     `is_known` says whether the broker is known to have these files and no other.
     """

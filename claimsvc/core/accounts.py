@@ -1,4 +1,4 @@
-"""Commands of tenant admins about customers, users, roles, groups and tenants (design 4.4)."""
+"""Commands of tenant admins about customers, users, roles, groups and tenants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The login of an accepted device: made new, or anew for a device that is registered again (C8Y 2)."""
+"""The login of an accepted device, also of one that is registered again."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def username_of(request: DeviceRequest, policy: Policy) -> str:
 
 
 def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, given: Given) -> Admitted | Refused:
-    """Make principal, device and login of a newcomer; a name that is another's is never taken over (design 3).
+    """Create principal, device and login of a newcomer. A name that another login has is never taken over.
 
     Without a `secret` its logins are somebody else's to keep. A device without a login of its own, as a list makes
     them, gets one.

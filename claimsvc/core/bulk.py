@@ -1,4 +1,4 @@
-"""Commands of files: many devices registered, or given claim keys, in one request (C8Y 3, seed).
+"""Commands of files: one request registers many devices, or gives them claim keys.
 
 A file is first asked for as a whole; then each slice of its rows is a command of its own, decided like any other.
 """
@@ -28,7 +28,7 @@ from claimsvc.immutable import immutable
 
 
 class Entry(StrEnum):
-    """How a device of a file gets in (C8Y 3.1)."""
+    """How a device of a file logs in, or is let in. Facts: docs/original-systems.md#bulk-columns."""
 
     REQUEST = "request"  # announced only: it asks, and somebody accepts it
     PASSWORD = "password"  # noqa: S105 - with the password it has already
@@ -107,7 +107,7 @@ class KeyedDevice:
 
 @immutable
 class ImportClaimKeys(Command):
-    """Have a list of devices given claim keys (seed: a tenant knows the names of its devices)."""
+    """Allow a list that gives devices their claim keys."""
 
 
 @immutable
@@ -208,7 +208,7 @@ Row = tuple[RowDone | RowRefused, tuple[Change, ...], tuple[str, ...]]
 
 
 def begin_device_file(command: ImportDevices, facts: Facts, given: Given) -> Decision:
-    """Let a file of devices be worked through; the management tenant has to say whose each is (C8Y B6)."""
+    """Allow a file of devices. In a file of the management tenant each row must name its device's tenant."""
     if facts.tenant_of(command.caller) == MANAGEMENT_TENANT and not command.names_tenants:
         return refuse(Reason.INVALID_VALUE, "TENANT: the management tenant says in this column whose a device is")
     return Decision(ImportAllowed(facts.tenant_of(command.caller)))

@@ -89,7 +89,7 @@ class OpenWindows(Command):
 
 @immutable
 class ReadSessionLimits(Command):
-    """What may this client send (TB 5.1)?"""
+    """Read the limits of a client's messages. Facts: docs/original-systems.md#session-limits."""
 
 
 @immutable
@@ -136,7 +136,7 @@ class WindowsOpened(Outcome):
 
 @immutable
 class SessionLimits(Outcome):
-    """What a client may send (TB 5.1)."""
+    """The limits of a client's messages."""
 
     is_gateway: bool
 
@@ -158,7 +158,7 @@ class Released(Outcome):
 
 @immutable
 class ClaimNotice(Notice):
-    """Tell a device that it was claimed or released (design 4.2)."""
+    """Tell a device that it was claimed or released."""
 
     principal: str
     claimed: bool
@@ -166,7 +166,7 @@ class ClaimNotice(Notice):
 
 
 def open_window(command: OpenWindow, facts: Facts, given: Given) -> Decision:
-    """A device opens its own window; the newest replaces an older one (TB 2.2 has the bug this avoids)."""
+    """A device opens its own window. The newest replaces an older one: docs/differences.md#thingsboard-claiming."""
     device = facts.device_of(command.caller)
     created: tuple[Change, ...] = ()
     if device is None:
@@ -196,13 +196,13 @@ def open_windows(command: OpenWindows, facts: Facts, given: Given) -> Decision:
 
 
 def read_session_limits(command: ReadSessionLimits, facts: Facts, given: Given) -> Decision:
-    """Any client that may speak is told what it may send (TB 5.1)."""
+    """Return the limits of a client's messages, to any client that may send them."""
     device = facts.device_of(command.caller)
     return Decision(SessionLimits(is_gateway=bool(device and device.is_gateway)))
 
 
 def _first_word(caller: str, facts: Facts, given: Given) -> tuple[Device, tuple[Change, ...]] | Refused:
-    """A principal nobody knows is a device of the default tenant, named by its principal (design 3)."""
+    """Make an unknown principal a device of the default tenant, named by its principal."""
     policy = given.policy
     if facts.get(Principal, caller) is not None:
         return Refused(Reason.NOT_A_DEVICE)
@@ -276,7 +276,7 @@ def _claiming_allowed(device: Device, facts: Facts) -> bool:
 
 
 def claim_device(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
-    """A customer user claims a device; the order of the checks is ThingsBoard's (TB 2.3)."""
+    """A customer's user claims a device. As in ThingsBoard the key is checked before the owner."""
     user = facts.get(User, command.caller)
     if user is None or user.customer_id is None:
         reason = Reason.NOT_A_CUSTOMER
@@ -325,7 +325,7 @@ def _granted(claimed: Device, user: User, facts: Facts, given: Given) -> Decisio
 
 
 def _owned(device: Device, facts: Facts) -> Decision:
-    """CLAIMED, also to the owner; windows that lead nowhere go (TB 2.3)."""
+    """Refuse with ALREADY_CLAIMED, also the owner, and remove windows that can no longer lead to a claim."""
     return Decision(Refused(Reason.ALREADY_CLAIMED), _spent(device, facts))
 
 
@@ -349,7 +349,7 @@ def _spent(device: Device, facts: Facts) -> tuple[Change, ...]:
 
 
 def release_device(command: ReleaseDevice, facts: Facts, given: Given) -> Decision:
-    """The owning customer or a tenant admin gives a device back (TB lets anybody: we do not)."""
+    """The owning customer or a tenant admin releases a device. ThingsBoard lets any customer of the tenant do so."""
     device = facts.device_named(facts.tenant_of(command.caller), command.name)
     if device is None:
         return refuse(Reason.NOT_FOUND)

@@ -1,4 +1,4 @@
-"""Groups of devices: named by their path, made where a device is put into one that is missing (C8Y 3.1)."""
+"""Groups of devices, named by their path. A missing group is created when a device is put into it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class ReadCredentials(OnDevice):
 
 @immutable
 class ServerWindow:
-    """The `claimingData` attribute: a key and when it ends, epoch milliseconds (seed)."""
+    """The `claimingData` attribute: a key, and its end in epoch milliseconds."""
 
     key: Secret
     expires_at_ms: int
@@ -275,7 +275,7 @@ def read_credentials(command: ReadCredentials, facts: Facts, given: Given) -> De
 
 
 def set_attributes(command: SetAttributes, facts: Facts, given: Given) -> Decision:
-    """Write attributes, all or none; `claimingData` sets the server-side key (TB 2.1)."""
+    """Write attributes, all or none; `claimingData` sets the server-side key."""
     device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)

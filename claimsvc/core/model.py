@@ -10,19 +10,19 @@ from enum import StrEnum
 from claimsvc.immutable import immutable
 
 CLAIMING_ALLOWED = "claimingAllowed"
-"""The SERVER_SCOPE attribute a device needs before it may open a window, unless all may (seed)."""
+"""The SERVER_SCOPE attribute a device needs before it may open a window, unless `claim.allow_by_default` is set."""
 TRUE = "true"
 """The JSON text of that value."""
 CLAIMING_DATA = "claimingData"
-"""The SERVER_SCOPE attribute that opens a server window (seed)."""
+"""The SERVER_SCOPE attribute that opens a server window."""
 PROVISION_STATE = "provisionState"
-"""The SERVER_SCOPE attribute of a device that was provisioned; while it is there, that is over (TB 4.4)."""
+"""The SERVER_SCOPE attribute of a provisioned device. While it is there, the device is not provisioned again."""
 PROVISIONED = '"provisioned"'
 """The JSON text of its value."""
 
 
 class PrincipalKind(StrEnum):
-    """Who a login may belong to. A name belongs to one kind for good (design: principals)."""
+    """The kind of a login's owner. A name belongs to one kind forever."""
 
     DEVICE = "device"
     USER = "user"
@@ -30,7 +30,7 @@ class PrincipalKind(StrEnum):
 
 
 class WindowSource(StrEnum):
-    """Who opened a claim window: the device itself, or the `claimingData` attribute (seed)."""
+    """What opened a claim window: the device itself, or the `claimingData` attribute."""
 
     DEVICE = "device"
     SERVER = "server"
@@ -168,7 +168,7 @@ class Device:
 
 
 class Strategy(StrEnum):
-    """What a profile's key and secret let a device have (TB 4.4)."""
+    """What a profile's key and secret give a device. Facts: docs/original-systems.md#provisioning-strategies."""
 
     DISABLED = "disabled"
     CREATE = "create"  # a device of a new name is made
@@ -197,7 +197,7 @@ class DeviceProfile:
 
 @immutable
 class ClaimWindow:
-    """The time during which a key claims a device. Open while now <= expires_at_ms (TB 2.3)."""
+    """The time during which a key claims a device. Open while now <= expires_at_ms."""
 
     device_id: str
     source: WindowSource
@@ -223,7 +223,7 @@ class Attribute:
 
     @property
     def is_true(self) -> bool:
-        """Whether this is the boolean; the text "true" is not (TB 2.2)."""
+        """Whether this is the boolean `true`. As in ThingsBoard the text "true" is not."""
         return self.value == TRUE
 
     @property
@@ -303,7 +303,7 @@ class FormerCredential:
 
 
 class RequestStatus(StrEnum):
-    """Where a device request stands (C8Y 1.3)."""
+    """The state of a device request. Facts: docs/original-systems.md#request-states."""
 
     WAITING_FOR_CONNECTION = "WAITING_FOR_CONNECTION"
     PENDING_ACCEPTANCE = "PENDING_ACCEPTANCE"
@@ -313,7 +313,7 @@ class RequestStatus(StrEnum):
 
 @immutable
 class DeviceRequest:
-    """A new device on its way in (C8Y 1). `id` is the device's own, once over all tenants: a poll names no tenant."""
+    """A request for a new device. `id` is the device's own and unique over all tenants, as a poll names no tenant."""
 
     id: str
     tenant: str
@@ -333,7 +333,7 @@ class DeviceRequest:
     contested: bool = False
     """Somebody else polled for it too."""
     enrollment_hash: str | None = None
-    """A one-time password that takes the place of acceptance (C8Y 5.1)."""
+    """A one-time password that takes the place of acceptance."""
     enrollment_until_ms: int | None = None
     issued_at_ms: int | None = None
     """When the credentials were made."""
@@ -416,7 +416,7 @@ class Event:
 
 @immutable
 class Answered:
-    """The first answer to a request id, kept sealed so that a repeat does nothing twice (design: REST)."""
+    """The first answer to a request id, kept sealed so that a repeat does nothing twice."""
 
     lane: str
     request_id: str

@@ -1,4 +1,4 @@
-"""Which names can be used, and how a name becomes a principal (design: identity).
+"""Rules for names, and how a name becomes a principal.
 
 Everything here keeps a stranger's text from breaking out of the place a name has.
 """
@@ -60,12 +60,12 @@ def login_error(name: str, policy: Policy) -> str | None:
 
 
 def request_username(device_id: str) -> str:
-    """Return the username of a device that was registered by its id (C8Y 2)."""
+    """Return the username of a device that was registered by its id; it is Cumulocity's."""
     return f"device_{device_id}"
 
 
 def device_id_error(device_id: str) -> str | None:
-    """Return the part of a device id that makes it unusable, "" for a length, or None (C8Y 1.4)."""
+    """Return the character that makes a device id unusable, "" for a bad length, or None for a good id."""
     if not device_id or len(device_id) > DEVICE_ID_MAX:
         return ""
     if device_id in {".", ".."}:

@@ -13,15 +13,15 @@ BOOTSTRAP = "bootstrap"
 BOOTSTRAP_ALIAS = "management/devicebootstrap"
 """What Cumulocity's agents log in as before they have credentials."""
 PROVISION = "provision"
-"""What devices log in as that are to be provisioned by key (TB 4.1)."""
+"""The shared login of devices that are provisioned by key."""
 LANELESS = frozenset({BOOTSTRAP, PROVISION})
-"""Logins for devices without credentials of their own: shared, so they never are somebody (design 3)."""
+"""Shared logins of devices without credentials of their own; they never identify a device."""
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 
 
 class SecurityTokenPolicy(StrEnum):
-    """What a security token of a new device is worth (C8Y 1.7)."""
+    """What a new device's security token is worth. Facts: docs/original-systems.md#security-tokens."""
 
     IGNORED = "IGNORED"
     OPTIONAL = "OPTIONAL"

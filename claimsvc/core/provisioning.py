@@ -1,4 +1,4 @@
-"""Commands about device profiles, and the request of a device that shows a profile's key and secret (TB 4)."""
+"""Commands about device profiles, and the request of a device that shows a profile's key and secret."""
 
 from __future__ import annotations
 

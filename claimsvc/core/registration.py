@@ -1,4 +1,4 @@
-"""Where a device request may go from where it stands: the whole of it is this table (C8Y 1, 5.1).
+"""The states of a device request. Facts: docs/original-systems.md#request-states.
 
 A pair that is not here is refused, or cannot happen. None is no request yet. From any state a request can be removed,
 which begins afresh.
@@ -259,7 +259,7 @@ class RequestPage(Outcome):
 
 @immutable
 class CredentialsNotice(Notice):
-    """Give a device its login where it asked for it (design 4.3)."""
+    """Send a device its login where it polled for it."""
 
     lane: str
     tenant: str
@@ -300,7 +300,7 @@ def create_request(command: CreateRequest, facts: Facts, given: Given) -> Decisi
 
 
 def barred(device_id: str, tenant: str, facts: Facts, given: Given) -> RequestRefused | None:
-    """Return why a device of this id cannot be announced, or None (C8Y 1.4 and 1.6)."""
+    """Return why a device of this id cannot be announced, or None."""
     character = device_id_error(device_id)
     if character is not None:
         return RequestRefused(Reason.INVALID_DEVICE_ID, character, device_id=device_id)
@@ -348,7 +348,7 @@ def read_limit(command: ReadLimit, facts: Facts, given: Given) -> Decision:
 
 
 def accept_request(command: AcceptRequest, facts: Facts, given: Given) -> Decision:
-    """Let a device in that waits for it; accepting again changes nothing (C8Y 1.3)."""
+    """Accept a device that has polled. Accepting it again changes nothing."""
     request = _own_request(command, facts)
     if request is None:
         return _refused(Reason.NO_REQUEST, command.device_id)
@@ -366,7 +366,7 @@ def accept_request(command: AcceptRequest, facts: Facts, given: Given) -> Decisi
 
 
 def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
-    """Let in whatever waits and needs no token; the others are told why not (C8Y N24)."""
+    """Accept all devices that have polled and need no token; refuse the others, each with its reason."""
     results: list[tuple[str, RequestRefused | None]] = []
     changes: list[Change] = []
     notices: list[CredentialsNotice] = []
@@ -389,7 +389,7 @@ def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
 
 # --- for devices
 def poll_credentials(command: PollCredentials, facts: Facts, given: Given) -> Decision:
-    """A device asks for its login; until it may have one it is told nothing of what goes on (C8Y 2, design 4.3)."""
+    """A device polls for its login. Until it may have one, every answer is that of a waiting device."""
     if command.caller and DEVICE_BOOTSTRAP not in permissions(facts, command.caller):
         return refuse(Reason.NOT_PERMITTED, missing_permission(frozenset({DEVICE_BOOTSTRAP})))
     request = facts.get(DeviceRequest, command.device_id)
@@ -477,7 +477,7 @@ def _accept(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> 
 
 
 def _wants_token(request: DeviceRequest, given: Given) -> bool:
-    """Return whether acceptance needs the device's token (C8Y 1.7, design 4.3)."""
+    """Return whether acceptance needs the device's token: by the policy, or because the request is contested."""
     policy = given.policy.security_token_policy
     if request.contested or policy is SecurityTokenPolicy.REQUIRED:
         return True

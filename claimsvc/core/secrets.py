@@ -57,5 +57,5 @@ class Secret:
 
 
 def claim_key(text: str) -> Secret:
-    """Return a claim key; the empty key is a key like any other (TB 2.3)."""
+    """Return a claim key. The empty key is a key like any other."""
     return Secret(SecretKind.CLAIM_KEY, text)

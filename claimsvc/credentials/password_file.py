@@ -1,4 +1,4 @@
-"""Mosquitto's password file: our logins between two marks, everybody else's lines left alone (design 6).
+"""Mosquitto's password file: the service's logins between two marks; all other lines stay as they are.
 
 The store is the truth; the file is written from it whole, in one step, and the broker is told by SIGHUP. When
 `reload` returns, a login of the store works as soon as the broker reads its next packet.

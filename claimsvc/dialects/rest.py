@@ -1,6 +1,6 @@
 """REST over MQTT: request/<request id>/<METHOD>/<path>[?query] and its answer on response/<request id>.
 
-Routes are data that the dialects bring; here they are matched, called and their answers wrapped (design 4.2).
+The dialects bring routes as data. This module finds the route of a call and wraps its answer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files of rows as people make them: CSV with any of three separators, plain or in a multipart form (C8Y 3.1).
+"""CSV files of rows: any of three separators, plain or in a multipart form.
 
 Read as a stream over the bytes that came, so that a large file costs little more than itself.
 """
@@ -164,7 +164,7 @@ def _lines(content: bytes, encoding: str, separator: str) -> Iterator[Line]:
 
 
 def _file(body: bytes) -> bytes:
-    """Return the file itself, out of its multipart form where it came in one (seed)."""
+    """Return the file itself, out of its multipart form if it came in one."""
     if not body.startswith(b"--"):
         return body.removeprefix(_BOM)
     parts = list(_parts(body))
@@ -224,7 +224,7 @@ def cell(cells: list[str], position: int | None) -> str | None:
 
 
 def counters(counts: ImportCounts) -> dict[str, object]:
-    """Return how many rows there were and what became of them (C8Y 3.2)."""
+    """Return the counters of a file: all rows, created, failed, successful."""
     return {
         "numberOfAll": counts.rows,
         "numberOfCreated": counts.created,

@@ -1,6 +1,6 @@
 """How a `secretKey` of ThingsBoard's becomes a claim key: the same text for the device and for the customer.
 
-Numbers and booleans are their text as it was written, so 1.10 is "1.10" on both sides (TB 1.2).
+Numbers and booleans are their text as it was written, so 1.10 is "1.10" on both sides.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""New devices over s/ucr and s/dcr, as the agents of C8Y 4.3 ask; and those who want what is another's."""
+"""New devices on s/ucr and s/dcr, as real agents poll, and clients that want another device's login."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STORY = ["request_accepted", "device_created", "request_pending", "request_creat
 
 @dataclass(frozen=True, kw_only=True)
 class Agent:
-    """What one of C8Y 4.3's agents does on the wire. Polls follow each other at once; the real ones wait seconds."""
+    """An agent on the wire: docs/original-systems.md#agents. Its polls follow at once; real ones wait for seconds."""
 
     client_id: str = "{id}"
     listens: tuple[str, ...] = (TOLD,)
@@ -35,16 +35,16 @@ class Agent:
 
 
 AGENTS = {
-    "c8ydm (M1, M1b)": Agent(asks_once_more=True),
+    "Cumulocity's device management agent": Agent(asks_once_more=True),
     "c8yMQTT": Agent(listens=("s/e", TOLD), qos=2),
     "ubirch": Agent(listens=(TOLD, "s/e")),
-    "Onboard.py (M3)": Agent(qos=2, polls=10),
+    "Onboard.py": Agent(qos=2, polls=10),
     "node TS agent": Agent(listens_qos=1),
-    "Java Paho agent (M3)": Agent(qos=1, retain=True, polls=5),
-    "esp-c8y (M2)": Agent(polls=1, will="s/us"),
+    "Java Paho agent": Agent(qos=1, retain=True, polls=5),
+    "esp-c8y": Agent(polls=1, will="s/us"),
     "Zephyr spike": Agent(qos=1, listens_qos=1),
     "hello-mqtt": Agent(payload=None, is_taken_over=True),
-    "a template in the client id (M5)": Agent(client_id="d:{id}:template"),
+    "a template in the client id": Agent(client_id="d:{id}:template"),
     "only d: in front": Agent(client_id="d:{id}"),
 }
 
@@ -80,7 +80,7 @@ def test_an_agent_gets_in(agent: Agent, gate: World, operator: Operator, arrive:
     assert [event for event in operator.events(name) if event != "window_opened"] == STORY
 
 
-def test_m1_the_same_answer_again(operator: Operator, arrive: Arrive) -> None:
+def test_the_same_answer_again(operator: Operator, arrive: Arrive) -> None:
     """Whoever missed the push gets the same login on its next poll."""
     name = fresh("device")
     operator.announce(name)
@@ -107,7 +107,7 @@ def test_accepted_while_it_was_away(operator: Operator, arrive: Arrive) -> None:
     assert back.credentials()[2] == f"device_{name}"
 
 
-def test_m3_polling_for_long_is_one_transition(gate: World, operator: Operator, arrive: Arrive) -> None:
+def test_polling_for_long_is_one_transition(gate: World, operator: Operator, arrive: Arrive) -> None:
     """A minute at 1 Hz, some of it retained: nothing is written but the first, nothing is answered."""
     name = fresh("device")
     operator.announce(name)
@@ -121,7 +121,7 @@ def test_m3_polling_for_long_is_one_transition(gate: World, operator: Operator, 
     assert newcomer.topics_heard() == set()
 
 
-def test_m3_a_retained_poll_asks_once(gate: World, operator: Operator, arrive: Arrive) -> None:
+def test_a_retained_poll_asks_once(gate: World, operator: Operator, arrive: Arrive) -> None:
     """A restart of the service does not bring it back."""
     name = fresh("device")
     with arrive(name) as newcomer:
@@ -132,7 +132,7 @@ def test_m3_a_retained_poll_asks_once(gate: World, operator: Operator, arrive: A
     assert operator.status(name) == "WAITING_FOR_CONNECTION"
 
 
-def test_m6_an_unregistered_device_hears_nothing(operator: Operator, arrive: Arrive) -> None:
+def test_an_unregistered_device_hears_nothing(operator: Operator, arrive: Arrive) -> None:
     """And leaves nothing behind."""
     name = fresh("stranger")
     newcomer = arrive(name)
@@ -142,7 +142,7 @@ def test_m6_an_unregistered_device_hears_nothing(operator: Operator, arrive: Arr
     assert newcomer.topics_heard() == set()
 
 
-def test_m7_nobody_listens_to_polls_or_speaks_as_the_service(operator: Operator, arrive: Arrive) -> None:
+def test_no_device_listens_to_polls_or_answers_them(operator: Operator, arrive: Arrive) -> None:
     """A subscription to s/ucr hears no poll; a publish to s/dcr reaches no device."""
     name = fresh("device")
     operator.announce(name)
@@ -158,7 +158,7 @@ def test_m7_nobody_listens_to_polls_or_speaks_as_the_service(operator: Operator,
     assert (device.topics_heard(), other.topics_heard()) == (set(), set())
 
 
-def test_m8_the_bootstrap_login_may_not_speak_as_a_device(gate: World, operator: Operator, arrive: Arrive) -> None:
+def test_the_bootstrap_login_may_not_speak_as_a_device(gate: World, operator: Operator, arrive: Arrive) -> None:
     """Neither s/us nor a claim, with the client id of a registered device."""
     name = fresh("device")
     cells = registered(name, operator, arrive)
@@ -181,7 +181,7 @@ def registered(name: str, operator: Operator, arrive: Arrive) -> list[str]:
         return newcomer.credentials()
 
 
-def test_m9_a_device_is_revoked_and_registered_again(gate: World, operator: Operator, arrive: Arrive) -> None:
+def test_a_device_is_revoked_and_registered_again(gate: World, operator: Operator, arrive: Arrive) -> None:
     """Its login ends with it; registered again it has a new password, and the old one stays useless."""
     name = fresh("device")
     first = registered(name, operator, arrive)
@@ -234,7 +234,7 @@ EVERYTHING = (
 )
 
 
-def test_m4_of_two_only_the_accepted_one_hears(gate: World, operator: Operator, arrive: Arrive) -> None:
+def test_of_two_only_the_accepted_one_hears(gate: World, operator: Operator, arrive: Arrive) -> None:
     """The other waits, too, and has subscribed to all there is: not a byte, though it knows name and lane."""
     one, other = fresh("one"), fresh("other")
     operator.announce(one)

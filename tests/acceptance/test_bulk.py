@@ -1,4 +1,4 @@
-"""Many devices by one file, as Cumulocity's users send them: the numbered cases of C8Y 6, and attacks."""
+"""Bulk registration as Cumulocity's users send it (docs/original-systems.md#bulk-columns), and attacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.importers import (
     enters,
     failures,
     groups,
-    own_seed,
+    own_example,
 )
 from tests.support.newcomers import Registered
 from tests.support.processes import World
@@ -36,12 +36,12 @@ def manager(gate: World) -> Iterator[Importer]:
         yield client
 
 
-# --- the seed's example
+# --- the example of Cumulocity's reference
 
 
-def test_b1_b2_the_seeds_file_twice(gate: World, sender: Importer) -> None:
+def test_the_documented_file_twice(gate: World, sender: Importer) -> None:
     """Seven devices that log in with their passwords at once; sent again, seven updates and nothing else new."""
-    text, ids = own_seed()
+    text, ids = own_example()
     answer = sender.send(text)
     assert counts(answer) == [7, 7, 0, 7]
     assert (answer.body["credentialUpdatedList"], answer.body["failedCreationList"]) == ([], [])
@@ -62,8 +62,8 @@ def test_b1_b2_the_seeds_file_twice(gate: World, sender: Importer) -> None:
     assert groups(gate, ids[0]) == [(f"csv {stem}/subgroup0",)]
 
 
-def test_b3_the_seeds_answer(sender: Importer) -> None:
-    """Five rows, three of them new, one known, one bad, in the seed's words."""
+def test_the_documented_answer(sender: Importer) -> None:
+    """Five rows, three of them new, one known, one bad; the answer has the documented members."""
     stem = fresh("id")
     counts(sender.send(f"ID;CREDENTIALS\n{stem}4;credentials0\n"))
     rows = [f"{stem}{number};credentials{number}" for number in (1, 2, 3, 4)]
@@ -80,9 +80,9 @@ def test_b3_the_seeds_answer(sender: Importer) -> None:
 
 
 @pytest.mark.parametrize("form", ["tabs", "commas", "quotes", "Windows", "a multipart body"])
-def test_b4_files_in_every_form(form: str, gate: World, sender: Importer) -> None:
+def test_files_in_every_form(form: str, gate: World, sender: Importer) -> None:
     """The result is the same."""
-    text, ids = own_seed()
+    text, ids = own_example()
     if form == "tabs":
         text = text.replace(";", "\t")
     elif form == "commas":
@@ -105,14 +105,14 @@ def test_b4_files_in_every_form(form: str, gate: World, sender: Importer) -> Non
 # --- tenants
 
 
-def test_b5_an_ordinary_tenants_column_is_ignored(gate: World, sender: Importer) -> None:
+def test_an_ordinary_tenants_column_is_ignored(gate: World, sender: Importer) -> None:
     """The device is the sender's own."""
     name = fresh("id")
     assert counts(sender.send(f"ID,CREDENTIALS,TENANT\n{name},{PASSWORD},management\n")) == [1, 1, 0, 1]
     assert gate.rows("SELECT tenant_id FROM device WHERE name = ?", name) == [("default",)]
 
 
-def test_b6_the_management_tenant_says_whose_each_is(gate: World, manager: Importer) -> None:
+def test_the_management_tenant_names_each_devices_tenant(gate: World, manager: Importer) -> None:
     """A file of its without TENANT is refused, one with it registers for each; nobody's fail."""
     name, tenant = fresh("id"), fresh("tenant")
     refused = manager.send(f"ID,CREDENTIALS\n{name},{PASSWORD}\n")
@@ -136,7 +136,7 @@ def test_b6_the_management_tenant_says_whose_each_is(gate: World, manager: Impor
 
 @pytest.mark.parametrize("column", ["PATH", "ICCID", "IDTYPE", "SHELL"])
 @pytest.mark.parametrize("beside", ["", ";TYPE", ";NAME"])
-def test_b7_columns_that_need_type_and_name(column: str, beside: str, sender: Importer) -> None:
+def test_columns_that_need_type_and_name(column: str, beside: str, sender: Importer) -> None:
     """The file is refused whole, and nobody is made."""
     name = fresh("id")
     answer = sender.send(f"ID;CREDENTIALS;{column}{beside}\n{name};{PASSWORD};1{';x' if beside else ''}\n")
@@ -145,9 +145,9 @@ def test_b7_columns_that_need_type_and_name(column: str, beside: str, sender: Im
     assert not sender.exists(name)
 
 
-def test_b8_what_a_file_says_is_kept_on_the_device(sender: Importer) -> None:
+def test_what_a_file_says_is_kept_on_the_device(sender: Importer) -> None:
     """SHELL, ICCID and IDTYPE make Cumulocity's fragments; empty cells none, and the type of id its default."""
-    text, ids = own_seed()
+    text, ids = own_example()
     counts(sender.send(text))
     assert sender.attributes(ids[0]) == {
         "c8y_Mobile": {"iccid": "111111111"},
@@ -177,7 +177,7 @@ def test_properties_and_external_ids_are_kept(sender: Importer) -> None:
 # --- simple files, certificates and one-time passwords
 
 
-def test_b9_a_simple_file_end_to_end(gate: World, sender: Importer, arrive: Arrive) -> None:
+def test_a_simple_file_end_to_end(gate: World, sender: Importer, arrive: Arrive) -> None:
     """Announced, polled, accepted, placed in its group, and in."""
     first, second, group = fresh("device"), fresh("device"), fresh("Group A")
     answer = sender.send(f"ID;PATH\n{first};{group}\n{second};{group}/Group B\n")
@@ -194,7 +194,7 @@ def test_b9_a_simple_file_end_to_end(gate: World, sender: Importer, arrive: Arri
     assert failures(sender.send(f"ID;PATH\n{first};{group}\n")) == [(2, "ID", "already_requested")]
 
 
-def test_b10_b11_b12_rows_that_fail_stop_no_other(gate: World, sender: Importer) -> None:
+def test_rows_that_fail_stop_no_other(gate: World, sender: Importer) -> None:
     """Each is told with its line, its column and why."""
     stem = fresh("id")
     rows = [
@@ -238,7 +238,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("body", BROKEN.values(), ids=BROKEN.keys())
-def test_b13_what_is_no_file_is_refused(body: bytes, gate: World, sender: Importer) -> None:
+def test_a_body_that_is_no_file_is_refused(body: bytes, gate: World, sender: Importer) -> None:
     """400, nothing is stored, and no cell is in the answer."""
     before = gate.rows("SELECT (SELECT count(*) FROM device), (SELECT max(number) FROM event)")
     answer = sender.send(body)
@@ -248,7 +248,7 @@ def test_b13_what_is_no_file_is_refused(body: bytes, gate: World, sender: Import
 
 
 def test_a_one_time_password_of_a_file_enrols_its_device(gate: World, sender: Importer, arrive: Arrive) -> None:
-    """ACCEPTED from the start, good once; the device is there and in its group before it comes (C8Y 5.1)."""
+    """The request is ACCEPTED from the start and valid once; the device is in its group before it connects."""
     name, group = fresh("006064ce"), fresh("bulk group")
     header = "ID;TYPE;NAME;ICCID;IDTYPE;PATH;SHELL;AUTH_TYPE;ENROLLMENT_OTP"
     row = f"{name};c8y_Device;Sample_Device1;+491555555;c8y_Serial;{group}/sub;1;CERTIFICATES;somePassword@123"

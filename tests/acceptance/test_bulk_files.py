@@ -13,7 +13,7 @@ from tests.support.importers import (
     PASSWORD,
     Importer,
     counts,
-    own_seed,
+    own_example,
 )
 from tests.support.newcomers import Registered
 from tests.support.processes import World
@@ -28,7 +28,7 @@ def sender(gate: World) -> Iterator[Importer]:
 
 def test_a_rehearsal_tells_and_does_nothing(sender: Importer) -> None:
     """200 with the answer that the file would have; a misspelt one is refused."""
-    text, ids = own_seed()
+    text, ids = own_example()
     rehearsed = sender.send(text, "?dryRun=true")
     assert (rehearsed.status, rehearsed.body["numberOfCreated"]) == (200, 7)
     assert not sender.exists(ids[0])

@@ -1,4 +1,4 @@
-"""ThingsBoard's flow F (TB 6) for devices and gateways, and what the server side adds."""
+"""ThingsBoard's own claim test (docs/original-systems.md#claim-test-flow), and server-side keys."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def wait_past(epoch_ms: int) -> None:
 
 
 @dataclass(frozen=True)
-class FlowF:
+class Flow:
     """One way to run ThingsBoard's own claim test."""
 
     bodies: tuple[Any, Any, Any]
@@ -43,25 +43,25 @@ class FlowF:
 
 
 FLOWS = {
-    "with key and duration, MQTT 5": FlowF(KEYED),
-    "with key and duration, MQTT 3.1.1": FlowF(KEYED, version=V311),
-    "with key and duration, MQTT 3.1": FlowF(KEYED, version=paho.MQTTv31),
-    "without key and duration": FlowF(BARE),
-    "without key and duration, MQTT 3.1.1": FlowF(BARE, version=V311),
-    "with no payload at all": FlowF(EMPTY),
-    "on the short topic": FlowF(KEYED, topic="v2/c"),
-    "on the short topic without key": FlowF(BARE, topic="v2/c"),
-    "on the short JSON topic": FlowF(KEYED, topic="v2/c/j"),
-    "on the short JSON topic without key": FlowF(BARE, topic="v2/c/j"),
-    "at QoS 0": FlowF(KEYED, qos=0),
-    "at QoS 0, MQTT 3.1.1": FlowF(KEYED, qos=0, version=V311),
-    "at QoS 2": FlowF(KEYED, qos=2),
-    "at QoS 2, MQTT 3.1.1": FlowF(KEYED, qos=2, version=V311),
+    "with key and duration, MQTT 5": Flow(KEYED),
+    "with key and duration, MQTT 3.1.1": Flow(KEYED, version=V311),
+    "with key and duration, MQTT 3.1": Flow(KEYED, version=paho.MQTTv31),
+    "without key and duration": Flow(BARE),
+    "without key and duration, MQTT 3.1.1": Flow(BARE, version=V311),
+    "with no payload at all": Flow(EMPTY),
+    "on the short topic": Flow(KEYED, topic="v2/c"),
+    "on the short topic without key": Flow(BARE, topic="v2/c"),
+    "on the short JSON topic": Flow(KEYED, topic="v2/c/j"),
+    "on the short JSON topic without key": Flow(BARE, topic="v2/c/j"),
+    "at QoS 0": Flow(KEYED, qos=0),
+    "at QoS 0, MQTT 3.1.1": Flow(KEYED, qos=0, version=V311),
+    "at QoS 2": Flow(KEYED, qos=2),
+    "at QoS 2, MQTT 3.1.1": Flow(KEYED, qos=2, version=V311),
 }
 
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS.keys())
-def test_a_device_is_claimed(flow: FlowF, admin: Admin, connect: Connect, visit: Visit) -> None:
+def test_a_device_is_claimed(flow: Flow, admin: Admin, connect: Connect, visit: Visit) -> None:
     """A window that is over fails, an open one succeeds, a second claim finds the device taken."""
     name = fresh("device")
     device, customer = visit(admin.make_device(name), version=flow.version), connect("customer")
@@ -96,7 +96,7 @@ GATEWAY_FLOWS = {
 def test_a_device_behind_a_gateway_is_claimed(
     bodies: tuple[Any, Any, Any], version: Any, admin: Admin, connect: Connect
 ) -> None:
-    """The gateway's first word makes the device, which flow F then claims."""
+    """The gateway's first message creates the device, which is then claimed as in ThingsBoard's test."""
     name = fresh("behind")
     gateway, customer = connect("gateway", version=version), connect("customer")
     over, good, key = bodies

@@ -41,7 +41,7 @@ def test_a_window_needs_claiming_allowed(value: Any, strict_world: World) -> Non
 
 
 def test_a_claim_spends_claiming_allowed_and_a_release_gives_it_back(strict_world: World) -> None:
-    """After a release the device may be claimed again without the admin (TB 2.4)."""
+    """After a release the device may be claimed again without the admin."""
     accounts, port, name = strict_world.accounts, strict_world.port, fresh("strict")
     with (
         Admin(port, accounts["admin"]) as admin,
@@ -170,7 +170,7 @@ def test_a_device_nobody_knows_is_not_found(connect: Connect) -> None:
 @pytest.mark.parametrize("version", [V311, V5], ids=["MQTT 3.1.1", "MQTT 5"])
 @pytest.mark.parametrize("who", ["device", "gateway"])
 def test_a_client_asks_what_it_may_send(who: str, version: Any, connect: Connect) -> None:
-    """The vendor's clients read this after they connect; a gateway gets its own limits besides (TB 5.1)."""
+    """ThingsBoard's clients read this after they connect; a gateway also gets limits of its own."""
     client = connect(who, version=version)
     client.subscribe(client.lane("v1/devices/me/rpc/response/7"))
     ask = json.dumps({"method": "getSessionLimits", "params": {"timeout": 5000}})

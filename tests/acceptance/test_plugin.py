@@ -87,7 +87,7 @@ def assert_configured(logged: str) -> None:
 # --- the vendor's clients, unmodified
 
 
-def test_the_seeds_example_as_printed(port: World, customer: Client) -> None:
+def test_the_documented_example_as_printed(port: World, customer: Client) -> None:
     """Token as username, claim, customer's claim: SUCCESS. The client gets its session limits."""
     printed, logged = vendor("device.py", port.port, SEED_TOKEN, "value", 60_000)
     assert printed.split() == ["claimed", "0", "limits", "True", "52428"]
@@ -107,7 +107,7 @@ def test_the_vendors_gateway_claims_several_devices(port: World, admin: Admin, c
     assert claim(customer, second, "two") == (200, "SUCCESS")
 
 
-# --- ThingsBoard's own flow (TB 6, F)
+# --- ThingsBoard's own claim test: docs/original-systems.md#claim-test-flow
 
 
 @pytest.mark.parametrize("version", [V311, V5], ids=["3.1.1", "5"])

@@ -83,7 +83,7 @@ def pre_provision(admin: Admin, profile: Profile, *, token: str | None = None) -
     return name
 
 
-# --- ThingsBoard's own tests, by their names (TB 6), on 3.1.1 and 5, and by its client
+# --- ThingsBoard's own provisioning tests, by their names, on MQTT 3.1.1 and 5, and by its client
 
 
 class ByTopic:
@@ -192,7 +192,7 @@ def test_provisioning_with_bad_key_device(ask: Ask, admin: Admin) -> None:
     assert ask(replace(profile, secret="testBadSecret"), deviceName=fresh("Meter")) == NOT_FOUND
 
 
-# --- by the vendor's client: what its protocol makes easy to get wrong (TB 5.4, 5.5)
+# --- ThingsBoard's client: what goes wrong easily (docs/original-systems.md#provisioning-client)
 
 
 def test_three_at_once_get_their_own_token(port: World, admin: Admin) -> None:

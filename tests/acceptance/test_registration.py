@@ -1,4 +1,4 @@
-"""Device requests as operators and devices see them by REST: the numbered cases of C8Y 6."""
+"""Device requests as operators and devices see them by REST: docs/original-systems.md#device-requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def empty(gate: World) -> Iterator[Operator]:
         yield client
 
 
-def test_n1_n2_n4_n5_a_request_is_made_and_read(operator: Operator) -> None:
+def test_a_request_is_created_and_read(operator: Operator) -> None:
     """Once; what is not there is not found."""
     name = fresh("device")
     made = operator.announce(name)
@@ -56,7 +56,7 @@ def test_n1_n2_n4_n5_a_request_is_made_and_read(operator: Operator) -> None:
     assert (missing.status, missing.body["error"]) == (404, "devicecontrol/Not Found")
 
 
-def test_n3_n21_requests_are_listed_by_page(empty: Operator) -> None:
+def test_requests_are_listed_by_page(empty: Operator) -> None:
     """Five to a page unless told otherwise, oldest first, each page leading to its neighbours."""
     names = [fresh(f"device-{number:02}") for number in range(12)]
     for name in names:
@@ -76,7 +76,7 @@ def test_n3_n21_requests_are_listed_by_page(empty: Operator) -> None:
     assert empty.call("GET", f"{REQUESTS}?status={PENDING}").body["newDeviceRequests"] == []
 
 
-def test_n6_to_n11_n23_a_device_is_registered(gate: World, operator: Operator, bootstrap: Newcomer) -> None:
+def test_a_device_is_registered(gate: World, operator: Operator, bootstrap: Newcomer) -> None:
     """Asked for, accepted, given, given again; its login outlives the request."""
     name = fresh("device")
     operator.announce(name)
@@ -104,7 +104,7 @@ def test_n6_to_n11_n23_a_device_is_registered(gate: World, operator: Operator, b
         assert device.open_window({})["status"] == "SUCCESS"
 
 
-def test_n8_an_acceptance_that_is_repeated_gets_the_first_answer(operator: Operator, bootstrap: Newcomer) -> None:
+def test_an_acceptance_that_is_repeated_gets_the_first_answer(operator: Operator, bootstrap: Newcomer) -> None:
     """The same request id does nothing twice; the device keeps its password."""
     name = fresh("device")
     operator.announce(name)
@@ -118,20 +118,20 @@ def test_n8_an_acceptance_that_is_repeated_gets_the_first_answer(operator: Opera
 
 
 @pytest.mark.parametrize(("case", "device_id"), [("n12", "never-registered"), ("n13", "")])
-def test_n12_n13_polls_for_nothing(case: str, device_id: str, bootstrap: Newcomer) -> None:
+def test_polls_for_nothing(case: str, device_id: str, bootstrap: Newcomer) -> None:
     """The text names the id, also an empty one."""
     answer = bootstrap.poll(device_id)
     message = f"There is no newDeviceRequest for device id {device_id}."
     assert (answer.status, answer.body["error"], answer.body["message"]) == (404, "devicecontrol/Not Found", message)
 
 
-def test_n14_a_wrong_password_is_refused_by_the_broker(gate: World) -> None:
+def test_a_wrong_password_is_refused_by_the_broker(gate: World) -> None:
     """There is no answer to be had without a login."""
     with pytest.raises(LoginRefusedError):
         Client(gate.port, Account("bootstrap", "wrong"), client_id="1234")
 
 
-def test_n15_n16_access_is_denied(gate: World, operator: Operator) -> None:
+def test_access_is_denied(gate: World, operator: Operator) -> None:
     """A viewer makes nothing; nobody with a login of its own asks for a device's."""
     name = fresh("device")
     operator.announce(name)
@@ -144,7 +144,7 @@ def test_n15_n16_access_is_denied(gate: World, operator: Operator) -> None:
     assert operator.status(name) == "WAITING_FOR_CONNECTION"
 
 
-def test_n17_the_bootstrap_login_may_ask_for_nothing_else(operator: Operator, bootstrap: Newcomer) -> None:
+def test_the_bootstrap_login_may_ask_for_nothing_else(operator: Operator, bootstrap: Newcomer) -> None:
     """Neither in its lane nor in a user's, and it has no user's lane of its own."""
     name = fresh("device")
     for lane in (bootstrap.lane(""), "claimsvc/u/bootstrap/", "claimsvc/u/admin/"):
@@ -169,8 +169,8 @@ def test_n17_the_bootstrap_login_may_ask_for_nothing_else(operator: Operator, bo
         "ä",
     ],
 )
-def test_n19_a_device_with_any_valid_id_gets_in(stem: str, gate: World, operator: Operator, arrive: Arrive) -> None:
-    """Over s/ucr by its client id, to a login and a lane in which it is claimed (C8Y 1.4)."""
+def test_a_device_with_any_valid_id_gets_in(stem: str, gate: World, operator: Operator, arrive: Arrive) -> None:
+    """On s/ucr by its client id, to a login and a lane in which it is claimed."""
     name = fresh(stem)
     assert operator.announce(name).status == 201
     newcomer = arrive(name)
@@ -201,14 +201,14 @@ def test_n19_a_device_with_any_valid_id_gets_in(stem: str, gate: World, operator
     ],
     ids=ascii,
 )
-def test_n19_invalid_ids_are_refused(device_id: str, character: str, operator: Operator) -> None:
+def test_invalid_ids_are_refused(device_id: str, character: str, operator: Operator) -> None:
     """With the character that is not permitted."""
     answer = operator.announce(device_id)
     message = f"Device id '{device_id}' contains '{character}' character which is not permitted."
     assert (answer.status, answer.body["message"]) == (422, message)
 
 
-def test_n20_the_longest_id(gate: World, operator: Operator, bootstrap: Newcomer) -> None:
+def test_the_longest_id(gate: World, operator: Operator, bootstrap: Newcomer) -> None:
     """1000 characters get in, 1001 do not."""
     name = fresh("x").ljust(1000, "x")
     assert operator.announce(name + "x").status == 422
@@ -220,7 +220,7 @@ def test_n20_the_longest_id(gate: World, operator: Operator, bootstrap: Newcomer
         assert device.open_window({})["status"] == "SUCCESS"
 
 
-def test_n22_a_device_that_polls_while_it_is_accepted(operator: Operator, bootstrap: Newcomer) -> None:
+def test_a_device_that_polls_while_it_is_accepted(operator: Operator, bootstrap: Newcomer) -> None:
     """Some polls in vain, some after: the answers turn once."""
     name = fresh("device")
     operator.announce(name)
@@ -230,7 +230,7 @@ def test_n22_a_device_that_polls_while_it_is_accepted(operator: Operator, bootst
     assert statuses == [404, 404, 404, 201, 201]
 
 
-def test_n24_all_that_wait_are_accepted(empty: Operator, bootstrap: Newcomer) -> None:
+def test_all_that_wait_are_accepted(empty: Operator, bootstrap: Newcomer) -> None:
     """But those that need their token; what has not connected is not spoken of."""
     pending, waiting, careful = fresh("pending"), fresh("waiting"), fresh("careful")
     for name in (pending, waiting, careful):
@@ -258,7 +258,7 @@ def test_a_device_of_another_tenant_gets_in(gate: World, empty: Operator, bootst
         assert device.open_window({})["status"] == "SUCCESS"
 
 
-def test_s1_to_s4_the_security_token(operator: Operator, bootstrap: Newcomer) -> None:
+def test_the_security_token(operator: Operator, bootstrap: Newcomer) -> None:
     """Needed, counted, blocked; afresh the right one lets in."""
     name = fresh("device")
     for final in (False, True):

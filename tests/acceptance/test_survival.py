@@ -1,4 +1,4 @@
-"""Kill, stop, starve and restart: no request is lost, none has two effects (design 5, performance.md)."""
+"""Kill, stop, starve and restart: no request is lost, and none has two effects."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ async def test_what_a_file_does_is_counted_as_anybodys_doing(bench: Bench, desk:
 
 
 async def test_a_file_is_worked_through(bench: Bench, desk: Desk) -> None:
-    """One answer with the seed's counters, word of each slice, and logins that work when the answer is out."""
+    """One answer with the counters, progress after each slice, and logins that work when the answer is sent."""
     await work(bench, desk, send(devices()))
     (answer,) = desk.heard("response/1")
     assert (answer["status"], counts(answer)) == (201, COUNTS)
@@ -80,7 +80,7 @@ async def test_a_file_is_worked_through(bench: Bench, desk: Desk) -> None:
 
 
 async def test_a_file_that_is_sent_again_updates(bench: Bench, desk: Desk) -> None:
-    """B2, with another request id: nobody is made twice, every password is new."""
+    """With another request id no device is created twice, and every password is new."""
     await work(bench, desk, send(devices()))
     await work(bench, desk, send(devices(secret="other-password"), "2"))
     (answer,) = desk.heard("response/2")
@@ -298,7 +298,7 @@ def test_hashing_leaves_the_processor_to_whoever_answers() -> None:
 
 
 async def test_a_file_that_cannot_be_understood_stores_nothing(bench: Bench, desk: Desk) -> None:
-    """B13: with its status in the words of whose call it is, and no trace but the log's line."""
+    """The refusal has the status and words of the call's dialect, and leaves nothing but a line in the log."""
     before = _dump(bench)
     bodies = {
         "a header alone": b"ID;CREDENTIALS\n",

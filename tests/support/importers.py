@@ -1,4 +1,4 @@
-"""Whoever registers devices by file, and what the seed's file is."""
+"""A client that registers devices by file, and the example file of Cumulocity's reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.newcomers import Operator, Registered
 from tests.support.processes import World
 
 BULK = "/devicecontrol/bulkNewDeviceRequests"
-SEED = """ID;CREDENTIALS;TYPE;NAME;ICCID;IDTYPE;PATH;SHELL
+EXAMPLE = """ID;CREDENTIALS;TYPE;NAME;ICCID;IDTYPE;PATH;SHELL
 id_101;abcd1234;type_of_device;Device 101;111111111;;csv device/subgroup0;1
 id_102;abcd1234;type_of_device;Device 102;222222222;;csv device/subgroup0;0
 id_111;abcd1234;type_of_device;Device 111;333333333;c8y_Imei;csv device1/subgroup1;0
@@ -18,7 +18,7 @@ id_121;abcd1234;type_of_device;Device 121;555555555;;csv device1/subgroup2;1
 id_122;abcd1234;type_of_device;Device 122;;;csv device1/subgroup2;
 id_131;abcd1234;type_of_device;Device 131;;;csv device1/subgroup3;
 """
-SEED_IDS = [f"id_{number}" for number in (101, 102, 111, 112, 121, 122, 131)]
+EXAMPLE_IDS = [f"id_{number}" for number in (101, 102, 111, 112, 121, 122, 131)]
 PASSWORD = "abcd1234"
 
 
@@ -45,11 +45,11 @@ def counts(answer: Answer) -> list[int]:
     return [answer.body[name] for name in names]
 
 
-def own_seed() -> tuple[str, list[str]]:
-    """Return the seed's file with ids and groups nobody has used, and the ids."""
+def own_example() -> tuple[str, list[str]]:
+    """Return the documented file with ids and groups that no other test uses, and the ids."""
     stem = fresh("id")
-    text = SEED.replace("id_", f"{stem}_").replace("csv device", f"csv {stem}")
-    return text, [each.replace("id_", f"{stem}_") for each in SEED_IDS]
+    text = EXAMPLE.replace("id_", f"{stem}_").replace("csv device", f"csv {stem}")
+    return text, [each.replace("id_", f"{stem}_") for each in EXAMPLE_IDS]
 
 
 def enters(world: World, device_id: str, password: str = PASSWORD, tenant: str = "default") -> bool:

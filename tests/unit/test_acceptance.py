@@ -154,7 +154,7 @@ TAKEN: dict[str, list[Row]] = {
 
 @pytest.mark.parametrize("rows", TAKEN.values(), ids=TAKEN.keys())
 def test_a_name_is_never_taken_over_from(rows: list[Row]) -> None:
-    """The request is refused and stays as it was; nothing of the other changes (design 3)."""
+    """The request is refused and stays as it was; the login's owner does not change."""
     known = facts(admin(), request(), *rows)
     decision = decide(accept_request(), known, given())
     assert (result(decision), decision.changes, decision.notices) == (Reason.NAME_TAKEN, (), ())
@@ -171,7 +171,7 @@ def test_a_login_of_the_operators_own_is_never_taken_over() -> None:
 
 
 def test_all_that_wait_are_accepted_oldest_first() -> None:
-    """Each has its login and is told; what wants a token is refused, what does not wait is not spoken of (N24)."""
+    """Each one gets its login; one that needs a token is refused, one that has not polled is not in the answer."""
     known = facts(
         admin(),
         request(id="young", created_at_ms=NOW + 2, lane="c/bootstrap/young/"),
@@ -203,7 +203,7 @@ def test_who_is_accepted_again_with_all_has_to_go() -> None:
 
 @pytest.mark.parametrize(("limit", "is_full"), [(0, False), (1, True), (2, True), (3, False)])
 def test_a_full_tenant_registers_nobody(limit: int, *, is_full: bool) -> None:
-    """Neither makes requests nor accepts them; the limit says so (C8Y 1.5)."""
+    """No request is created or accepted beyond the limit, which can be read."""
     now = given(device_limit=limit)
 
     def ask(command: Command) -> Decision:

@@ -44,7 +44,7 @@ CLAIM = "DEVICE:CLAIM_DEVICES"
     ],
 )
 def test_built_in_roles(role: str, expected: set[str]) -> None:
-    """The built-in roles grant what the design says, and nothing else."""
+    """The built-in roles grant these permissions and no others."""
     assert permissions(facts(user(roles=(role,))), "alice") == expected
 
 
@@ -120,7 +120,7 @@ def test_role_taken_away_counts_for_the_next_command() -> None:
 @pytest.mark.parametrize("caller", ["bootstrap", "provision"])
 @pytest.mark.parametrize("existing", [True, False])
 def test_bootstrap_and_provision_have_no_lane(caller: str, *, existing: bool) -> None:
-    """Nothing said in their u lane is heard, whatever the store knows of them (design 3)."""
+    """No message in their u lane is executed, whatever the store knows of them."""
     known = facts(*([admin(caller)] if existing else []))
     commands: list[Command] = [
         open_window(caller),

@@ -46,7 +46,7 @@ from tests.unit.test_thingsboard_rest import answer_to, command_of, malformed_de
     ],
 )
 def test_calls(call: str, body: str, expected: Command) -> None:
-    """Each call is the command it says (design 4.4)."""
+    """Each call becomes the right command."""
     assert command_of(call, body) == expected
 
 

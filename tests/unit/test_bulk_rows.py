@@ -1,4 +1,4 @@
-"""Cumulocity's bulk registration on the wire: its columns, its rows, its answer (C8Y 3)."""
+"""Cumulocity's bulk registration on the wire: its columns, its rows, its answer."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tests.support.factories import NOW, inbound
 
 DIALECTS = lanes_of(Settings())
 PATH = "request/1/POST/devicecontrol/bulkNewDeviceRequests"
-SEED = """ID;CREDENTIALS;TYPE;NAME;ICCID;IDTYPE;PATH;SHELL
+EXAMPLE = """ID;CREDENTIALS;TYPE;NAME;ICCID;IDTYPE;PATH;SHELL
 id_101;abcd1234;type_of_device;Device 101;111111111;;csv device/subgroup0;1
 id_102;abcd1234;type_of_device;Device 102;222222222;;csv device/subgroup0;0
 id_111;abcd1234;type_of_device;Device 111;333333333;c8y_Imei;csv device1/subgroup1;0
@@ -103,11 +103,11 @@ BAD_HEADERS = {
     "no id": ("CREDENTIALS;TYPE", "ID: the column is missing"),
     "nothing": ("", "ID: the column is missing"),
     "a full file without a way to log in": ("ID;TYPE;NAME", "CREDENTIALS: the column is missing"),
-    "B7 a path without a type": ("ID;CREDENTIALS;NAME;PATH", "PATH: this column needs TYPE and NAME beside it"),
-    "B7 a path without a name": ("ID;CREDENTIALS;TYPE;PATH", "PATH: this column needs TYPE and NAME beside it"),
-    "B7 an ICCID without both": ("ID;CREDENTIALS;ICCID", "ICCID: this column needs TYPE and NAME beside it"),
-    "B7 a type of id without both": ("ID;CREDENTIALS;IDTYPE", "IDTYPE: this column needs TYPE and NAME beside it"),
-    "B7 a shell without both": ("ID;CREDENTIALS;SHELL", "SHELL: this column needs TYPE and NAME beside it"),
+    "a path without a type": ("ID;CREDENTIALS;NAME;PATH", "PATH: this column needs TYPE and NAME beside it"),
+    "a path without a name": ("ID;CREDENTIALS;TYPE;PATH", "PATH: this column needs TYPE and NAME beside it"),
+    "an ICCID without both": ("ID;CREDENTIALS;ICCID", "ICCID: this column needs TYPE and NAME beside it"),
+    "a type of id without both": ("ID;CREDENTIALS;IDTYPE", "IDTYPE: this column needs TYPE and NAME beside it"),
+    "a shell without both": ("ID;CREDENTIALS;SHELL", "SHELL: this column needs TYPE and NAME beside it"),
     "a column twice, in two cases": ("ID;CREDENTIALS;id", "column 3 has the name of an earlier one"),
     "what claiming sets": ("ID;CREDENTIALS;claimingAllowed", "claimingAllowed: no file sets this"),
     "inside of what claiming sets": ("ID;CREDENTIALS;claimingData.x", "claimingData.x: no file sets this"),
@@ -136,7 +136,7 @@ def test_headers_that_make_no_file_of_devices(header: str, why: str) -> None:
 
 
 GOOD_HEADERS = {
-    "B9 simple": ("ID;PATH", False),
+    "simple": ("ID;PATH", False),
     "an id alone": ("id", False),
     "simple, for tenants": ("TENANT;ID;PATH", True),
     "full": ("ID;CREDENTIALS", False),
@@ -144,7 +144,7 @@ GOOD_HEADERS = {
     "certificates alone": ("ID;AUTH_TYPE;ENROLLMENT_OTP", False),
     "properties that share an object": ("ID;CREDENTIALS;a.b;a.c;ab", False),
     "names that differ in case": ("ID;CREDENTIALS;a;A", False),
-    "B4 a quoted separator": ('"ID";"CREDENTIALS";"a,b,c"', False),
+    "a quoted separator": ('"ID";"CREDENTIALS";"a,b,c"', False),
 }
 
 
@@ -157,9 +157,9 @@ def test_headers_that_do(header: str, names_tenants: bool) -> None:  # noqa: FBT
 # --- the rows
 
 
-def test_the_seeds_rows() -> None:
-    """Each with its password, type, name, groups, and what else it says as fragments (B8)."""
-    devices = meanings(SEED)
+def test_the_documented_rows() -> None:
+    """Each with its password, type, name and groups, and with the rest as fragments."""
+    devices = meanings(EXAMPLE)
     assert [device.device_id for device in devices if isinstance(device, NewDevice)] == [
         f"id_{number}" for number in (101, 102, 111, 112, 121, 122, 131)
     ]
@@ -184,12 +184,12 @@ def test_the_seeds_rows() -> None:
 
 
 @pytest.mark.parametrize("separator", ["\t", ","])
-def test_b4_separators_make_no_difference(separator: str) -> None:
-    """As the seed's example with semicolons."""
-    assert repr(meanings(SEED.replace(";", separator))) == repr(meanings(SEED))
+def test_separators_make_no_difference(separator: str) -> None:
+    """The documented file has semicolons."""
+    assert repr(meanings(EXAMPLE.replace(";", separator))) == repr(meanings(EXAMPLE))
 
 
-def test_b9_a_simple_row() -> None:
+def test_a_simple_row() -> None:
     """Announces its device, and says into which group."""
     device = device_of("ID;PATH", "Device2;Group A/Group B")
     assert device == NewDevice("Device2", Entry.REQUEST, None, None, None, None, ("Group A", "Group B"), ())
@@ -202,7 +202,7 @@ ENTRIES = {
     "the shortest password": ("d;;12345678;", Entry.PASSWORD, SecretKind.PASSWORD),
     "the longest password": ("d;;" + 32 * "ÿ" + ";", Entry.PASSWORD, SecretKind.PASSWORD),
     "a one-time password": ("d;CERTIFICATES;;somePassword@123", Entry.ONE_TIME_PASSWORD, SecretKind.SECURITY_TOKEN),
-    "B12 the longest one": ("d;CERTIFICATES;;" + 32 * "o", Entry.ONE_TIME_PASSWORD, SecretKind.SECURITY_TOKEN),
+    "the longest of them": ("d;CERTIFICATES;;" + 32 * "o", Entry.ONE_TIME_PASSWORD, SecretKind.SECURITY_TOKEN),
     "a certificate": ("d;CERTIFICATES;;", Entry.ELSEWHERE, None),
     "a certificate, and blanks": ("d;CERTIFICATES; ; ", Entry.ELSEWHERE, None),
 }
@@ -210,7 +210,7 @@ ENTRIES = {
 
 @pytest.mark.parametrize(("row", "entry", "kind"), ENTRIES.values(), ids=ENTRIES.keys())
 def test_how_a_device_gets_in(row: str, entry: Entry, kind: SecretKind | None) -> None:
-    """By AUTH_TYPE and what comes with it (C8Y 3.1)."""
+    """AUTH_TYPE and the secret beside it decide."""
     device = device_of(CERTIFICATES, row)
     assert (device.entry, device.secret and device.secret.kind) == (entry, kind)
 
@@ -220,16 +220,16 @@ _PASSWORD = (
     "contain only Latin1 characters."
 )
 BAD_ROWS = {
-    "B10 a short password": ("d;;1234567;", "CREDENTIALS", _PASSWORD),
+    "a short password": ("d;;1234567;", "CREDENTIALS", _PASSWORD),
     "a long password": ("d;;" + 33 * "x" + ";", "CREDENTIALS", _PASSWORD),
     "no password": ("d;;;", "CREDENTIALS", _PASSWORD),
     "a password beyond Latin1": ("d;;pass€12345;", "CREDENTIALS", _PASSWORD),
-    "B11 a certificate and a password": (
+    "a certificate and a password": (
         "d;CERTIFICATES;pass12345;",
         "CREDENTIALS",
         "a device with AUTH_TYPE CERTIFICATES has no password",
     ),
-    "B12 a one-time password of 33": (
+    "a one-time password of 33": (
         "d;CERTIFICATES;;" + 33 * "o",
         "ENROLLMENT_OTP",
         "at most 32 characters are expected",
@@ -268,7 +268,7 @@ def test_paths_that_name_no_groups(path: str, why: str) -> None:
     assert refused_row("ID;CREDENTIALS;TYPE;NAME;PATH", f"d;pass12345;;;{path}") == expected
 
 
-def test_b10_rows_of_other_lengths_are_refused() -> None:
+def test_rows_of_other_lengths_are_refused() -> None:
     """Whichever column was left out."""
     reasons = [
         meaning.refused.detail if isinstance(meaning, RowRefused) else meaning.device_id
@@ -278,7 +278,7 @@ def test_b10_rows_of_other_lengths_are_refused() -> None:
 
 
 def test_properties_and_external_ids() -> None:
-    """Dots nest, values are texts, empty cells say nothing; case counts, braces do not (C8Y 3.1)."""
+    """Dots nest, values are texts, and empty cells say nothing. Case counts; braces mean nothing."""
     header = "ID;CREDENTIALS;com_cumulocity_model_Agent.active;a;a2.b.c;A;d;external-c8y_Imei;external-x.y"
     device = device_of(header, "id;pass12345;true;1;{x};;  ;123;7")
     assert attributes(device) == {
@@ -357,8 +357,8 @@ def finished(text: str, results: Sequence[RowDone | RowRefused], **counts: int) 
     return json.loads(out.payload)
 
 
-def test_the_answer_has_the_seeds_shape() -> None:
-    """Counters and two lists; what was created is only counted (B3)."""
+def test_the_answer_has_the_documented_shape() -> None:
+    """Counters and two lists; created devices are only counted."""
     rows = [f"id{number};abcd1234;t" for number in range(1, 5)]
     text = "\n".join(["ID;CREDENTIALS;TENANT", *rows, "id5;credentials3;tenant3", ""])
     bad = RowRefused(Refused(Reason.NOT_FOUND, "tenant tenant3"), RowField.TENANT)
@@ -433,7 +433,7 @@ CORES = {
 
 @pytest.mark.parametrize(("refused", "why"), CORES.values(), ids=CORES.keys())
 def test_what_the_rules_refuse_is_said_in_cumulocitys_words(refused: Refused, why: str) -> None:
-    """As the single registration says it (C8Y 1.6)."""
+    """The texts are those of the single registration."""
     answer = finished("ID;CREDENTIALS\na/b;pass12345\n", [RowRefused(refused, RowField.DEVICE_ID)], rows=1, failed=1)
     (failed,) = answer["body"]["failedCreationList"]
     assert (failed["failureReason"], failed["code"], failed["column"]) == (why, refused.reason.value, "ID")
@@ -443,28 +443,28 @@ def test_so_many_failed_rows_are_listed() -> None:
     """The counters count all; the broker must take the answer."""
     part = {"updated": [], "failed": [{"deviceId": "x"}] * 6_000}
     outcome = ImportFinished(ImportCounts(12_000, 0, 0, 12_000), (part, part), is_rehearsal=False)
-    (out,) = request_of(SEED).answer(outcome, NOW)
+    (out,) = request_of(EXAMPLE).answer(outcome, NOW)
     body = json.loads(out.payload)["body"]
     assert (body["numberOfFailed"], len(body["failedCreationList"])) == (12_000, 10_000)
 
 
 def test_a_rehearsal_says_200() -> None:
     """Nothing was made."""
-    assert sheet_of(SEED, "?dryRun=true").is_rehearsal
+    assert sheet_of(EXAMPLE, "?dryRun=true").is_rehearsal
     outcome = ImportFinished(ImportCounts(7, 7, 0, 0), (), is_rehearsal=True)
-    (out,) = request_of(SEED, "?dryRun=true").answer(outcome, NOW)
+    (out,) = request_of(EXAMPLE, "?dryRun=true").answer(outcome, NOW)
     assert json.loads(out.payload)["status"] == 200
 
 
 def test_a_word_that_is_no_choice_is_refused() -> None:
     """Before a row is done."""
     with pytest.raises(Rejected):
-        sheet_of(SEED, "?dryRun=yes")
+        sheet_of(EXAMPLE, "?dryRun=yes")
 
 
 def test_progress_is_told_beside_the_answer() -> None:
     """At most once, below the topic of the answer."""
-    word = request_of(SEED).progress(sheet_of(SEED).encode_progress(ImportCounts(7, 2, 1, 1)))
+    word = request_of(EXAMPLE).progress(sheet_of(EXAMPLE).encode_progress(ImportCounts(7, 2, 1, 1)))
     assert (word.topic, word.qos) == ("claimsvc/u/alice/response/1/progress", 0)
     assert json.loads(word.payload) == {
         "numberOfAll": 7,

@@ -76,7 +76,7 @@ OVER: dict[str, Any] = {"opened_at_ms": NOW - 2 * MINUTE, "expires_at_ms": NOW -
     ],
 )
 def test_claim_has_one_definite_outcome(rows: list[Row], key: str, expected: object) -> None:
-    """A claim ends as TB 2.3 says, in every state a device can be in."""
+    """Each state of a device and each key have one outcome: docs/original-systems.md#claim-outcomes."""
     known = facts(customer(), user(), *rows)
     assert expected == result(decide(claim_device(text=key), known, given()))
 
@@ -122,7 +122,7 @@ def test_device_without_login_is_told_nothing() -> None:
 
 
 def test_claimed_takes_windows_that_lead_nowhere_away() -> None:
-    """CLAIMED removes windows and claimingAllowed of the owned device, and keeps the owner (TB 2.3)."""
+    """CLAIMED removes windows and claimingAllowed of the owned device, and keeps the owner."""
     known = facts(customer(), user(), THEIRS, server_window(THEIRS), allowed(THEIRS))
     decision = decide(claim_device(text="server"), known, given())
     assert {(ClaimWindow, (THEIRS.id, WindowSource.SERVER)), (Attribute, allowed(THEIRS).key)} == set(
@@ -177,7 +177,7 @@ def test_owner_or_admin_releases(rows: list[Row], by: str, expected: object) -> 
 
 @pytest.mark.parametrize("allow_by_default", [True, False])
 def test_release_undoes_a_claim(*, allow_by_default: bool) -> None:
-    """A release removes owner, time and windows; claimingAllowed comes back where it is needed (TB 2.4)."""
+    """A release removes owner, time and windows; claimingAllowed comes back if it is needed."""
     known = facts(customer(), user(), OURS, window(OURS), server_window(OURS))
     freed = device()
     decision = decide(release_device(), known, given(allow_by_default=allow_by_default))

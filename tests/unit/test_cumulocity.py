@@ -48,7 +48,7 @@ CLIENT_IDS = {
 
 @pytest.mark.parametrize(("client_id", "device_id"), CLIENT_IDS.items(), ids=CLIENT_IDS.keys())
 def test_the_device_is_its_client_id(client_id: str, device_id: str) -> None:
-    """Itself, or what follows d: (M5); percent-encoded where it met a topic. The lane stays as it came."""
+    """The client id, or the part after d:, percent-encoded as it stands in a topic. The lane stays as it came."""
     found = asked(client_id)
     assert isinstance(found.command, PollCredentials)
     assert (found.command.caller, found.command.device_id, found.command.token) == ("", device_id, None)
@@ -60,7 +60,7 @@ def test_the_device_is_its_client_id(client_id: str, device_id: str) -> None:
     "payload", [b"", b"null", b"\xff\x00", b"x" * 100_000], ids=["empty", "null", "bytes", "long"]
 )
 def test_the_payload_means_nothing(payload: bytes) -> None:
-    """Agents send whatever they send (C8Y 4.3)."""
+    """Agents send payloads of all kinds."""
     assert isinstance(asked("1234", payload).command, PollCredentials)
 
 
@@ -81,7 +81,7 @@ SILENCE: list[Outcome] = [
 
 @pytest.mark.parametrize("outcome", SILENCE, ids=lambda each: getattr(each, "reason", "no login of ours"))
 def test_everything_but_a_login_is_silence(outcome: Outcome) -> None:
-    """Agents take any other message for a fatal error (C8Y 4.3)."""
+    """Agents take any other message for a fatal error."""
     assert asked("1234").answer(outcome, NOW) == ()
 
 
@@ -101,7 +101,7 @@ def secret() -> Secret:
 
 @pytest.mark.parametrize(("tenant", "username"), LINES)
 def test_the_login_is_one_line(tenant: str, username: str) -> None:
-    """Four cells in the answer and in the notice alike; only a cell that would be two is quoted (C8Y 4.4)."""
+    """Four cells in the answer and in the notice alike; only a username with a comma or quote is quoted."""
     row = request(tenant=tenant)
     (answer,) = asked("1234").answer(CredentialsGiven(row, username, None, secret()), NOW)
     notice = encode_notice(CredentialsNotice(LANE, tenant, username, secret()))

@@ -141,7 +141,7 @@ LISTS: dict[str, tuple[int, int, RequestStatus | None, bool]] = {
 
 @pytest.mark.parametrize("query", LISTS)
 def test_lists_page_by_number(query: str) -> None:
-    """Five at a time, at most 2000; the filter by state is ours (C8Y 1.2)."""
+    """Five at a time, at most 2000; the filter by state is not Cumulocity's."""
     assert command("GET", REQUESTS + query) == ListRequests("root", *LISTS[query][:3], with_total=LISTS[query][3])
 
 
@@ -184,7 +184,7 @@ def test_what_cannot_be_understood(call: tuple[str, str, object], reason: Reason
 
 
 @pytest.mark.parametrize("path", [REQUESTS, f"{REQUESTS}/limit", "claimsvc/users", CREDENTIALS])
-def test_n17_a_client_without_a_login_may_ask_for_credentials_only(path: str) -> None:
+def test_a_client_without_a_login_may_ask_for_credentials_only(path: str) -> None:
     """All else is refused, and not even listened for."""
     for method in ("GET", "POST", "PUT", "DELETE"):
         found = ask(method, path, {"id": "1"}, lane="c/bootstrap/1234")
@@ -194,47 +194,47 @@ def test_n17_a_client_without_a_login_may_ask_for_credentials_only(path: str) ->
     assert listened == {*ours, "claimsvc/c/provision/+//provision/request"}
 
 
-# --- from outcomes to bytes: exact texts (C8Y 1.6)
+# --- from outcomes to bytes: exact texts (docs/original-systems.md#error-texts)
 
 NO_MATCH = "Provided security key does not match key stored for device 1234."
 TEXTS: dict[str, tuple[RequestRefused, int, str, str]] = {
-    "N2": (
+    "an id twice": (
         RequestRefused(Reason.ALREADY_REQUESTED, device_id="1234"),
         422,
         "devicecontrol/Non Unique Result",
         "NewDeviceRequest for id = 1234 already exists.",
     ),
-    "N5": (
+    "an unknown id": (
         RequestRefused(Reason.NO_REQUEST, device_id="nope"),
         404,
         "devicecontrol/Not Found",
         "There is no newDeviceRequest for device id nope.",
     ),
-    "N13": (
+    "an empty id": (
         RequestRefused(Reason.NO_REQUEST, device_id=""),
         404,
         "devicecontrol/Not Found",
         "There is no newDeviceRequest for device id .",
     ),
-    "N7": (
+    "a poll before acceptance": (
         RequestRefused(Reason.NOT_ACCEPTED, device_id="1234", status=RequestStatus.PENDING_ACCEPTANCE),
         404,
         "devicecontrol/Not Found",
         "Credentials for device id 1234 are not available. Device is in state PENDING_ACCEPTANCE, (not ACCEPTED)).",
     ),
-    "N6": (
+    "an acceptance before the first poll": (
         RequestRefused(Reason.NOT_PENDING, device_id="1234", status=RequestStatus.WAITING_FOR_CONNECTION),
         422,
         "devicecontrol/Invalid State",
         "NewDeviceRequest for device id 1234 is in state WAITING_FOR_CONNECTION, not PENDING_ACCEPTANCE.",
     ),
-    "S2": (
+    "a wrong security token": (
         RequestRefused(Reason.WRONG_TOKEN, device_id="1234"),
         422,
         "devicecontrol/Invalid Security Token",
         NO_MATCH,
     ),
-    "S3": (
+    "the last wrong security token": (
         RequestRefused(Reason.BLOCKED, device_id="1234"),
         422,
         "devicecontrol/Invalid Security Token",
@@ -242,13 +242,13 @@ TEXTS: dict[str, tuple[RequestRefused, int, str, str]] = {
         + "Reached maximum number of failed attempts while trying to register this device. "
         + "Request will now be blocked and has to be removed manually to restart the process.",
     ),
-    "N19": (
+    "a character that is not permitted": (
         RequestRefused(Reason.INVALID_DEVICE_ID, "/", device_id="with/slash"),
         422,
         "devicecontrol/Invalid Device Id",
         "Device id 'with/slash' contains '/' character which is not permitted.",
     ),
-    "N20": (
+    "an id that is too long": (
         RequestRefused(Reason.INVALID_DEVICE_ID, device_id="x"),
         422,
         "devicecontrol/Invalid Device Id",
@@ -270,7 +270,7 @@ def test_exact_texts(outcome: RequestRefused, status: int, error: str, message: 
     assert answer(outcome) == (status, expected)
 
 
-def test_n15_access_is_denied() -> None:
+def test_access_is_denied() -> None:
     """The words are Spring's."""
     status, body = answer(Refused(Reason.NOT_PERMITTED, "it needs the permission X"))
     assert (status, body["error"], body["message"]) == (403, "security/Forbidden", "Access is denied")
@@ -300,7 +300,7 @@ SHAPES: dict[str, tuple[DeviceRequest, dict[str, object]]] = {
 
 @pytest.mark.parametrize(("row", "more"), SHAPES.values(), ids=SHAPES.keys())
 def test_a_request_as_it_is_shown(row: DeviceRequest, more: dict[str, object]) -> None:
-    """What is not there is left out, and no secret ever is there (C8Y 1.1)."""
+    """Members without a value are left out, and no secret is ever there."""
     common = {
         "id": "1234",
         "self": f"/{REQUESTS}/1234",
@@ -321,7 +321,7 @@ def test_self_leads_back(device_id: str) -> None:
 
 
 def test_other_answers() -> None:
-    """Deleting, the limit, acceptance of all (N24)."""
+    """Deleting, the limit, acceptance of all."""
     wrong = RequestRefused(Reason.WRONG_TOKEN, device_id="b")
     assert answer(Done(), "DELETE") == (200, None)
     assert answer(DeviceLimit(3, 2, is_reached=False)) == (200, {"isReached": False, "limit": 3, "deviceCount": 2})
@@ -334,7 +334,7 @@ def test_other_answers() -> None:
 
 
 def test_credentials_as_they_are_given() -> None:
-    """201, which clients wait for (C8Y 2); without a login of ours it says where it must be."""
+    """201, which clients wait for. If the service keeps no logins, the answer says where the login must be."""
     row = request(id="with#hash")
     poll = ("POST", CREDENTIALS, {"id": "with#hash"})
     common = {
@@ -395,7 +395,7 @@ PAGES: dict[str, tuple[RequestListing, bool, int | None, dict[str, object]]] = {
 
 @pytest.mark.parametrize(("listing", "is_last", "total", "expected"), PAGES.values(), ids=PAGES.keys())
 def test_pages(listing: RequestListing, total: int | None, expected: dict[str, Any], *, is_last: bool) -> None:
-    """With statistics always, and with the paths of their neighbours where there are any (N21)."""
+    """Statistics always, and the paths of the neighbouring pages if there are any."""
     page = RequestPage(listing, (request(),), is_last=is_last, total=total)
     status, body = answer(page, "GET", REQUESTS)
     assert (status, [each["id"] for each in body.pop("newDeviceRequests")]) == (200, ["1234"])

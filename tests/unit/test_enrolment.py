@@ -85,7 +85,7 @@ def test_the_login_is_given_again_for_a_while(rows: list[Row], at_ms: int, expec
 
 
 def test_a_device_that_is_registered_again_keeps_what_it_is() -> None:
-    """Same device and owner, a new password, and whoever is connected with the old one goes (C8Y 2)."""
+    """The device and its owner stay, the password is new, and connections with the old one end."""
     claimed = device("1234", principal=PRINCIPAL, owner="c1")
     known = facts(admin(), claimed, credential(PRINCIPAL, created_at_ms=1), request(lane="c/bootstrap/new/"))
     decision = decide(accept_request(), known, given())
@@ -97,13 +97,13 @@ def test_a_device_that_is_registered_again_keeps_what_it_is() -> None:
 
 
 def test_a_deleted_request_leaves_the_login() -> None:
-    """Only the request goes (N11)."""
+    """Only the request is removed."""
     decision = decide(DeleteRequest("root", "1234"), facts(admin(), request(ACCEPTED), *REGISTERED), given())
     assert removed(decision.changes) == [(DeviceRequest, "1234")]
     assert decision.ended == ()
 
 
-# --- one-time passwords (C8Y 5.1)
+# --- one-time passwords
 
 
 def test_a_one_time_password_is_acceptance() -> None:

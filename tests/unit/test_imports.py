@@ -132,7 +132,7 @@ def test_a_file_is_for_its_senders_tenant() -> None:
     assert decide(ImportClaimKeys("manager"), known(), given()).outcome == ImportAllowed(MANAGEMENT_TENANT)
 
 
-def test_b6_the_management_tenant_names_tenants() -> None:
+def test_the_management_tenant_names_tenants() -> None:
     """A file of its without that column is refused as a whole."""
     outcome = decide(ImportDevices("manager", names_tenants=False), known(), given()).outcome
     assert isinstance(outcome, Refused)
@@ -182,7 +182,7 @@ def test_a_known_device_is_updated() -> None:
 
 
 def test_a_file_that_is_sent_again_updates_its_devices() -> None:
-    """B2: every row of it."""
+    """Every row of it."""
     among, at = known(), given()
     rows = [row("a", path=("g", "h")), row("b", path=("g",))]
     assert list(register(*rows, among=among, at=at)[0]) == [CREATED, CREATED]
@@ -219,7 +219,7 @@ def test_another_tenants_request_stays() -> None:
 # --- other ways in
 
 
-def test_b9_a_device_is_announced() -> None:
+def test_a_device_is_announced() -> None:
     """It waits for its connection, and is put into its group when it is accepted."""
     among = known()
     results, decision = register(row(entry=Entry.REQUEST, path=("Group A", "Group B")), among=among, by="operator")
@@ -392,7 +392,7 @@ def test_what_was_not_understood_keeps_its_place() -> None:
 # --- tenants
 
 
-def test_b5_an_ordinary_tenants_column_is_ignored() -> None:
+def test_an_ordinary_tenants_column_is_ignored() -> None:
     """Whatever it says, the device is its own."""
     _, decision = register(row(tenant="management"), row("b", tenant="no such tenant"))
     assert {each.tenant for each in written(decision.changes, Device)} == {"default"}

@@ -92,7 +92,7 @@ def _raise(log: Logger) -> None:
 
 @pytest.mark.parametrize("style", ["json", "text"])
 def test_exception_shows_where_and_no_payload(style: str) -> None:
-    """A traceback names functions and the error; it never shows what variables held (design 10)."""
+    """A traceback names functions and the error; it never shows the values of variables."""
     log, stream = _open(style)
     _raise(log)
     said = stream.getvalue()

@@ -51,7 +51,7 @@ def test_logins_that_are_not_issued(name: str) -> None:
 
 @examples(some.text(min_size=1, max_size=20))
 def test_every_login_issued_can_be_stored(name: str) -> None:
-    """What passes as a login fits the password file: a login that is told works (design 4.4)."""
+    """A name that passes as a login fits the password file."""
     principal = principal_name("default", name, POLICY)
     assert login_error(principal, POLICY) is not None or fits(principal)
 
@@ -92,7 +92,7 @@ def test_unusable_tenant_ids(tenant: str) -> None:
     ],
 )
 def test_principal_is_one_level(tenant: str, name: str, principal: str) -> None:
-    """Level separators, wildcards, percent and control characters are encoded (design 3)."""
+    """Level separators, wildcards, percent and control characters are encoded."""
     assert principal_name(tenant, name, POLICY) == principal
 
 

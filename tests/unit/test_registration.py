@@ -62,7 +62,7 @@ def status_of(known: Any) -> RequestStatus | None:
     return row.status if row else None
 
 
-# --- every command in every state (C8Y 1.3)
+# --- every command in every state: docs/original-systems.md#request-states
 
 COMMANDS: dict[type[Command], Callable[[], Command]] = {
     CreateRequest: create_request,
@@ -149,7 +149,7 @@ def test_a_poll_changes_nothing(status: RequestStatus | None) -> None:
 
 
 def test_the_first_poll_is_kept() -> None:
-    """With the lane and the token it came with; it is answered as a pending one (C8Y 1.3)."""
+    """The lane and the token of the poll are kept; it is answered like one of a waiting device."""
     known = facts(request(WAITING))
     decision = decide(poll("abc12345"), known, given())
     assert written(decision.changes, DeviceRequest) == [request(token_hash=hashed("abc12345"))]
@@ -231,13 +231,13 @@ INVALID: dict[str, str] = {
 
 @pytest.mark.parametrize("device_id", VALID)
 def test_device_ids_that_can_be_used(device_id: str) -> None:
-    """Those of C8Y 1.4 (N19, N20), and what else its pattern lets pass."""
+    """The ids of Cumulocity's own tests, and others that its pattern allows."""
     assert result(decide(create_request(device_id), facts(admin()), given())) is Found
 
 
 @pytest.mark.parametrize("device_id", INVALID, ids=ascii)
 def test_device_ids_that_cannot_be_used(device_id: str) -> None:
-    """The refusal names the character; an empty or too long id has none (C8Y 1.4)."""
+    """The refusal names the character; an empty or too long id has none."""
     assert INVALID[device_id] == refused(Reason.INVALID_DEVICE_ID, facts(admin()), create_request(device_id)).detail
 
 
@@ -258,7 +258,7 @@ MANAGER = admin("manager", tenant=MANAGEMENT_TENANT)
     ],
 )
 def test_who_registers_for_whom(caller: User, fields: dict[str, Any], expected: object) -> None:
-    """The management tenant registers into a tenant or into a group, never both (C8Y 1.5)."""
+    """The management tenant registers into a tenant or into a group, never both."""
     known = facts(ACME, caller)
     decision = decide(create_request(by="manager", **fields), known, given())
     assert result(decision) == expected
@@ -295,7 +295,7 @@ READING = {ReadRequest, ListRequests, ReadLimit}
 
 @pytest.mark.parametrize("kind", [kind for kind in COMMANDS if kind is not PollCredentials])
 def test_who_may_ask_what(kind: type[Command]) -> None:
-    """ROLE_DEVICE_CONTROL_ADMIN everything, _READ what changes nothing, others nothing (C8Y 1.2, N15)."""
+    """ROLE_DEVICE_CONTROL_ADMIN allows everything, _READ what changes nothing, other roles nothing."""
 
     def answer(caller: Row) -> object:
         return result(decide(COMMANDS[kind](), facts(caller, request()), given()))
@@ -309,7 +309,7 @@ def test_who_may_ask_what(kind: type[Command]) -> None:
     ("caller", "expected"),
     [
         pytest.param(user("root", roles=("bootstrap",)), Reason.NOT_ACCEPTED, id="with ROLE_DEVICE_BOOTSTRAP"),
-        pytest.param(admin(), Reason.NOT_PERMITTED, id="an admin (N16)"),
+        pytest.param(admin(), Reason.NOT_PERMITTED, id="an admin"),
         pytest.param(device("root"), Reason.NOT_PERMITTED, id="a device"),
     ],
 )

@@ -213,7 +213,7 @@ def test_key_file_that_is_no_text_is_an_error(tmp_path: Path) -> None:
 
 
 def test_client_id_is_made_once(tmp_path: Path) -> None:
-    """128 random bits, kept as the key is, the same at every start (design 3)."""
+    """128 random bits, kept like the key, the same at every start."""
     path = tmp_path / "client-id"
     made = client_id(path)
     assert re.fullmatch(r"claimsvc-[0-9a-f]{32}", made)

@@ -58,10 +58,10 @@ def given_password(decision: Decision) -> str | None:
     return outcome.credential.sealed if outcome.credential else outcome.secret.text if outcome.secret else None
 
 
-# --- the security token (C8Y 1.7, S1 to S5)
+# --- the security token: docs/original-systems.md#security-tokens
 
 MATCHES, TOKEN = "abc12345", hashed("abc12345")
-S5: dict[tuple[SecurityTokenPolicy, bool, str | None], object] = {
+ACCEPTANCES: dict[tuple[SecurityTokenPolicy, bool, str | None], object] = {
     # (policy, whether the device sent a token, what the operator types)
     (IGNORED, False, None): Found,
     (IGNORED, False, "wrong"): Found,
@@ -81,13 +81,13 @@ S5: dict[tuple[SecurityTokenPolicy, bool, str | None], object] = {
 }
 
 
-@pytest.mark.parametrize(("policy", "sends", "typed"), S5)
-def test_s5_what_a_token_is_worth(policy: SecurityTokenPolicy, typed: str | None, *, sends: bool) -> None:
+@pytest.mark.parametrize(("policy", "sends", "typed"), ACCEPTANCES)
+def test_what_a_token_is_worth(policy: SecurityTokenPolicy, typed: str | None, *, sends: bool) -> None:
     """From the device's first poll to the operator's acceptance, under each policy."""
     known, now = facts(admin(), request(WAITING)), given(security_token_policy=policy)
     decide(poll(MATCHES if sends else None), known, now)
-    assert result(decide(accept_request(typed), known, now)) == S5[policy, sends, typed]
-    assert status_of(known) is (ACCEPTED if S5[policy, sends, typed] is Found else PENDING)
+    assert result(decide(accept_request(typed), known, now)) == ACCEPTANCES[policy, sends, typed]
+    assert status_of(known) is (ACCEPTED if ACCEPTANCES[policy, sends, typed] is Found else PENDING)
 
 
 def test_an_ignored_token_is_not_kept() -> None:
@@ -99,7 +99,7 @@ def test_an_ignored_token_is_not_kept() -> None:
 
 
 def test_wrong_tokens_are_counted_until_the_request_is_blocked() -> None:
-    """The last one says so; afterwards the right one is refused too, and only deleting helps (S3, S4)."""
+    """The last one says so. After it the right token is refused, too, until the request is deleted."""
     known, now = facts(admin(), request(token_hash=TOKEN)), given(max_token_failures=3)
     seen = [decide(accept_request("wrong"), known, now) for _ in range(3)]
     assert [result(decision) for decision in seen] == [Reason.WRONG_TOKEN, Reason.WRONG_TOKEN, Reason.BLOCKED]
@@ -117,12 +117,12 @@ def test_wrong_tokens_are_counted_until_the_request_is_blocked() -> None:
 
 
 def test_no_token_is_no_wrong_token() -> None:
-    """Forgetting it costs no attempt (S1)."""
+    """An operator who types no token uses up no attempt."""
     decision = decide(accept_request(), facts(admin(), request(token_hash=TOKEN)), given())
     assert (result(decision), decision.changes) == (Reason.WRONG_TOKEN, ())
 
 
-# --- contested requests (design 4.3)
+# --- contested requests
 
 
 @pytest.mark.parametrize("status", [PENDING, ACCEPTED, BLOCKED])

@@ -22,7 +22,7 @@ def _toml(tmp_path: Path, text: str) -> Path:
 
 
 def test_defaults() -> None:
-    """Without file and environment the defaults are the design's."""
+    """Without file and environment the documented defaults are used."""
     settings = load(None)
     assert settings == Settings()
     claim = settings.claim

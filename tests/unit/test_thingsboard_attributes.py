@@ -80,7 +80,7 @@ def test_attributes_to_remove(path: str) -> None:
 
 
 def test_secret_key_is_never_given_back() -> None:
-    """ClaimingData shows its end only (design 4.2)."""
+    """ClaimingData shows its end only."""
     window = server_window(device(), "hunter2")
     found = FoundAttributes((Attribute("7", "note", '["x"]', NOW),), window)
     status, body = answer_to(READ, found)

@@ -109,7 +109,7 @@ def test_wishes(fields: dict[str, Any], wish: tuple[SecretKind, str | None, str 
     ids=["a name", "blanks around it", "an empty one", "null"],
 )
 def test_names(text: str | None, name: str | None) -> None:
-    """As ThingsBoard reads them (TB 4.2)."""
+    """Names are read as ThingsBoard reads them."""
     assert command(deviceName=text).name == name
 
 
@@ -234,13 +234,13 @@ def basic(login: str = "u") -> Credential:
     ],
 )
 def test_answers_are_written_as_thingsboard_writes_them(outcome: Outcome, fields: Any, answer: str) -> None:
-    """To the order of their members (TB 4.3)."""
+    """The members have ThingsBoard's order."""
     assert said(outcome, **fields) == answer
 
 
 @pytest.mark.parametrize("reason", Reason)
 def test_every_refusal_has_a_text(reason: Reason) -> None:
-    """Without one the vendor's client breaks (TB 5.4)."""
+    """ThingsBoard's client breaks on a failure without one."""
     told = json.loads(said(Refused(reason)))
     assert told["errorMsg"]
     assert told["status"] == ("NOT_FOUND" if reason is Reason.UNKNOWN_KEY else "FAILURE")

@@ -57,7 +57,7 @@ def answer_to(call: str, outcome: Outcome) -> tuple[int, Any]:
 @pytest.mark.parametrize(
     ("body", "key"),
     [
-        pytest.param('{"secretKey":"value"}', "value", id="the seed's body"),
+        pytest.param('{"secretKey":"value"}', "value", id="the documented body"),
         pytest.param("", "", id="no body at all, which ThingsBoard answers with 500"),
         pytest.param("{}", "", id="no key"),
         pytest.param(" null ", "", id="null for a body"),
@@ -97,7 +97,7 @@ def test_release_needs_no_body() -> None:
     ],
 )
 def test_refused_claim_is_one_word(reason: Reason, status: int, word: str) -> None:
-    """A claim that was understood says FAILURE or CLAIMED and nothing of the cause (TB 3.1)."""
+    """A refused claim says FAILURE or CLAIMED and nothing of the cause."""
     assert answer_to(CLAIM, Refused(reason)) == (status, word)
 
 
@@ -116,7 +116,7 @@ def test_refused_claim_is_one_word(reason: Reason, status: int, word: str) -> No
     ],
 )
 def test_error_object(reason: Reason, status: int, code: int) -> None:
-    """Other refusals have ThingsBoard's error object, our code beside it (TB 3.1)."""
+    """Other refusals have ThingsBoard's error object and the code of the reason."""
     body = {
         "status": status,
         "message": TEXTS.get(reason, MESSAGES[reason]),
@@ -137,7 +137,7 @@ def test_error_object(reason: Reason, status: int, code: int) -> None:
     ],
 )
 def test_error_texts_are_thingsboards(reason: Reason, text: str) -> None:
-    """Where ThingsBoard has a sentence of its own, clients show that one (TB 3.1)."""
+    """A refusal for which ThingsBoard has a sentence has that sentence, because clients show it."""
     assert answer_to(CLAIM, Refused(reason))[1]["message"] == text
 
 
@@ -151,7 +151,7 @@ def test_u8_what_is_missing_stands_beside_thingsboards_sentence() -> None:
 @pytest.mark.parametrize("call", [CLAIM, "DELETE/api/customer/device/A/claim"])
 @pytest.mark.parametrize("name", ["", "%20"])
 def test_blank_device_name_is_an_invalid_value(call: str, name: str) -> None:
-    """A blank name is refused in ThingsBoard's words (TB 3.1)."""
+    """A blank name is refused in ThingsBoard's words."""
     path = call.replace("/Thermostat/", f"/{name}/").replace("/A/", f"/{name}/")
     request = DIALECTS.read(inbound(f"request/1/{path}"))
     assert request is not None
@@ -178,7 +178,7 @@ def test_claimed_device_is_in_theanswer_to() -> None:
 
 @pytest.mark.parametrize("was_owned", [True, False])
 def test_release_is_answered_as_the_seed_shows(*, was_owned: bool) -> None:
-    """200 with the seed's body, whether or not there was anything to release."""
+    """200 with the documented body, whether or not there was anything to release."""
     outcome = Released(device(), was_owned)
     body = {"result": {}, "setOrExpired": True}
     assert answer_to("DELETE/api/customer/device/A/claim", outcome) == (200, body)

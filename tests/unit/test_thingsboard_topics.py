@@ -61,7 +61,7 @@ BIG = "9" * 400
     [
         pytest.param("", "", None, id="nothing at all"),
         pytest.param("{}", "", None, id="an empty object"),
-        pytest.param(' {"secretKey":"value","durationMs":60000}\n', "value", MINUTE, id="the seed's message"),
+        pytest.param(' {"secretKey":"value","durationMs":60000}\n', "value", MINUTE, id="the documented message"),
         pytest.param('{"secretKey":null,"durationMs":null}', "", None, id="null is absent"),
         pytest.param('{"secretKey":""}', "", None, id="an empty key"),
         pytest.param('{"secretKey":123}', "123", None, id="a number is its text"),
@@ -85,7 +85,7 @@ BIG = "9" * 400
     ],
 )
 def test_claim_messages(topic: str, payload: str, key: str, duration_ms: int | None) -> None:
-    """A sane client's claim is understood as ThingsBoard does (TB 1.2, design 4.1)."""
+    """A usual claim is read as ThingsBoard reads it: docs/original-systems.md#claim-payload."""
     command = _command(topic, payload, caller="Thermostat", received_at_ms=NOW)
     assert isinstance(command, OpenWindow)
     assert (command.caller, command.key.text) == ("Thermostat", key)
@@ -112,7 +112,7 @@ OBJECT = "a JSON object is expected"
     ],
 )
 def test_malformed_claims_name_the_field(payload: bytes | str, detail: str) -> None:
-    """What only a lenient parser takes is malformed, and the answer names the field (design 4.1)."""
+    """A form that only a lenient parser takes is malformed, and the answer names the member."""
     assert _refusal(CLAIM, payload) == (Reason.MALFORMED, detail)
 
 
@@ -171,7 +171,7 @@ def _entries(payload: str) -> list[tuple[str, str | None, int | None] | tuple[st
         pytest.param(
             '{"Device A":{"secretKey":"value","durationMs":60000},"Device B":{}}',
             [("Device A", "value", MINUTE), ("Device B", "", None)],
-            id="the seed's message",
+            id="the documented message",
         ),
         pytest.param('{"A":{"secretKey":1.0}}', [("A", "1.0", None)], id="a number is its text"),
         pytest.param('{"A":{"secretKey":true}}', [("A", "true", None)], id="true is its text"),
@@ -189,7 +189,7 @@ def _entries(payload: str) -> list[tuple[str, str | None, int | None] | tuple[st
     ],
 )
 def test_gateway_messages(payload: str, entries: list[object]) -> None:
-    """One bad entry never hides or stops the others (TB 1.4 as design 4.1 changes it)."""
+    """One bad entry never hides or stops the others."""
     assert _entries(payload) == entries
 
 
@@ -243,7 +243,7 @@ UNLIMITED = {"messages": "", "telemetryMessages": "", "telemetryDataPoints": ""}
 
 @pytest.mark.parametrize("is_gateway", [False, True])
 def test_session_limits(*, is_gateway: bool) -> None:
-    """The vendor's clients get what they read after they connect (TB 5.1), under their request's number."""
+    """ThingsBoard's clients get the limits that they read after they connect, under their request's number."""
     request = _read(RPC, '{"method":"getSessionLimits","params":{"timeout":5000}}')
     assert isinstance(request.command, ReadSessionLimits)
     (out,) = request.answer(SessionLimits(is_gateway), NOW)
@@ -271,7 +271,7 @@ def test_other_calls_of_a_device_are_refused(payload: str, reason: Reason) -> No
 
 @pytest.mark.parametrize(("claimed", "state"), [(True, "claimed"), (False, "released")])
 def test_device_is_told(*, claimed: bool, state: str) -> None:
-    """A claim or release is told on the device's own topic (design 4.2)."""
+    """A claim or release is published on the device's own topic."""
     out = DIALECTS.notice(ClaimNotice("Thermostat", claimed=claimed, at_ms=7))
     assert out is not None
     assert (out.topic, out.qos, out.retain) == (f"claimsvc/u/Thermostat/{CLAIM}/state", 1, False)

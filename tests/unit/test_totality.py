@@ -128,7 +128,7 @@ def test_filters_have_an_exact_depth() -> None:
     "topic", [*claim_topics.CLAIM_TOPICS, claim_topics.GATEWAY_TOPIC, "v1/devices/me/rpc/request/+"]
 )
 def test_device_topics_are_listened_for(topic: str) -> None:
-    """Every topic of design 4.1 is subscribed to, in every lane."""
+    """Every topic of devices and gateways is subscribed to, in every lane."""
     assert f"claimsvc/u/+/{topic}" in lanes_of(Settings()).filters
 
 

@@ -88,7 +88,7 @@ def test_opening_a_window(rows: list[Row], policy: dict[str, object], expected: 
 
 @pytest.mark.parametrize("caller", [SERVICE, "bootstrap", "provision"])
 def test_reserved_names_are_never_made_into_devices(caller: str) -> None:
-    """The service's, bootstrap and provision logins never become a device (design 3)."""
+    """The logins of the service, `bootstrap` and `provision` never become a device."""
     known = facts()
     decision = decide(open_window(caller), known, given())
     assert Refused is type(decision.outcome)
@@ -144,7 +144,7 @@ def test_message_that_waited_longer_than_its_window_opens_none() -> None:
 
 
 def test_newest_window_replaces_an_older_one() -> None:
-    """The newest key and end count, the older key no longer does (TB 2.2 has the bug this avoids)."""
+    """The newest key and end count; the older key no longer claims."""
     known = facts(customer(), user(), KNOWN, window(KNOWN, "old", attempts=3))
     decide(open_window(text="new"), known, given())
     assert [window(KNOWN, "new")] == known.windows(KNOWN.id)
@@ -270,6 +270,6 @@ def test_gateway_devices_need_claiming_allowed_too() -> None:
 
 @pytest.mark.parametrize(("rows", "is_gateway"), [([BOX], True), ([device("Gateway")], False), ([], False)])
 def test_session_limits_are_for_everybody(rows: list[Row], *, is_gateway: bool) -> None:
-    """Who may speak is told what it may send; a gateway is told more (TB 5.1)."""
+    """A client that may speak gets its limits; a gateway gets more of them."""
     decision = decide(ReadSessionLimits("Gateway"), facts(*rows), given())
     assert (SessionLimits(is_gateway), ()) == (decision.outcome, decision.changes)

@@ -15,7 +15,7 @@ from claimsvc.cli.operators.lane import CallRefusedError, segment
 from claimsvc.cli.operators.options import KeyFile, Name, secret_of
 
 _WORDS = {
-    # ThingsBoard's whole answer to a claim that is refused; it does not say which it was (TB 3.1).
+    # ThingsBoard's whole answer to a refused claim. It has one word for several causes.
     "FAILURE": "no window is open, or the key matches none; `claimsvc why` tells an admin which",
     "CLAIMED": "somebody owns the device already",
 }

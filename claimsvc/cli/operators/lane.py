@@ -71,7 +71,7 @@ class CallRefusedError(Exception):
 
 
 def level_of(username: str) -> str:
-    """Return the topic level of a login; a name that cannot be one stands there percent-encoded (design 3)."""
+    """Return the topic level of a login. A name that cannot be a topic level is percent-encoded."""
     if not _NEEDS_ENCODING.search(username):
         return username
     return _TO_ENCODE.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), username)

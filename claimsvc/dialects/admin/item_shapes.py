@@ -1,4 +1,4 @@
-"""What all calls of our own admin API have in common: bodies, pages, items and how a refusal is told (design 4.4)."""
+"""What all calls of the admin API have in common: bodies, pages, items and refusals."""
 
 from __future__ import annotations
 

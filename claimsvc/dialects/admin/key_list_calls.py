@@ -1,4 +1,4 @@
-"""A list of devices with their claim keys: a CSV in, a CSV with every key out, once (seed: keys for boxes, letters).
+"""Lists of claim keys, for labels and letters: a CSV of devices in, a CSV with every key out, once.
 
 `name;secretKey;expirationTime;type;label`: the first is needed, a key is made up where none is given.
 """

@@ -1,4 +1,4 @@
-"""Cumulocity's bulk registration: a CSV of devices, each let in or announced, and what became of them (C8Y 3).
+"""Cumulocity's bulk registration by CSV. Facts: docs/original-systems.md#bulk-columns.
 
 Simple files have ID and PATH and announce devices; full ones say how each logs in and need nobody's acceptance.
 """
@@ -41,7 +41,7 @@ BUILT_IN = (ID, CREDENTIALS, AUTH_TYPE, ONE_TIME_PASSWORD, TENANT, TYPE, NAME, I
 """In whatever case; all other columns are told apart by it."""
 SIMPLE = frozenset({ID, PATH, TENANT})
 DESCRIBED = (PATH, ICCID, ID_TYPE, SHELL)
-"""Columns of a full file that need TYPE and NAME beside them (C8Y B7)."""
+"""Columns of a full file that need TYPE and NAME as well."""
 SECRETS = frozenset({CREDENTIALS, ONE_TIME_PASSWORD})
 EXTERNAL = "external-"
 EXTERNAL_IDS = "externalIds"
@@ -93,7 +93,7 @@ def open_sheet(call: Call, most_rows: int) -> Sheet:
 
 
 def columns_of(header: tuple[str, ...]) -> Columns:
-    """Return where each column is. Raises Rejected for a header that makes no file of devices (C8Y 3.1)."""
+    """Return the position of each column. Raises Rejected for a header that no file of devices has."""
     columns = sheets.columns(tuple(name.upper() if name.upper() in BUILT_IN else name for name in header))
     if ID not in columns:
         raise malformed("ID: the column is missing")
@@ -109,7 +109,7 @@ def columns_of(header: tuple[str, ...]) -> Columns:
 
 
 def _check_properties(names: list[str], *, with_iccid: bool) -> None:
-    """Raise Rejected where the columns of somebody's own do not make an object (C8Y 3.1)."""
+    """Raise Rejected if the sender's own columns do not make an object."""
     for name in names:
         levels = [name.removeprefix(EXTERNAL)] if name.startswith(EXTERNAL) else name.split(".")
         if levels[0] in OURS:
@@ -145,7 +145,7 @@ def _read(columns: Columns, cells: list[str]) -> NewDevice:
 
 
 def _entry(at: Callable[[str], str | None]) -> tuple[Entry, Secret | None]:
-    """Return how the device logs in, and with what (C8Y 3.1)."""
+    """Return how the device logs in, and its secret."""
     kind, password, one_time = at(AUTH_TYPE) or BASIC, at(CREDENTIALS), at(ONE_TIME_PASSWORD)
     if kind not in {BASIC, CERTIFICATES}:
         raise BadCellError(AUTH_TYPE, f"{BASIC} or {CERTIFICATES} is expected")
@@ -206,7 +206,7 @@ def _fragments(columns: Columns, cells: list[str], at: Callable[[str], str | Non
 
 
 def _note(rows: list[Row[NewDevice]], columns: Columns, outcome: RowsDone) -> dict[str, list[Any]]:
-    """Return what the answer says of a slice; created devices are only counted (C8Y 3.2)."""
+    """Return what the answer says of a slice. Created devices are only counted."""
     updated: list[str] = []
     failed: list[dict[str, Any]] = []
     for row, result in zip(rows, outcome.results, strict=True):
@@ -235,7 +235,7 @@ def _shown(line: Line, columns: Columns) -> str:
 
 
 def encode(outcome: Outcome, now_ms: int) -> Answer:
-    """Return what became of a file (C8Y 3.2)."""
+    """Return the result of a file. Facts: docs/original-systems.md#bulk-results."""
     if not isinstance(outcome, ImportFinished):
         return refuse(outcome, now_ms)
     updated = chain.from_iterable(part["updated"] for part in outcome.parts)

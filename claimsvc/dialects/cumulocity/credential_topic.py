@@ -1,6 +1,6 @@
-"""Cumulocity's own MQTT topics for a device without credentials: s/ucr and s/dcr (C8Y 4.1, design 4.3).
+"""Cumulocity's MQTT topics for a device without credentials. Facts: docs/original-systems.md#mqtt-bootstrap.
 
-Agents take anything but their credentials for a fatal error, so all else is silence (C8Y 4.3).
+Some agents take any message but their credentials for a fatal error, so every other outcome is silence.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def encode_notice(notice: CredentialsNotice) -> tuple[str, bytes] | None:
 
 
 def device_id(client_id: str) -> str:
-    """Return the device id of a client id: itself, or `<id>` of `d:<id>[:<template>]` (C8Y 4.1)."""
+    """Return the device id of a client id: itself, or `<id>` of `d:<id>[:<template>]`."""
     if not client_id.startswith("d:"):
         return client_id
     return client_id[2:].partition(":")[0]
@@ -46,7 +46,7 @@ def _encode(outcome: Outcome, _now_ms: int) -> bytes | None:
 
 
 def _credentials(tenant: str, username: str, secret: Secret) -> bytes:
-    """Return template 70. Tenant and password are plain, and so is a username but for a comma or quote (C8Y 4.4)."""
+    """Return template 70. A username is quoted only for a comma or a quote, since agents do not undo quotes."""
     if set(',"') & set(username):
         username = '"' + username.replace('"', '\\"') + '"'
     return f"70,{tenant},{username},{secret.text}".encode()

@@ -1,4 +1,4 @@
-"""How Cumulocity words a refusal: status, type of error and text for each reason (C8Y 1.6)."""
+"""Cumulocity's status, type and text of each refusal. Facts: docs/original-systems.md#error-texts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_AVAILABLE = "Credentials for device id {id} are not available."
 _FORBIDDEN = (403, "security/Forbidden", "Access is denied")
 
 ERRORS: dict[Reason, tuple[int, str, str]] = {
-    # reason: status, Cumulocity's type of error, its text; ours where there is none (C8Y 1.6)
+    # reason: status, Cumulocity's type of error, its text; "" is the text of the reason
     **dict.fromkeys(Reason, (422, "devicecontrol/Unprocessable Entity", "")),
     **dict.fromkeys(
         (

@@ -1,4 +1,4 @@
-"""Cumulocity's REST calls for new devices: requests, their acceptance, credentials (C8Y 1, 2 and 5.1)."""
+"""Cumulocity's REST calls for new devices. Facts: docs/original-systems.md#device-requests."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def encode(outcome: Outcome, now_ms: int) -> Answer:
 
 
 def encode_credentials(outcome: Outcome, now_ms: int) -> Answer:
-    """Return the answer to a poll (C8Y 2)."""
+    """Return the answer to a poll: 201, because some clients take nothing else."""
     if not isinstance(outcome, CredentialsGiven):
         return refuse(outcome, now_ms)
     body: dict[str, object] = {
@@ -189,7 +189,7 @@ def _page_path(page: RequestPage, number_: int) -> str:
 
 
 def request_json(request: DeviceRequest) -> dict[str, object]:
-    """Return a request in Cumulocity's shape; what is not there is left out (C8Y 1.1)."""
+    """Return a request in Cumulocity's shape; members without a value are left out."""
     body: dict[str, object] = {
         "id": request.id,
         "self": f"{REQUESTS}/{quote(request.id, safe='')}",

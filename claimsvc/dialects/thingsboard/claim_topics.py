@@ -1,4 +1,4 @@
-"""ThingsBoard's device and gateway topics: claim, gateway claim, session limits (TB 1 and 5.1)."""
+"""ThingsBoard's device and gateway topics. Facts: docs/original-systems.md#claim-topics and #session-limits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _EXPECTED = {
 
 
 class ClaimBody(BaseModel):
-    """What a device says of its window; both fields optional, null is absent (TB 1.2)."""
+    """What a device says of its window; both fields optional, null is absent."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -193,7 +193,7 @@ def encode_gateway(outcome: Outcome, _now_ms: int) -> bytes:
 
 
 def encode_rpc(outcome: Outcome, limits: Limits) -> bytes:
-    """Return what the vendor's clients read after they connect (TB 5.1)."""
+    """Return the limits that ThingsBoard's clients read after they connect."""
     if not isinstance(outcome, SessionLimits):
         return to_json({key: value for key, value in _failure(outcome).items() if key != "status"})
     answer: dict[str, object] = {

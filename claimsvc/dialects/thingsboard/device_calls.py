@@ -127,7 +127,7 @@ TEXTS: dict[Reason, str] = {
 
 
 CLAIM_WORDS: dict[Reason, str] = {
-    # The whole answer to a claim that was understood and refused; the exact cause is in the log (TB 3.1).
+    # ThingsBoard's whole answer to a refused claim; the log has the exact reason.
     Reason.NO_WINDOW: "FAILURE",
     Reason.WINDOW_EXPIRED: "FAILURE",
     Reason.WRONG_KEY: "FAILURE",
@@ -161,7 +161,7 @@ class DeviceBody(BaseModel):
 
 
 class ClaimingData(BaseModel):
-    """The `claimingData` attribute: it always has an end (seed)."""
+    """The `claimingData` attribute: it always has an end."""
 
     model_config = ConfigDict(strict=True)
 
@@ -234,7 +234,7 @@ def _json_text(name: str, value: object) -> str:
 
 
 def _server_window(value: Any, *, may_replace: bool) -> ServerWindow:
-    """Read `claimingData` as an object, or as the text of one: both are in use (TB 2.1)."""
+    """Read `claimingData`, an object or the text of one: ThingsBoard takes both."""
     data = parse(ClaimingData, value.encode() if isinstance(value, str) else to_json(value))
     return ServerWindow(claim_key(data.secretKey or ""), data.expirationTime, may_replace)
 
@@ -269,7 +269,7 @@ def encode(outcome: Outcome, now_ms: int) -> Answer:
     if isinstance(outcome, Found) and isinstance(outcome.item, Device):
         return Answer(200, device_json(outcome.item))
     if isinstance(outcome, Released):
-        return Answer(200, {"result": {}, "setOrExpired": True})  # as the seed shows it
+        return Answer(200, {"result": {}, "setOrExpired": True})  # as documented: original-systems.md#release
     if isinstance(outcome, FoundCredential):
         return Answer(200, _credentials_json(outcome))
     if isinstance(outcome, FoundAttributes):
@@ -289,7 +289,7 @@ def encode_claim(outcome: Outcome, now_ms: int) -> Answer:
 
 
 def device_json(device: Device) -> dict[str, object]:
-    """Return a device in ThingsBoard's shape; the time of the claim is ours to add (TB 7)."""
+    """Return a device in ThingsBoard's shape. `claimedTime` is not ThingsBoard's."""
     info: dict[str, object] = {"gateway": True} if device.is_gateway else {}
     if device.claimed_at_ms is not None:
         info["claimedTime"] = device.claimed_at_ms

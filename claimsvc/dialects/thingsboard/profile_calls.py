@@ -1,4 +1,4 @@
-"""ThingsBoard's REST calls about device profiles: the part of them that provisioning is about (TB 4.4)."""
+"""ThingsBoard's REST calls about device profiles, as far as provisioning needs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ThingsBoard's provisioning by key: /provision/request and /provision/response, in JSON (TB 4 and 5.4).
+"""ThingsBoard's provisioning by key, in JSON. Facts: docs/original-systems.md#provisioning-session.
 
 Every request is answered: the vendor's client waits a minute for an answer, and breaks at a failure without a text.
 """
@@ -105,7 +105,7 @@ def _command(inbound: Inbound, body: ProvisionBody) -> ProvisionDevice:
 
 
 def _name(text: str | None) -> str | None:
-    """Return the name without the blanks around it; an empty one is none, one of blanks is a mistake (TB 4.2)."""
+    """Return the trimmed name; an empty one is None. Raises Rejected for one of blanks, as ThingsBoard refuses it."""
     if not text:
         return None
     if not text.strip():
@@ -124,7 +124,7 @@ def _wish(body: ProvisionBody) -> Wish:
 
 
 def _access_token(body: ProvisionBody) -> Wish:
-    token = body.token or None  # an empty text is nothing to ThingsBoard (TB 4.4)
+    token = body.token or None  # an empty text counts as absent in ThingsBoard
     return Wish(None, Secret(SecretKind.ACCESS_TOKEN, token), is_secret_given=token is not None)
 
 
@@ -141,7 +141,7 @@ _WISHES: dict[str, Callable[[ProvisionBody], Wish]] = {
 }
 
 
-# --- encoding; the order of the members is ThingsBoard's (TB 4.3)
+# --- encoding; members in ThingsBoard's order
 
 
 def _encoder(client_id: str | None) -> Encode:
@@ -168,7 +168,7 @@ def _success(outcome: Provisioned, client_id: str | None) -> dict[str, object]:
         answer = {"credentialsValue": login, "credentialsType": "MQTT_BASIC"}
     answer["status"] = "SUCCESS"
     if outcome.is_name_made_up:
-        answer["deviceName"] = outcome.device.name  # ours to add: nothing else tells the device its name (TB 4.3)
+        answer["deviceName"] = outcome.device.name  # not ThingsBoard's: the device learns its name in no other way
     return answer
 
 
