@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from claimsvc.core.decision import Append, Change, Put
 from claimsvc.core.model import (
@@ -393,24 +393,11 @@ class Facts:
 
     def put(self, row: Row) -> None:
         """Hold a row, loaded or decided."""
-        self._rows[type(row)][row.key] = row
-        if isinstance(row, Device):
-            self._put_device(row)
-        elif isinstance(row, DeviceProfile):
-            self._profile_ids[row.provision_key] = self._profile_ids[row.tenant, row.name] = row.id
-        elif isinstance(row, User):
-            if row.customer_id is not None:
-                self._used_customers.add(row.customer_id)
-        elif isinstance(row, DeviceGroup):
-            self._group_ids[row.tenant, row.path] = row.id
-        elif isinstance(row, Credential):
-            self._logins_of[row.principal][row.login] = None
-            if row.revoked_at_ms is None:
-                self._rows[EndedPrincipal].pop(row.principal, None)
-        elif isinstance(row, FormerCredential):
-            self._formers_of[row.login][row.key] = None
-        elif isinstance(row, ClaimWindow | Attribute):
-            self._of_device[row.device_id][type(row), row.key] = None
+        kind = type(row)
+        self._rows[kind][row.key] = row
+        index = self._INDEX.get(kind)
+        if index is not None:
+            index(self, row)
 
     def _put_device(self, device: Device) -> None:
         self._by_name[device.tenant, device.name] = device.id
@@ -418,6 +405,39 @@ class Facts:
             self._by_principal[device.principal] = device.id
         if device.owner is not None:
             self._used_customers.add(device.owner)
+
+    def _put_profile(self, profile: DeviceProfile) -> None:
+        self._profile_ids[profile.provision_key] = self._profile_ids[profile.tenant, profile.name] = profile.id
+
+    def _put_user(self, user: User) -> None:
+        if user.customer_id is not None:
+            self._used_customers.add(user.customer_id)
+
+    def _put_group(self, group: DeviceGroup) -> None:
+        self._group_ids[group.tenant, group.path] = group.id
+
+    def _put_credential(self, credential: Credential) -> None:
+        self._logins_of[credential.principal][credential.login] = None
+        if credential.revoked_at_ms is None:
+            self._rows[EndedPrincipal].pop(credential.principal, None)
+
+    def _put_former(self, former: FormerCredential) -> None:
+        self._formers_of[former.login][former.key] = None
+
+    def _put_of_device(self, row: ClaimWindow | Attribute) -> None:
+        self._of_device[row.device_id][type(row), row.key] = None
+
+    _INDEX: ClassVar[dict[type[Any], Callable[[Facts, Any], None]]] = {
+        Device: _put_device,
+        DeviceProfile: _put_profile,
+        User: _put_user,
+        DeviceGroup: _put_group,
+        Credential: _put_credential,
+        FormerCredential: _put_former,
+        ClaimWindow: _put_of_device,
+        Attribute: _put_of_device,
+    }
+    """What notes the other ways to find a row of a kind."""
 
     def _forget_device(self, device_id: str) -> None:
         asked = self._asked

@@ -42,6 +42,7 @@ class LoginSync:
         self._next_try_ms = 0
         """On the steady clock."""
         self._failures = 0
+        self._due_ms: int | None = None
 
     def note(self, changes: Sequence[Change]) -> None:
         """Take note of changes just committed."""
@@ -55,8 +56,7 @@ class LoginSync:
     @property
     def due_in_s(self) -> float:
         """Return in how many seconds the broker's logins are behind by themselves; infinity for never."""
-        due_ms = self._logins.due_ms if self._logins else None
-        return math.inf if due_ms is None else max(0, due_ms - self._clock()) / 1000
+        return math.inf if self._due_ms is None else max(0, self._due_ms - self._clock()) / 1000
 
     async def catch_up(self) -> None:
         """Bring the broker's logins to the store's; what fails is tried again, ever more rarely.
@@ -72,6 +72,7 @@ class LoginSync:
         except StoreError as failure:
             error = str(failure)
         self.behind = error is not None
+        self._due_ms = self._logins.due_ms
         self._failures = self._failures + 1 if error else 0
         if error:
             delay_ms = min(_RETRY_MS << min(self._failures, _MOST_DOUBLINGS), _RETRY_MOST_MS)
