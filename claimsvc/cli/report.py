@@ -156,7 +156,11 @@ class ScreenReport(Report):
 def _changed(settings: Settings) -> Iterator[tuple[str, object]]:
     """Yield the settings that are not the defaults, by their full names, secrets masked."""
     for section in type(settings).model_fields:
-        given: BaseModel = getattr(settings, section)
+        given = getattr(settings, section)
+        if not isinstance(given, BaseModel):  # a key of no section; by default there is none
+            if given is not None:
+                yield section, str(given)
+            continue
         shown, default = given.model_dump(mode="json"), type(given)().model_dump(mode="json")
         for key, value in shown.items():
             if value != default[key]:

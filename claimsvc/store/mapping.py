@@ -338,7 +338,7 @@ class Loading:
         self._named(needs)
         self._of_devices(needs)
         self._failures(needs)
-        self._fetch(Lookup.ANSWERED, repeat_keys)
+        self._fetch(Lookup.ANSWERED, set(repeat_keys))
         return self._facts
 
     def _callers(self, callers: set[str]) -> None:
@@ -404,7 +404,7 @@ class Loading:
             # A name that becomes a login again must not have become somebody else's login.
             self._fetch(Lookup.CREDENTIALS_BY_LOGIN, owners)
 
-    def _credentials(self, lookup: Lookup, keys: Iterable[str]) -> None:
+    def _credentials(self, lookup: Lookup, keys: Collection[str]) -> None:
         """Load logins with the passwords they had before."""
         found = self._fetch(lookup, keys)
         self._fetch(Lookup.FORMER_CREDENTIALS, [row.login for row in found])
@@ -429,13 +429,12 @@ class Loading:
             for tenant, devices in self._statements.select(Lookup.DEVICE_COUNTS, tenants):
                 self._facts.count_devices(tenant, devices)
 
-    def _fetch(self, lookup: Lookup, keys: Iterable[Any]) -> list[Any]:
-        wanted = list(keys)
-        if not wanted:
+    def _fetch(self, lookup: Lookup, keys: Collection[Any]) -> list[Any]:
+        if not keys:
             return []
         facts, table = self._facts, TABLES[FOUND[lookup]]
-        facts.mark(lookup, wanted)
-        found = table.decode(self._statements.select(lookup, wanted))
+        facts.mark(lookup, keys)
+        found = table.decode(self._statements.select(lookup, keys))
         for row in found:
             facts.put(row)
         if table.partial:
