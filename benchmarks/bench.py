@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks import comparison, fairness, growth, waiting
-from benchmarks.rig import Figures, Rig
+from benchmarks.rig import Figures, Rig, interpreter
 
 SERVICES = ("echo", "naive", "claimsvc")
 BUSY = 85.0
@@ -26,6 +26,7 @@ def main() -> None:
     """Measure and print; ends with 1 where a message was lost, answered twice or refused."""
     arguments = _parser().parse_args()
     repeat = 1 if arguments.short else arguments.repeat
+    print(interpreter())
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         if arguments.growth:

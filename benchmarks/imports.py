@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.by_hand import Line, Login, publish
 from benchmarks.logins import CLAIM_EVERY_S, Site, others, show, tail
+from benchmarks.rig import interpreter
 from claimsvc.mqtt.file_jobs import MOST_OF_ONE
 from claimsvc.supervisor import find_plugin
 
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of files")
     parser.add_argument("--short", action="store_true", help="a smoke run that says nothing about speed")
     arguments = parser.parse_args()
+    print(interpreter())
     rows = 500 if arguments.short else arguments.rows
     plugin = find_plugin()
     if plugin is None:

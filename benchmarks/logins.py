@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.by_hand import PATIENCE_S, PING, PINGRESP, PUBLISH, Admin, Line, Login, publish
+from benchmarks.rig import interpreter
 from claimsvc.app import open_service
 from claimsvc.core.decision import Refused
 from claimsvc.core.devices import CreateDevice
@@ -302,6 +303,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--short", action="store_true", help="a smoke run that says nothing about speed")
     arguments = parser.parse_args()
+    print(interpreter())
     sizes = [50, 100] if arguments.short else sorted(set(arguments.sizes))
     count, repeat = (5, 1) if arguments.short else (arguments.count, arguments.repeat)
     plugin = find_plugin()

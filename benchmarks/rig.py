@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import platform
 import random
 import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -162,6 +164,17 @@ class Rig:
             raise SystemExit("the load generator failed; it says why above")
         figures: Figures = json.loads(printed)
         return figures
+
+
+def interpreter() -> str:
+    """Return which Python runs the services, and whether it was built with profile-guided optimization."""
+    if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or ""):
+        pgo = "with PGO"
+    elif sysconfig.get_config_var("PGO_PROF_GEN_FLAG") and not sysconfig.get_config_var("PGO_PROF_USE_FLAG"):
+        pgo = "with PGO"  # Debian builds so, and takes the flag out of what it installs
+    else:
+        pgo = "without PGO"
+    return f"{platform.python_implementation()} {platform.python_version()} {pgo}, {os.path.realpath(sys.executable)}"
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path, word: str) -> float:
