@@ -60,7 +60,7 @@ class Recording:
                 self.is_armed = False
                 self.ended.set()
 
-        Client._read, Client._flush = begin, end  # type: ignore[method-assign]  # noqa: SLF001
+        Client._read, Client._flush = begin, end  # type: ignore[method-assign, assignment]  # noqa: SLF001
 
     def _event(self, frame: FrameType, event: str, _argument: Any) -> None:
         if event != "call":
@@ -86,12 +86,23 @@ class Recording:
         print("  content:", ", ".join(sorted(kind.__name__ for kind in rows)))
 
 
+class _Reported:
+    """Takes the session's reports, and notes the one that it is connected."""
+
+    def __init__(self, connected: asyncio.Event) -> None:
+        self._connected = connected
+
+    def __call__(self, level: str, event: str, **fields: object) -> None:
+        if event == "broker_connected":
+            self._connected.set()
+
+
 async def _trace(rig: Rig) -> None:
     log = open_log("info", "json", (rig.directory / "service.log").open("w"))
     async with open_service(rig.settings, log) as service:
         door = door_of(rig.settings, service, log)
         connected = asyncio.Event()
-        session = Session(_session_options(rig.settings), lambda _level, event, **_: _note(event, connected))
+        session = Session(_session_options(rig.settings), _Reported(connected))
         tasks = [asyncio.create_task(session.run()), asyncio.create_task(door.run(session))]
         await connected.wait()
         recording: Recording | None = None
@@ -110,11 +121,6 @@ async def _trace(rig: Rig) -> None:
         await tasks[1]
         await session.close()
         tasks[0].cancel()
-
-
-def _note(event: str, connected: asyncio.Event) -> None:
-    if event == "broker_connected":
-        connected.set()
 
 
 async def _publish(rig: Rig, topic: str) -> None:
