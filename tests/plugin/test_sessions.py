@@ -149,7 +149,7 @@ def test_an_answer_on_its_way_does_not_reach_who_comes_next(holder: str, site: S
             device.close()
             next_one.sendall(connect_packet(other, "password", client_id))
         assert next_one.recv(100) == NOT_AUTHORISED
-    assert site.admits(other, "password", client_id=client_id)
+    assert site.frees(other, "password", client_id)
 
 
 # --- SIGHUP
@@ -201,7 +201,7 @@ def test_a_reload_leaves_stored_sessions_alone(version: Any, make_site: MakeSite
     with site.peer("token", version=version, client_id="id", **KEPT) as again:
         assert again.session_present
         assert [again.receive().payload for _ in range(3)] == [b"kept"] * 3
-    assert site.admits("other", "password", client_id="id")
+    assert site.frees("other", "password", "id")
 
 
 def test_a_reload_lets_nobody_in(make_site: MakeSite) -> None:
@@ -240,8 +240,8 @@ def test_the_service_disconnects_a_principal(version: Any, make_site: MakeSite) 
             peer.disconnected.get(timeout=PATIENCE_S)
         other.trip()
         service.trip()
-        assert site.admits("other", "password", client_id="one")
-        assert site.admits("login", "password", client_id="two")
+        assert site.frees("other", "password", "one")
+        assert site.frees("login", "password", "two")
         service.publish(f"claimsvc/u/Device A/{CLAIM}/response", b"for nobody")
         service.trip()
 

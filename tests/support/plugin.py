@@ -19,7 +19,7 @@ from typing import Any
 
 from claimsvc.sealing import password_hash
 from claimsvc.store.sqlite.sqlite_store import open_store
-from tests.support.clients import DisconnectedError, LoginRefusedError
+from tests.support.clients import PATIENCE_S, DisconnectedError, LoginRefusedError
 from tests.support.peers import Peer, Play
 from tests.support.processes import Broker, free_port
 
@@ -208,6 +208,13 @@ class Site:
         except (LoginRefusedError, DisconnectedError):
             return False
         return True
+
+    def frees(self, username: str, password: str, client_id: str) -> bool:
+        """Return whether this login gets in with a client id whose last client has just left."""
+        until = time.monotonic() + PATIENCE_S
+        while not (is_free := self.admits(username, password, client_id=client_id)) and time.monotonic() < until:
+            pass  # the broker may not have read the DISCONNECT yet
+        return is_free
 
 
 @contextmanager
