@@ -71,6 +71,13 @@ def show_comparison(
             if other != "claimsvc":
                 theirs = [run["per_second"] for run in runs[other]]
                 print(f"  claimsvc / {other}: {_spread([a / b for a, b in zip(ours, theirs, strict=True)], 2)}")
+    fixed = [workload for workload in workloads if workload in comparison.FIXED_RATES]
+    if fixed and "claimsvc" in services:
+        named = {f"{comparison.FIXED_RATES[each]:,} {each}s/s": each for each in fixed}
+        runs = {
+            name: [comparison.measure_fixed(rig, each, sizes) for _ in range(repeat)] for name, each in named.items()
+        }
+        harmed |= _show("claimsvc at a fixed rate", runs)
     figures = [comparison.measure_gateways(rig) for _ in range(repeat)]
     return _show("gateway messages of 1 000 devices", {"claimsvc": figures}) or harmed
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
+import statistics
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.rig import Figures, Rig
 
 WORKLOADS = ("window", "claim", "mix")
 PROCESSES = ("service", "broker", "loadgen")
+FIXED_RATES = {"window": 6_000, "claim": 2_500}
+"""Messages a second at which latencies are compared from version to version."""
+_COMMITS, _ROWS = 200, 16
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ def measure(rig: Rig, name: str, workload: str, sizes: Sizes) -> Figures:
             "p50_ms": half["p50"],
             "p99_ms": half["p99"],
             "p99.9_ms": half["p999"],
+            "service_cpu_us": 1e6 * spent[0] / count,
             "service_cpu": 100 * spent[0] / full["seconds"],
             "broker_cpu": 100 * spent[1] / full["seconds"],
             "loadgen_cpu": 100 * full["cpu_s"] / full["seconds"],
@@ -78,3 +87,36 @@ def measure_gateways(rig: Rig) -> Figures:
         }
     times = {name: run["max"] for name, run in runs.items()}
     return {**times, **{each: sum(run[each] for run in runs.values()) for each in ("lost", "twice", "failed")}}
+
+
+def measure_fixed(rig: Rig, workload: str, sizes: Sizes) -> Figures:
+    """Return the latencies of claimsvc at a fixed rate, and of a bare commit measured just before."""
+    rate = FIXED_RATES[workload]
+    count = int(rate * sizes.latency_s)
+    with rig.broker(), rig.service("claimsvc"):
+        first = _prepared(rig, workload, count)
+        commit_ms = _commit_ms(rig.directory / "commits.db")
+        run = rig.load(workload, first, count, rate=rate)
+    return {
+        "p50_ms": run["p50"],
+        "p99_ms": run["p99"],
+        "bare_commit_p99_ms": commit_ms,
+        "p99_above_commit_ms": run["p99"] - commit_ms,
+        **{each: run[each] for each in ("lost", "twice", "failed")},
+    }
+
+
+def _commit_ms(path: Path) -> float:
+    """Return the 99th percentile of durable commits of a few rows, milliseconds: what the disk alone costs."""
+    took: list[float] = []
+    with closing(sqlite3.connect(path, isolation_level=None)) as sql:
+        sql.execute("PRAGMA journal_mode = WAL")
+        sql.execute("PRAGMA synchronous = FULL")
+        sql.execute("CREATE TABLE IF NOT EXISTS row (id INTEGER PRIMARY KEY, text TEXT)")
+        for _ in range(_COMMITS):
+            sql.execute("BEGIN IMMEDIATE")
+            sql.executemany("INSERT INTO row (text) VALUES (?)", [("x" * 100,)] * _ROWS)
+            began = time.perf_counter()
+            sql.execute("COMMIT")
+            took.append((time.perf_counter() - began) * 1000)
+    return statistics.quantiles(took, n=100)[-1]
