@@ -166,6 +166,7 @@ class Facts:
         "_profile_ids",
         "_rows",
         "_used_customers",
+        "permissions",
     )
 
     def __init__(self, default_tenant: str) -> None:
@@ -187,6 +188,8 @@ class Facts:
         self._used_customers: set[str] = set()
         self._device_counts: dict[str, int] = {}
         self._group_ids: dict[tuple[str, str], str] = {}
+        self.permissions: dict[str, frozenset[str]] = {}
+        """What callers may do, as far as it was worked out; forgotten when a row that grants something changes."""
 
     # --- reading
 
@@ -370,6 +373,8 @@ class Facts:
             self._forget_device(change.key)
         else:
             self._rows[change.kind].pop(change.key, None)
+            if change.kind in _GRANTING:
+                self.permissions.clear()
             if isinstance(change.key, tuple):
                 self._of_device[change.key[0]].pop((change.kind, change.key), None)
             lookup = _BY_KEY.get(change.kind)
@@ -409,7 +414,11 @@ class Facts:
     def _put_profile(self, profile: DeviceProfile) -> None:
         self._profile_ids[profile.provision_key] = self._profile_ids[profile.tenant, profile.name] = profile.id
 
+    def _put_granting(self, _row: Principal | Role | Group) -> None:
+        self.permissions.clear()
+
     def _put_user(self, user: User) -> None:
+        self.permissions.clear()
         if user.customer_id is not None:
             self._used_customers.add(user.customer_id)
 
@@ -430,6 +439,9 @@ class Facts:
     _INDEX: ClassVar[dict[type[Any], Callable[[Facts, Any], None]]] = {
         Device: _put_device,
         DeviceProfile: _put_profile,
+        Principal: _put_granting,
+        Role: _put_granting,
+        Group: _put_granting,
         User: _put_user,
         DeviceGroup: _put_group,
         Credential: _put_credential,
@@ -456,5 +468,7 @@ class Facts:
 
 
 _SOURCES = tuple(WindowSource)
+_GRANTING = frozenset({Principal, User, Role, Group})
+"""Kinds of rows that say what a caller may do."""
 _OWNERS = frozenset({Device, Principal, Credential, Customer})
 """Kinds whose rows have others that belong to them."""

@@ -10,28 +10,14 @@ from claimsvc.core.model import Principal, PrincipalKind, Role, User
 from claimsvc.core.policy import MANAGEMENT_TENANT
 
 CLAIM_DEVICES = "DEVICE:CLAIM_DEVICES"
-
-
 DEVICE_CONTROL_ADMIN = "ROLE_DEVICE_CONTROL_ADMIN"
-
-
 DEVICE_CONTROL_READ = "ROLE_DEVICE_CONTROL_READ"
-
-
 DEVICE_BOOTSTRAP = "ROLE_DEVICE_BOOTSTRAP"
-
-
 TENANT_ADMIN = "TENANT_ADMIN"
-
-
 MANAGE_TENANTS = "MANAGE_TENANTS"
 """Never granted by a role: what a tenant admin of the management tenant may do besides."""
-
-
 GRANTABLE = frozenset({CLAIM_DEVICES, DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ, TENANT_ADMIN})
 """Permissions a role of a tenant's own may hold."""
-
-
 BUILT_IN_ROLES: dict[str, frozenset[str]] = {
     "customer": frozenset({CLAIM_DEVICES}),
     "operator": frozenset({DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ}),
@@ -53,6 +39,13 @@ _EVERYTHING = frozenset({*GRANTABLE, MANAGE_TENANTS})
 
 def permissions(facts: Facts, caller: str) -> frozenset[str]:
     """Return what `caller` may do; a device, and whoever nobody knows, may do nothing here."""
+    known = facts.permissions.get(caller)
+    if known is None:
+        known = facts.permissions[caller] = _granted(facts, caller)
+    return known
+
+
+def _granted(facts: Facts, caller: str) -> frozenset[str]:
     principal = facts.get(Principal, caller)
     if principal is None:
         return frozenset()
