@@ -26,7 +26,7 @@ from tests.support.factories import (
     user,
     window,
 )
-from tests.support.memory import decide
+from tests.support.memory import decide, decide_batch
 from tests.unit.test_needs import SCENES
 
 CLAIM = "DEVICE:CLAIM_DEVICES"
@@ -112,9 +112,10 @@ def test_service_may_everything() -> None:
 def test_role_taken_away_counts_for_the_next_command() -> None:
     """Within one batch, who lost the role is refused."""
     known = facts(admin(), customer(), user(), device(), window(device()))
-    decide(UpdateUser("root", "alice", None, None, (), None), known, given())
+    loses = UpdateUser("root", "alice", None, None, (), None)
+    first, _, second = decide_batch([claim_device(text="wrong"), loses, claim_device()], known, given())
+    assert [result(first), result(second)] == [Reason.WRONG_KEY, Reason.NOT_PERMITTED]
     assert permissions(known, "alice") == set()
-    refused(Reason.NOT_PERMITTED, known, claim_device())
 
 
 @pytest.mark.parametrize("caller", ["bootstrap", "provision"])
