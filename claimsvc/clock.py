@@ -1,16 +1,16 @@
-"""The service's time. Nothing else decides how far the machine's clocks are believed.
+"""The service's time. Only this module decides when to believe the machine's clocks.
 
-An instant that is stored or sent is wall-clock time, in epoch milliseconds. An interval is measured on the steady
-clock, which nobody can set. The wall clock can be wrong, for a moment or for good. So `Clock` promises:
+Stored and sent times are wall-clock time, in epoch milliseconds. Intervals are measured on the steady clock, which
+cannot be set. The wall clock can be wrong, briefly or permanently. So `Clock` guarantees:
 
-* Within a run, its time passes as the steady clock passes. A step of the wall clock moves it when the step has lasted
-  for BELIEF_MS without a break. A shorter excursion moves nothing.
-* What is deleted is deleted by `sweeping_ms`, which believes a step after PROOF_MS, and never is ahead of the time.
-  A service that has just started has no earlier reading to compare with: it deletes nothing for PROOF_MS.
-* A step that lasts is believed in the end, whatever its size. A suspended machine costs nothing where the steady
-  clock counts the suspension (Linux); elsewhere the wake-up is a step like any other.
+* Within a run, its time advances with the steady clock. It follows a step of the wall clock after the step has lasted
+  for BELIEF_MS without a break. A shorter excursion changes nothing.
+* Deletions use `sweeping_ms`, which follows a step after PROOF_MS and is never ahead of the time. A service that has
+  just started has no earlier reading to compare with, so it deletes nothing for PROOF_MS.
+* It follows every step that lasts, of any size. If the steady clock counts suspension (Linux), a suspended machine
+  makes no step; otherwise its wake-up is a step.
 
-It does not know the right time: a clock that is wrong for longer than PROOF_MS is right.
+It cannot know the right time: a wall clock that is wrong for longer than PROOF_MS counts as right.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 BELIEF_MS = 60_000
 PROOF_MS = 3_600_000
 _STEP_MS = 1_000
-"""A smaller difference is no step: the two clocks are not read at the same moment."""
+"""A smaller difference is not a step, because the two clocks are not read at the same moment."""
 
 _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
@@ -32,15 +32,15 @@ def wall_ms() -> int:
 
 
 def steady_ms() -> int:
-    """Return the steady clock's reading, milliseconds since some moment. It counts suspension on Linux."""
+    """Return the steady clock's reading, in milliseconds. It counts suspension on Linux."""
     return time.clock_gettime_ns(_STEADY) // 1_000_000
 
 
 class Clock:
-    """Wall-clock time in which steps of the machine's clock are believed when they have lasted.
+    """Wall-clock time that follows a step of the machine's clock only after the step has lasted.
 
-    `wall` and `steady` read the two clocks, in milliseconds. Read it at least once in BELIEF_MS, or a step that was
-    made and taken back unseen may be taken for one that lasted.
+    `wall` and `steady` read the two clocks, in milliseconds. Call the clock at least once in BELIEF_MS. Otherwise two
+    short steps that it did not see can look like one that lasted.
     """
 
     def __init__(self, wall: Callable[[], int], steady: Callable[[], int]) -> None:
@@ -58,12 +58,12 @@ class Clock:
         return steady_ms + self._see(self._wall() - steady_ms, steady_ms)
 
     def _see(self, offset_ms: int, steady_ms: int) -> int:
-        """Take note of what lies between the clocks; returns what is believed to."""
+        """Record the difference of the clocks, and return the believed one."""
         self._proven.see(offset_ms, steady_ms)
         return self._believed.see(offset_ms, steady_ms)
 
     def sweeping_ms(self) -> int | None:
-        """Return the time by which something may be deleted, epoch milliseconds; None when it is too early to say."""
+        """Return the time to use for deletions, epoch milliseconds; None if it is too early after the start."""
         now_ms = self()
         steady_ms = self.steady_ms()
         if steady_ms < self._proven_from_ms:
@@ -71,16 +71,17 @@ class Clock:
         return min(now_ms, steady_ms + self._proven.value_ms)
 
     def lag_ms(self) -> int:
-        """Return how far the wall clock is behind this clock: it was set back, and that is not believed yet.
+        """Return by how much the wall clock is behind this clock, in milliseconds.
 
-        What another process on this machine reads from the wall clock is too early by as much.
+        It is more than 0 after the wall clock was set back, until the step is believed. Meanwhile other processes on
+        this machine read a time that is too early by as much.
         """
         now_ms = self()
         return max(0, now_ms - self._wall())
 
 
 class _Offset:
-    """The wall clock's distance from the steady clock; another one is believed when it has lasted for `hold_ms`."""
+    """The believed difference between wall clock and steady clock. It changes if a new one lasts for `hold_ms`."""
 
     def __init__(self, value_ms: int, hold_ms: int) -> None:
         self.value_ms = value_ms
@@ -89,7 +90,7 @@ class _Offset:
         self._since_ms = 0
 
     def see(self, offset_ms: int, at_ms: int) -> int:
-        """Take note of the distance at a moment of the steady clock, and return the one that is believed."""
+        """Record the difference at a time of the steady clock, and return the believed one."""
         if abs(offset_ms - self.value_ms) <= _STEP_MS:
             self.value_ms, self._other_ms = offset_ms, None
         elif self._other_ms is None or abs(offset_ms - self._other_ms) > _STEP_MS:

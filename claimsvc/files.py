@@ -1,4 +1,4 @@
-"""Small files that are whole or not there, even when the power fails."""
+"""Writing small files atomically: after a crash or a power cut they are complete or unchanged."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file only its owner can read, making its directory where needed. Raises OSError."""
+    """Write a file that only its owner can read. Create its directory if it is missing. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, text, 0o600)
 
 
 def replace_file(path: Path, text: str, mode: int) -> None:
-    """Put a new file in the place of `path` in one step; mode, owner and group of an old one stay. Raises OSError."""
+    """Write a file in one step. An existing file keeps its mode, owner and group. Raises OSError."""
     _replace(path, text, path.stat().st_mode & 0o777 if path.exists() else mode)
 
 
@@ -34,7 +34,7 @@ def _replace(path: Path, text: str, mode: int) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in `directory` last."""
+    """Make renames in `directory` durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,7 @@
-"""Keyed hashes, sealing, password hashes and random names: everything that needs the service's key or chance.
+"""Keyed hashes, sealing, password hashes and random values: everything that needs the service's key or randomness.
 
-The key file is made at the first start, 0600, 256 random bits; what is compared or sealed uses keys derived
-from it, one per purpose. Never logs, never returns the key.
+The first start creates the key file: 256 random bits, mode 0600. Each purpose has its own key, derived from it. This
+module logs nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from claimsvc.files import write_private
 
 KEY_BYTES = 32
 GENERATED_ITERATIONS = 2
-"""A generated password has 128 random bits: nothing to stretch, and the broker hashes in its only thread."""
+"""Few, because a generated password has 128 random bits, and the broker computes hashes in its only thread."""
 
 _ALPHANUMERIC = string.ascii_letters + string.digits
 _PASSWORD_LENGTH = 22  # 62**22 > 2**128
@@ -37,18 +37,18 @@ _NONCE_BYTES = 12
 
 
 class KeyFileError(Exception):
-    """The key file cannot be used."""
+    """The key file cannot be read, is damaged, or is the wrong one."""
 
 
 class Sealing:
-    """The service's key at work. Pure but for fresh nonces, salts and passwords."""
+    """The functions that use the service's key."""
 
     def __init__(self, key: bytes, password_iterations: int) -> None:
         if len(key) != KEY_BYTES:
             raise KeyFileError(f"the key has {len(key)} bytes, not {KEY_BYTES}")
         self._claim_key = _derive(key, "claim key")
         self.token_key = _derive(key, "access token")
-        """For the broker's plugin too, which looks access tokens up."""
+        """The broker's plugin gets this key too, to look up access tokens."""
         self._security_token_key = _derive(key, "security token")
         self._provision_key = _derive(key, "provision secret")
         self._digest_key = _derive(key, "request digest")
@@ -61,7 +61,7 @@ class Sealing:
         return _keyed(self._claim_key, text)
 
     def access_token_hash(self, text: str) -> str:
-        """Return the keyed hash by which an access token is looked up."""
+        """Return the keyed hash of an access token."""
         return _keyed(self.token_key, text)
 
     def security_token_hash(self, text: str) -> str:
@@ -73,13 +73,14 @@ class Sealing:
         return _keyed(self._provision_key, text)
 
     def password_hash(self, text: str, *, generated: bool) -> str:
-        """Return the $7$ hash of a password. Milliseconds for a person's: call it outside the event loop."""
+        """Return the $7$ hash of a password. Unless `generated` it takes milliseconds: call it in a thread."""
         return password_hash(text, GENERATED_ITERATIONS if generated else self._password_iterations)
 
     def harden(self, secret: Secret) -> None:
-        """Give a secret its hash. What is only compared loses its text; a login is sealed, and generated if absent.
+        """Give a secret its hash. A secret that is only compared loses its text. A login is also sealed.
 
-        A person's password takes milliseconds: call this for passwords outside the event loop.
+        A missing login, provision secret or issued claim key is generated. A password that a human chose takes
+        milliseconds: call this in a thread.
         """
         text = secret.text
         if secret.kind is SecretKind.CLAIM_KEY:
@@ -102,7 +103,7 @@ class Sealing:
             secret.sealed = self.seal(secret.text.encode(), secret.kind.value)
 
     def digest(self, content: bytes) -> str:
-        """Return the keyed hash of a request's content, which may hold secrets."""
+        """Return the keyed hash of a request's content, which may contain secrets."""
         return _text(hmac.digest(self._digest_key, content, "sha256"))
 
     def seal(self, content: bytes, purpose: str) -> str:
@@ -111,12 +112,12 @@ class Sealing:
         return _text(nonce + self._cipher.encrypt(nonce, content, purpose.encode()))
 
     def open(self, sealed: str, purpose: str) -> bytes:
-        """Return what was sealed for `purpose`. Raises KeyFileError when another key or purpose sealed it."""
+        """Return the content of `sealed`. Raises KeyFileError if its key or purpose was another one."""
         raw = base64.b64decode(sealed)
         try:
             return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], purpose.encode())
         except InvalidTag:
-            raise KeyFileError("something was sealed with another key") from None
+            raise KeyFileError("a secret was sealed with another key: restore the right key file") from None
 
 
 def _derive(key: bytes, purpose: str) -> bytes:
@@ -133,14 +134,14 @@ def _keyed(key: bytes, text: str) -> str:
 
 
 def password_hash(password: str, iterations: int) -> str:
-    """Return `password` in Mosquitto's form: $7$iterations$salt$hash, PBKDF2-SHA512."""
+    """Return the hash of a password as Mosquitto stores it: $7$iterations$salt$hash, PBKDF2-SHA512."""
     salt = os.urandom(_SALT_BYTES)
     raw = hashlib.pbkdf2_hmac("sha512", password.encode(), salt, iterations, _HASH_BYTES)
     return f"$7${iterations}${_text(salt)}${_text(raw)}"
 
 
 def password_matches(password: str, stored: str) -> bool:
-    """Return whether `stored`, in Mosquitto's $7$ form, is the hash of `password`."""
+    """Return whether `stored`, a $7$ hash, is the hash of `password`."""
     try:
         _, scheme, iterations, salt, expected = stored.split("$")
         raw = base64.b64decode(expected, validate=True)
@@ -151,17 +152,17 @@ def password_matches(password: str, stored: str) -> bool:
 
 
 def random_password() -> str:
-    """Return a password of at least 128 random bits that no line, CSV cell or shell trips over."""
+    """Return a password of at least 128 random bits: letters and digits, safe in CSV files and shells."""
     return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_PASSWORD_LENGTH))
 
 
 def random_token() -> str:
-    """Return 20 letters and digits, as ThingsBoard makes up access tokens, keys and names."""
+    """Return 20 random letters and digits, as ThingsBoard generates tokens, keys and names."""
     return "".join(secrets.choice(_ALPHANUMERIC) for _ in range(_TOKEN_LENGTH))
 
 
 def new_id() -> str:
-    """Return a UUID (version 7): its order is the order in time, so keys arrive in order."""
+    """Return a UUID of version 7. Such ids sort by time, so new rows come last in an index."""
     stamp = time.time_ns() // 1_000_000
     chance = int.from_bytes(os.urandom(10))
     raw = (stamp << 80) | (0x7 << 76) | ((chance >> 62 & 0xFFF) << 64) | (0b10 << 62) | (chance & (1 << 62) - 1)
@@ -170,21 +171,21 @@ def new_id() -> str:
 
 
 def load_key(path: Path) -> bytes:
-    """Return the key at `path`, made when there is none. Raises KeyFileError."""
+    """Return the key at `path`. Create the file if it is missing. Raises KeyFileError."""
     try:
         text = path.read_text()
     except FileNotFoundError:
         return _make(path)
     except UnicodeDecodeError:
-        raise KeyFileError(f"the key file {path} is damaged") from None
+        raise KeyFileError(f"the key file {path} is damaged: restore it from a backup") from None
     except OSError as error:
         raise KeyFileError(f"cannot read the key file {path}: {error.strerror}") from None
     if path.stat().st_mode & 0o077:
-        raise KeyFileError(f"the key file {path} is open to others: chmod 600 {path}")
+        raise KeyFileError(f"other users can read the key file {path}: run chmod 600 {path}")
     try:
         return bytes.fromhex(text)
     except ValueError:
-        raise KeyFileError(f"the key file {path} is damaged") from None
+        raise KeyFileError(f"the key file {path} is damaged: restore it from a backup") from None
 
 
 def _make(path: Path) -> bytes:
@@ -194,9 +195,9 @@ def _make(path: Path) -> bytes:
 
 
 def client_id(path: Path) -> str:
-    """Return the service's own MQTT client id, 128 random bits, made when there is none.
+    """Return the service's MQTT client id with 128 random bits. Create the file if it is missing.
 
-    A client that knows it and may log in could take over the session, so it is kept like the key.
+    A client that knows the id and can log in could take over the session, so the id is kept like the key.
     """
     if not path.exists():
         write_private(path, f"claimsvc-{secrets.token_hex(16)}\n")

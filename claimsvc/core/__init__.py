@@ -1,1 +1,1 @@
-"""Rules: pure functions over frozen values. Never a clock, randomness, SQL, JSON or a topic."""
+"""The rules: pure functions over frozen values, without clock, randomness, SQL, JSON or topics."""

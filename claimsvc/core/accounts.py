@@ -1,4 +1,22 @@
-"""Commands of tenant admins about customers, users, roles, groups and tenants."""
+"""Accounts: tenants, customers, users, roles and groups, and the logins that every installation needs.
+
+command        | who may        | what it does
+Establish      | the service    | creates the built-in tenants and the service's own login
+AdmitShared    | TENANT_ADMIN   | creates a login that new devices share, or changes its password
+CreateCustomer | TENANT_ADMIN   | creates a customer
+ReadCustomer   | TENANT_ADMIN   | reads a customer
+DeleteCustomer | TENANT_ADMIN   | deletes a customer without users and devices
+CreateUser     | TENANT_ADMIN   | creates a user and its login
+ReadUser       | TENANT_ADMIN   | reads a user
+UpdateUser     | TENANT_ADMIN   | changes a user's customer, groups, roles or password
+DeleteUser     | TENANT_ADMIN   | deletes a user and its login
+CreateRole     | TENANT_ADMIN   | creates a role
+CreateGroup    | TENANT_ADMIN   | creates a group of users
+CreateTenant   | MANAGE_TENANTS | creates a tenant
+ListItems      | TENANT_ADMIN   | lists a page of one kind of items
+
+Naming another tenant in CreateUser, and listing tenants, also needs MANAGE_TENANTS.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +24,7 @@ from dataclasses import replace
 
 from claimsvc.core.command import Command, Rule
 from claimsvc.core.credentials import credential_row, end_logins, issue_login
-from claimsvc.core.decision import Append, Change, Decision, Done, Found, Listing, Put, Refused, Remove, refuse
+from claimsvc.core.decision import Change, Decision, Done, Found, Listing, Put, Refused, Remove, refuse, tenant_event
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import (
     Customer,
@@ -34,12 +52,14 @@ from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret
 from claimsvc.immutable import immutable
 
+_MANAGE_TENANTS = frozenset({MANAGE_TENANTS})
+
 
 @immutable
 class Establish(Command):
-    """Make what every store begins with. The caller is the service; no dialect makes this command.
+    """Create what every store needs. Only the service itself sends this command, as `caller`.
 
-    `secret` is its password at the broker, where the broker looks logins up in this store.
+    `secret` is its password on the broker. It is None unless the broker looks logins up in this store.
     """
 
     secret: Secret | None
@@ -55,7 +75,7 @@ class Establish(Command):
 
 @immutable
 class AdmitShared(Command):
-    """Make a login that new devices share, or give it another password; no dialect makes this command."""
+    """Create a login that new devices share, or change its password. No dialect creates this command."""
 
     name: str
     secret: Secret
@@ -69,13 +89,13 @@ class AdmitShared(Command):
 
     @property
     def logins(self) -> tuple[str, ...]:
-        """Return what devices may write it as."""
+        """Return the usernames of this login."""
         return (self.name, BOOTSTRAP_ALIAS) if self.name == BOOTSTRAP else (self.name,)
 
 
 @immutable
 class CreateCustomer(Command):
-    """Make a customer."""
+    """Create a customer."""
 
     title: str
 
@@ -92,7 +112,7 @@ class ReadCustomer(Command):
 
 @immutable
 class DeleteCustomer(ReadCustomer):
-    """Remove a customer that has neither users nor devices."""
+    """Delete a customer that has neither users nor devices."""
 
 
 @immutable
@@ -105,13 +125,13 @@ class OnUser(Command):
         needs.users.add(self.principal(facts, policy))
 
     def principal(self, facts: Facts, policy: Policy) -> str:
-        """Return the principal of the user this is about."""
+        """Return the user's principal."""
         return principal_name(facts.tenant_of(self.caller), self.username, policy)
 
 
 @immutable
 class CreateUser(OnUser):
-    """Make a user with a login; `tenant` only from the management tenant. Groups and roles are None if not given."""
+    """Create a user and its login. Only the management tenant may name a `tenant`. None: not given."""
 
     customer_id: str | None
     groups: tuple[str, ...] | None
@@ -121,7 +141,7 @@ class CreateUser(OnUser):
 
     @property
     def roles_meant(self) -> tuple[str, ...]:
-        """Return the roles given; a customer's user without roles and groups may claim, as such users are for."""
+        """Return the roles given. The default for a customer's user without groups is the role `customer`."""
         if self.roles is None and self.groups is None and self.customer_id is not None:
             return ("customer",)
         return self.roles or ()
@@ -131,11 +151,10 @@ class CreateUser(OnUser):
         return (self.secret,)
 
     def tenant_meant(self, facts: Facts) -> str:
-        """Return the tenant the user is to belong to."""
+        """Return the tenant that the user will belong to."""
         return self.tenant or facts.tenant_of(self.caller)
 
     def principal(self, facts: Facts, policy: Policy) -> str:
-        """Return the principal of the user to make."""
         return principal_name(self.tenant_meant(facts), self.username, policy)
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
@@ -155,7 +174,7 @@ class ReadUser(OnUser):
 
 @immutable
 class UpdateUser(OnUser):
-    """Change a user's customer ("": none), groups, roles or password; what is None stays."""
+    """Change a user's customer ("": none), groups, roles or password. None leaves a value as it is."""
 
     customer_id: str | None
     groups: tuple[str, ...] | None
@@ -174,7 +193,7 @@ class UpdateUser(OnUser):
 
 @immutable
 class DeleteUser(OnUser):
-    """Remove a user; the login ends."""
+    """Delete a user and its login."""
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnUser.needs(self, needs, facts, policy)
@@ -183,7 +202,7 @@ class DeleteUser(OnUser):
 
 @immutable
 class CreateRole(Command):
-    """Make a role."""
+    """Create a role."""
 
     name: str
     permissions: tuple[str, ...]
@@ -194,7 +213,7 @@ class CreateRole(Command):
 
 @immutable
 class CreateGroup(Command):
-    """Make a group of users."""
+    """Create a group of users."""
 
     name: str
     roles: tuple[str, ...]
@@ -207,7 +226,7 @@ class CreateGroup(Command):
 
 @immutable
 class CreateTenant(Command):
-    """Make a tenant; management tenant only."""
+    """Create a tenant."""
 
     tenant: str
     title: str
@@ -218,13 +237,13 @@ class CreateTenant(Command):
 
 @immutable
 class ListItems(Command):
-    """Read a page of one kind. `after` is where the page before ended."""
+    """List a page of one kind of items. `after` is the end of the previous page."""
 
     kind: type[Tenant | Customer | User | Group | Role | Device | DeviceGroup | Event]
     limit: int
     after: str | None
     named: str | None = None
-    """Events of this device only."""
+    """Events: list only those of this device."""
     since_ms: int | None = None
 
     @property
@@ -232,26 +251,17 @@ class ListItems(Command):
         return self.named
 
 
-def _membership_needs(
-    needs: Needs, tenant: str, customer_id: str | None, groups: tuple[str, ...], roles: tuple[str, ...]
-) -> None:
-    if customer_id is not None:
-        needs.customers.add(customer_id)
-    needs.groups.update((tenant, name) for name in groups)
-    needs.roles.update((tenant, name) for name in roles)
-
-
-_MANAGE_TENANTS = frozenset({MANAGE_TENANTS})
-
-
 def establish(command: Establish, facts: Facts, given: Given) -> Decision:
-    """Make the default and management tenants and the service's own principal, where they are missing.
+    """Create the default tenant, the management tenant and the service's principal, if they are missing.
 
-    Its login is brought to its password; the one of an earlier name ends.
+    Sets the password of the service's login. Logins of the service under earlier names stop working.
     """
     service = facts.get(Principal, command.caller)
     if service is not None and service.kind is not PrincipalKind.SERVICE:
-        return refuse(Reason.NAME_TAKEN, f"{command.caller!r} is a {service.kind.value} of this store")
+        return refuse(
+            Reason.NAME_TAKEN,
+            f"{command.caller!r} is the name of a {service.kind.value}: choose another name for the service",
+        )
     titles = {given.policy.default_tenant: "Default tenant", MANAGEMENT_TENANT: "Management tenant"}
     changes: list[Change] = [
         Put(Tenant(tenant, title, given.now_ms))
@@ -270,9 +280,9 @@ def establish(command: Establish, facts: Facts, given: Given) -> Decision:
 
 
 def admit_shared(command: AdmitShared, facts: Facts, given: Given) -> Decision:
-    """Make a login that devices without credentials share: it is nobody, and has no lane but its client's."""
+    """Create a login that devices without credentials share. It does not identify a device."""
     if command.name not in LANELESS:
-        raise ValueError(f"{command.name!r} would have a lane")
+        raise ValueError(f"{command.name!r} is not a shared login")
     if not given.policy.issue_logins:
         return Decision(Done())
     name = command.name
@@ -283,25 +293,13 @@ def admit_shared(command: AdmitShared, facts: Facts, given: Given) -> Decision:
     return Decision(Done(), tuple(changes), ended=(name,))
 
 
-def create_tenant(command: CreateTenant, facts: Facts, given: Given) -> Decision:
-    """Make a tenant."""
-    if error := tenant_error(command.tenant):
-        return refuse(Reason.INVALID_NAME, error)
-    if facts.get(Tenant, command.tenant):
-        return refuse(Reason.ALREADY_EXISTS)
-    tenant = Tenant(command.tenant, command.title, given.now_ms)
-    event = _event("tenant_created", tenant.id, command.caller, tenant.id, given)
-    return Decision(Found(tenant, created=True), (Put(tenant), event))
-
-
-# --- customers
 def create_customer(command: CreateCustomer, facts: Facts, given: Given) -> Decision:
-    """Make a customer; titles need not differ."""
+    """Create a customer. Several customers may have the same title."""
     if error := name_error(command.title):
         return refuse(Reason.INVALID_VALUE, f"title: {error}")
     tenant = facts.tenant_of(command.caller)
     customer = Customer(given.new_id(), tenant, command.title, given.now_ms)
-    event = _event("customer_created", tenant, command.caller, customer.title, given)
+    event = tenant_event(tenant, "customer_created", command.caller, given, customer.title)
     return Decision(Found(customer, created=True), (Put(customer), event))
 
 
@@ -312,20 +310,19 @@ def read_customer(command: ReadCustomer, facts: Facts, given: Given) -> Decision
 
 
 def delete_customer(command: DeleteCustomer, facts: Facts, given: Given) -> Decision:
-    """Remove a customer; one with users or devices stays, so that no device changes hands unseen."""
+    """Delete a customer. Refused while it has users or devices, so that no device silently loses its owner."""
     tenant = facts.tenant_of(command.caller)
     customer = _customer(tenant, command.customer_id, facts)
     if customer is None:
         return refuse(Reason.NOT_FOUND)
     if facts.customer_in_use(customer.id):
-        return refuse(Reason.IN_USE, "the customer has users or devices")
-    event = _event("customer_deleted", tenant, command.caller, customer.title, given)
+        return refuse(Reason.IN_USE, "delete the customer's users and release its devices first")
+    event = tenant_event(tenant, "customer_deleted", command.caller, given, customer.title)
     return Decision(Done(), (Remove(Customer, customer.id), event))
 
 
-# --- users
 def create_user(command: CreateUser, facts: Facts, given: Given) -> Decision:
-    """Make a user with a login. A customer's user for whom nothing else is said has the role `customer`."""
+    """Create a user and its login."""
     tenant = command.tenant_meant(facts)
     foreign = tenant != facts.tenant_of(command.caller)
     if foreign and MANAGE_TENANTS not in permissions(facts, command.caller):
@@ -351,7 +348,7 @@ def create_user(command: CreateUser, facts: Facts, given: Given) -> Decision:
         command.groups or (),
         given.now_ms,
     )
-    event = _event("user_created", tenant, command.caller, command.username, given)
+    event = tenant_event(tenant, "user_created", command.caller, given, command.username)
     changes = (login.changes[0], Put(user), *login.changes[1:], event)
     return Decision(Found(user, command.secret if login.issued else None, created=True), changes)
 
@@ -363,7 +360,7 @@ def read_user(command: ReadUser, facts: Facts, given: Given) -> Decision:
 
 
 def update_user(command: UpdateUser, facts: Facts, given: Given) -> Decision:
-    """Change a user; a new password ends the old one."""
+    """Change a user. A new password replaces the old one at once and ends the user's sessions."""
     user = _user(command, facts, given)
     if user is None:
         return refuse(Reason.NOT_FOUND)
@@ -381,38 +378,39 @@ def update_user(command: UpdateUser, facts: Facts, given: Given) -> Decision:
     if issued:
         changes.append(Put(credential_row(user.principal, user.principal, issued, given)))
     if changes:
-        changes.append(_event("user_updated", user.tenant, command.caller, user.username, given))
+        changes.append(tenant_event(user.tenant, "user_updated", command.caller, given, user.username))
     return Decision(Found(changed, issued), tuple(changes), ended=(user.principal,) if issued else ())
 
 
 def delete_user(command: DeleteUser, facts: Facts, given: Given) -> Decision:
-    """Remove a user and end the login."""
+    """Delete a user and its login."""
     user = _user(command, facts, given)
     if user is None:
         return refuse(Reason.NOT_FOUND)
-    event = _event("user_deleted", user.tenant, command.caller, user.username, given)
+    event = tenant_event(user.tenant, "user_deleted", command.caller, given, user.username)
     changes = (Remove(User, user.principal), *end_logins(user.principal, facts, given), event)
     return Decision(Done(), changes, ended=(user.principal,))
 
 
-# --- roles and groups
 def create_role(command: CreateRole, facts: Facts, given: Given) -> Decision:
-    """Make a role; the built-in names are taken."""
+    """Create a role. The names of the built-in roles are taken."""
     tenant = facts.tenant_of(command.caller)
     if error := name_error(command.name):
         return refuse(Reason.INVALID_NAME, error)
     unknown = [name for name in command.permissions if name not in GRANTABLE]
     if unknown:
-        return refuse(Reason.INVALID_VALUE, f"permissions: {unknown[0]!r} cannot be granted")
+        return refuse(
+            Reason.INVALID_VALUE, f"permissions: {unknown[0]!r} is not one of {', '.join(sorted(GRANTABLE))}"
+        )
     if command.name in BUILT_IN_ROLES or facts.get(Role, (tenant, command.name)):
         return refuse(Reason.ALREADY_EXISTS)
     role = Role(tenant, command.name, command.permissions)
-    event = _event("role_created", tenant, command.caller, command.name, given)
+    event = tenant_event(tenant, "role_created", command.caller, given, command.name)
     return Decision(Found(role, created=True), (Put(role), event))
 
 
 def create_group(command: CreateGroup, facts: Facts, given: Given) -> Decision:
-    """Make a group."""
+    """Create a group of users."""
     tenant = facts.tenant_of(command.caller)
     if error := name_error(command.name):
         return refuse(Reason.INVALID_NAME, error)
@@ -421,13 +419,23 @@ def create_group(command: CreateGroup, facts: Facts, given: Given) -> Decision:
     if missing := _missing(tenant, None, (), command.roles, facts):
         return refuse(Reason.NOT_FOUND, missing)
     group = Group(tenant, command.name, command.roles)
-    event = _event("group_created", tenant, command.caller, command.name, given)
+    event = tenant_event(tenant, "group_created", command.caller, given, command.name)
     return Decision(Found(group, created=True), (Put(group), event))
 
 
-# --- listings
+def create_tenant(command: CreateTenant, facts: Facts, given: Given) -> Decision:
+    """Create a tenant."""
+    if error := tenant_error(command.tenant):
+        return refuse(Reason.INVALID_NAME, error)
+    if facts.get(Tenant, command.tenant):
+        return refuse(Reason.ALREADY_EXISTS)
+    tenant = Tenant(command.tenant, command.title, given.now_ms)
+    event = tenant_event(tenant.id, "tenant_created", command.caller, given, tenant.id)
+    return Decision(Found(tenant, created=True), (Put(tenant), event))
+
+
 def list_items(command: ListItems, facts: Facts, given: Given) -> Decision:
-    """Allow a page of the caller's tenant's items; tenants are the management tenant's to see."""
+    """Allow a page of the tenant's items. Only the management tenant may list tenants."""
     tenant = None if command.kind is Tenant else facts.tenant_of(command.caller)
     if tenant is None and MANAGE_TENANTS not in permissions(facts, command.caller):
         return refuse(Reason.NOT_PERMITTED, missing_permission(_MANAGE_TENANTS))
@@ -435,7 +443,10 @@ def list_items(command: ListItems, facts: Facts, given: Given) -> Decision:
 
 
 def _user(command: OnUser, facts: Facts, given: Given) -> User | None:
-    """Return the user meant. Two tenants' names can come to one principal: each finds its own user only."""
+    """Return the user of the caller's tenant, or None.
+
+    Names of two tenants can give the same principal, so the tenant and the username must match too.
+    """
     user = facts.get(User, command.principal(facts, given.policy))
     meant = (facts.tenant_of(command.caller), command.username)
     return user if user and (user.tenant, user.username) == meant else None
@@ -449,7 +460,7 @@ def _customer(tenant: str, customer_id: str, facts: Facts) -> Customer | None:
 def _missing(
     tenant: str, customer_id: str | None, groups: tuple[str, ...], roles: tuple[str, ...], facts: Facts
 ) -> str | None:
-    """Return which of these the tenant does not have, or None."""
+    """Return a text that names the first of these that the tenant does not have, or None."""
     if customer_id is not None and _customer(tenant, customer_id, facts) is None:
         return f"no customer {customer_id!r}"
     for name in groups:
@@ -461,8 +472,13 @@ def _missing(
     return None
 
 
-def _event(event: str, tenant: str, caller: str, detail: str, given: Given) -> Append:
-    return Append(Event(tenant, given.now_ms, event, caller, detail=detail))
+def _membership_needs(
+    needs: Needs, tenant: str, customer_id: str | None, groups: tuple[str, ...], roles: tuple[str, ...]
+) -> None:
+    if customer_id is not None:
+        needs.customers.add(customer_id)
+    needs.groups.update((tenant, name) for name in groups)
+    needs.roles.update((tenant, name) for name in roles)
 
 
 RULES: dict[type[Command], Rule] = {

@@ -1,49 +1,85 @@
-"""The login of an accepted device, also of one that is registered again."""
+"""What registration, files of devices and provisioning share: the states of a device request, and a device's login.
+
+Facts: docs/original-systems.md#request-states. A step that `STEPS` lacks for a state is refused, or cannot happen. A
+request can be deleted in any state; then the device can be registered again.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 
 from claimsvc.core.credentials import credential_row, forget_formers, is_anothers
-from claimsvc.core.decision import Append, Change, Put, Refused, Remove
+from claimsvc.core.decision import Change, Put, Refused, Remove, device_event
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.model import Credential, Device, DeviceRequest, Event, Principal, PrincipalKind, RequestStatus
+from claimsvc.core.model import Credential, Device, DeviceRequest, Principal, PrincipalKind, RequestStatus
 from claimsvc.core.names import principal_name, request_username
 from claimsvc.core.policy import Given, Policy
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret
 from claimsvc.immutable import immutable
 
-
-@immutable
-class Newcomer:
-    """A device on its way in: whose it is, its own id, and what is known of it; None where nothing is."""
-
-    tenant: str
-    device_id: str
-    type: str | None
-    label: str | None = None
+WAITING, PENDING = RequestStatus.WAITING_FOR_CONNECTION, RequestStatus.PENDING_ACCEPTANCE
+ACCEPTED, BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
 
 
-@immutable
-class Admitted:
-    """A device that is in, with the changes that make it so."""
+# --- the states of a request
 
-    device: Device
-    principal: str
-    changes: tuple[Change, ...]
-    is_new: bool
+
+class Step(StrEnum):
+    """An event that moves a request from one state to another."""
+
+    ANNOUNCE = "announced"
+    ENROLL = "announced with a one-time password"
+    FIRST_POLL = "first poll"
+    LET_IN = "accepted"
+    GIVE_UP = "too many wrong tokens or one-time passwords"
+
+
+STEPS: dict[tuple[RequestStatus | None, Step], RequestStatus] = {
+    # None: there is no request yet.
+    (None, Step.ANNOUNCE): WAITING,
+    (None, Step.ENROLL): ACCEPTED,
+    (WAITING, Step.FIRST_POLL): PENDING,
+    (PENDING, Step.LET_IN): ACCEPTED,
+    (ACCEPTED, Step.LET_IN): ACCEPTED,
+    (PENDING, Step.GIVE_UP): BLOCKED,
+    (ACCEPTED, Step.GIVE_UP): BLOCKED,
+}
+
+
+def after(status: RequestStatus | None, step: Step) -> RequestStatus | None:
+    """Return the state after a step, or None if the step is not possible."""
+    return STEPS.get((status, step))
+
+
+def announced(request: DeviceRequest, enrollment: Secret | None, given: Given) -> DeviceRequest:
+    """Return a new request with its one-time password, which replaces acceptance; unchanged without one."""
+    if enrollment is None:
+        return request
+    until_ms = given.now_ms + given.policy.enrollment_ms
+    status = STEPS[None, Step.ENROLL]
+    return replace(request, status=status, enrollment_hash=enrollment.hardened, enrollment_until_ms=until_ms)
+
+
+def is_full(tenant: str, facts: Facts, given: Given) -> bool:
+    """Return whether the tenant has reached its device limit."""
+    limit = given.policy.device_limit
+    return bool(limit) and facts.device_count(tenant) >= limit
+
+
+# --- needs
 
 
 def needs_of(request: DeviceRequest, needs: Needs, policy: Policy) -> None:
-    """Add what the acceptance of a request, and a poll for its login, must see; a pending one's poll sees nothing."""
+    """Add the keys that accepting a request, or polling an accepted one, reads. Polling a pending one reads none."""
     is_accepting = (
         request.id in needs.accepting or request.tenant in needs.pending_of or request.enrollment_hash is not None
     )
     if is_accepting:
         needs_names(request.tenant, request.id, needs, policy)
         needs.credentials = True
-    elif request.status is RequestStatus.ACCEPTED:
+    elif request.status is ACCEPTED:
         needs.logins.add(principal_name(request.tenant, request_username(request.id), policy))
     if is_accepting and request.group_id is not None:
         needs.device_group_ids.add(request.group_id)
@@ -55,21 +91,43 @@ def needs_names(tenant: str, device_id: str, needs: Needs, policy: Policy) -> No
     """Add every name that a device of this id would have."""
     needs.device_names.add((tenant, device_id))
     logins = _login_names(tenant, device_id, policy)
-    needs.principals.update(logins)  # the first is the device's own, and none may be somebody else's
+    needs.principals.update(logins)  # the first is the device's own; none may belong to another principal
     needs.logins.update(logins)
 
 
+# --- the device and its login
+
+
+@immutable
+class Newcomer:
+    """A device to admit. `device_id` is its own id. `type` and `label` are None if unknown."""
+
+    tenant: str
+    device_id: str
+    type: str | None
+    label: str | None = None
+
+
+@immutable
+class Admitted:
+    """An admitted device, with the changes that admit it."""
+
+    device: Device
+    principal: str
+    changes: tuple[Change, ...]
+    is_new: bool
+
+
 def username_of(request: DeviceRequest, policy: Policy) -> str:
-    """Return what a device is told to log in as: Cumulocity's username, or the principal where only that works."""
+    """Return the username that the device gets: Cumulocity's, or the principal if the broker admits only that."""
     username = request_username(request.id)
     return username if policy.several_logins else principal_name(request.tenant, username, policy)
 
 
 def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, given: Given) -> Admitted | Refused:
-    """Create principal, device and login of a newcomer. A name that another login has is never taken over.
+    """Create the principal, the device and its login. Refuses with NAME_TAKEN if a name belongs to another login.
 
-    Without a `secret` its logins are somebody else's to keep. A device without a login of its own, as a list makes
-    them, gets one.
+    Without a `secret` the service issues no login. A device that a list created gets its login here.
     """
     tenant, device_id, policy = newcomer.tenant, newcomer.device_id, given.policy
     principal = principal_name(tenant, request_username(device_id), policy)
@@ -85,14 +143,14 @@ def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, give
     is_new = device is None
     if device is None:
         device = Device(given.new_id(), tenant, device_id, principal, given.now_ms)
-        changes.append(Append(Event(tenant, given.now_ms, "device_created", by, device.id, device.name)))
+        changes.append(device_event(device, "device_created", by, given))
     described = replace(
         device, principal=principal, type=newcomer.type or device.type, label=newcomer.label or device.label
     )
     if is_new or described != device:
         changes.insert(len(changes) - is_new, Put(described))
     if secret is not None:
-        # Whatever let it in before is over: an access token too, and a name that this broker cannot admit any more.
+        # All earlier logins stop working, also access tokens and names that this broker no longer admits.
         old = facts.credentials(principal)
         changes += [change for row in old for change in forget_formers(row.login, facts)]
         changes += [Remove(Credential, row.key) for row in old if row.login not in logins]
@@ -101,7 +159,7 @@ def admit(newcomer: Newcomer, secret: Secret | None, by: str, facts: Facts, give
 
 
 def _login_names(tenant: str, device_id: str, policy: Policy) -> list[str]:
-    """Return the names a device may log in with: its principal, and Cumulocity's way of writing it."""
+    """Return the names that a device may log in with: its principal, and Cumulocity's spelling of it."""
     username = request_username(device_id)
     principal = principal_name(tenant, username, policy)
     if not policy.several_logins:

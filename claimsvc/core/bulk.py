@@ -1,6 +1,12 @@
-"""Commands of files: one request registers many devices, or gives them claim keys.
+"""Files: one request registers many devices, or sets many claim keys.
 
-A file is first asked for as a whole; then each slice of its rows is a command of its own, decided like any other.
+command         | who may              | what it does
+ImportDevices   | DEVICE_CONTROL_ADMIN | allows a file of devices
+RegisterDevices | DEVICE_CONTROL_ADMIN | registers the devices of some rows
+ImportClaimKeys | TENANT_ADMIN         | allows a list of claim keys
+SetClaimKeys    | TENANT_ADMIN         | sets the claim keys of some rows
+
+The file as a whole is allowed first. Then the service splits it into slices of rows and decides each as a command.
 """
 
 from __future__ import annotations
@@ -11,9 +17,9 @@ from enum import StrEnum
 from itertools import accumulate
 from typing import Any, TypeVar
 
-from claimsvc.core.admission import Admitted, Newcomer, admit, needs_names
+from claimsvc.core.admission import STEPS, Admitted, Newcomer, Step, admit, announced, is_full, needs_names
 from claimsvc.core.command import Command, Rule
-from claimsvc.core.decision import Append, Change, Decision, Outcome, Put, Refused, Remove, refuse
+from claimsvc.core.decision import Change, Decision, Outcome, Put, Refused, Remove, device_event, refuse
 from claimsvc.core.device_groups import find_or_create_group, group_membership
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import Attribute, Device, DeviceRequest, Event, Tenant
@@ -21,24 +27,24 @@ from claimsvc.core.names import device_id_error, name_error
 from claimsvc.core.permissions import DEVICE_CONTROL_ADMIN, TENANT_ADMIN
 from claimsvc.core.policy import MANAGEMENT_TENANT, Given, Policy
 from claimsvc.core.reasons import Reason
-from claimsvc.core.registration import STEPS, RequestRefused, Step, announced, barred, is_full, request_event
+from claimsvc.core.registration import RequestRefused, barred
 from claimsvc.core.secrets import Secret
 from claimsvc.core.server_keys import NewKey, set_key
 from claimsvc.immutable import immutable
 
 
 class Entry(StrEnum):
-    """How a device of a file logs in, or is let in. Facts: docs/original-systems.md#bulk-columns."""
+    """The way in which a device of a file gets its login. Facts: docs/original-systems.md#bulk-columns."""
 
-    REQUEST = "request"  # announced only: it asks, and somebody accepts it
-    PASSWORD = "password"  # noqa: S105 - with the password it has already
-    ONE_TIME_PASSWORD = "one_time_password"  # noqa: S105 - with one that gives it its login
-    ELSEWHERE = "elsewhere"  # by a login that somebody else keeps, such as a certificate's
+    REQUEST = "request"  # only announced: the device polls, and an operator accepts it
+    PASSWORD = "password"  # noqa: S105 - the file has its password
+    ONE_TIME_PASSWORD = "one_time_password"  # noqa: S105 - the device gets its login for it
+    ELSEWHERE = "elsewhere"  # the service issues no login: the device has a certificate, for example
 
 
 @immutable
 class NewDevice:
-    """A row that registers a device. `tenant` counts for the management tenant alone; `attributes` are JSON texts."""
+    """A row that registers a device. Only the management tenant may set `tenant`. `attributes` are JSON texts."""
 
     device_id: str
     entry: Entry
@@ -47,25 +53,25 @@ class NewDevice:
     type: str | None
     label: str | None
     path: tuple[str, ...]
-    """Names of groups, the outermost first."""
+    """Names of nested groups, outermost first."""
     attributes: tuple[tuple[str, str], ...]
 
     @property
     def paths(self) -> Iterator[str]:
-        """Return the paths of its groups, the outermost first."""
+        """Return the paths of its groups, outermost first."""
         return accumulate(self.path, lambda above, name: f"{above}/{name}")
 
 
 @immutable
 class ImportDevices(Command):
-    """Have a file of devices registered. `names_tenants`: whether it says whose each is."""
+    """Allow a file of devices. `names_tenants` is True if it has a column with each device's tenant."""
 
     names_tenants: bool
 
 
 @immutable
 class RegisterDevices(Command):
-    """Register a slice of a file; what was not understood is refused on its own."""
+    """Register the devices of a slice of a file. Malformed rows are refused one by one."""
 
     rows: tuple[NewDevice | RowRefused, ...]
 
@@ -77,7 +83,7 @@ class RegisterDevices(Command):
         return True
 
     def tenant_meant(self, row: NewDevice, facts: Facts) -> str:
-        """Return the tenant a row's device is to belong to."""
+        """Return the tenant that a row's device will belong to."""
         own = facts.tenant_of(self.caller)
         return (row.tenant or "") if own == MANAGEMENT_TENANT else own
 
@@ -96,7 +102,7 @@ class RegisterDevices(Command):
 
 @immutable
 class KeyedDevice:
-    """A row that lets a device be claimed with a key, until a time (epoch milliseconds) where it names one."""
+    """A row that sets a device's claim key. `expires_at_ms` is epoch milliseconds; None means the default."""
 
     name: str
     key: Secret
@@ -107,16 +113,16 @@ class KeyedDevice:
 
 @immutable
 class ImportClaimKeys(Command):
-    """Allow a list that gives devices their claim keys."""
+    """Allow a list of claim keys."""
 
 
 @immutable
 class SetClaimKeys(Command):
-    """Give a slice of a list its keys; what was not understood is refused on its own."""
+    """Set the claim keys of a slice of a list. Malformed rows are refused one by one."""
 
     rows: tuple[KeyedDevice | RowRefused, ...]
     may_replace: bool
-    """Whether a key may take the place of another one that is still open."""
+    """True if a key may replace another key that is still open."""
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
@@ -129,14 +135,14 @@ class SetClaimKeys(Command):
 
 
 class RowStatus(StrEnum):
-    """What became of a row that was understood and allowed."""
+    """The result of a row that succeeded."""
 
     CREATED = "created"
     UPDATED = "updated"
 
 
 class RowField(StrEnum):
-    """What of a row is to blame; its dialect has a column for it."""
+    """The field of a row that was refused. The dialect knows its column."""
 
     DEVICE_ID = "device_id"
     TENANT = "tenant"
@@ -146,17 +152,17 @@ class RowField(StrEnum):
 
 @immutable
 class RowDone:
-    """A row of a file that is done; a claim key's with the time until which it is good, epoch milliseconds."""
+    """A row that succeeded. `until_ms`: the end of its claim key, epoch milliseconds."""
 
     status: RowStatus
     until_ms: int | None = None
     is_replaced: bool = False
-    """Whether another claim key, which was still open, stopped working."""
+    """True if another claim key, which was still open, stopped working."""
 
 
 @immutable
 class RowRefused:
-    """A row of a file that is not; where one can be blamed, the field, or the column its dialect read."""
+    """A row that was refused. `column` is the field, or the dialect's column, that caused it, if there is one."""
 
     refused: Refused
     column: RowField | str | None = None
@@ -164,21 +170,21 @@ class RowRefused:
 
 @immutable
 class RowsDone(Outcome):
-    """A slice of a file: what became of each row, in its order."""
+    """The results of a slice, in the order of its rows."""
 
     results: tuple[RowDone | RowRefused, ...]
 
 
 @immutable
 class ImportAllowed(Outcome):
-    """The file may be worked through, slice by slice, for the caller's tenant."""
+    """The file may be imported, slice by slice, for the caller's tenant."""
 
     tenant: str
 
 
 @immutable
 class ImportCounts:
-    """How far a file is worked through: `rows` in all, and what became of those that were reached."""
+    """The progress of a file: all its `rows`, and the results so far."""
 
     rows: int
     created: int = 0
@@ -192,40 +198,40 @@ class ImportCounts:
 
 @immutable
 class ImportFinished(Outcome):
-    """A file was worked through. `parts` are what its dialect noted of each slice."""
+    """A file was imported. `parts` are the dialect's notes of each slice."""
 
     counts: ImportCounts
     parts: tuple[Any, ...]
     is_rehearsal: bool
-    """Whether nothing was changed: the file was only tried."""
+    """True if the file was only checked and nothing was changed."""
 
 
 R = TypeVar("R")
 
 
 Row = tuple[RowDone | RowRefused, tuple[Change, ...], tuple[str, ...]]
-"""What became of a row, the changes that make it so, and whose sessions end."""
+"""The result of a row, its changes, and the principals whose sessions end."""
 
 
 def begin_device_file(command: ImportDevices, facts: Facts, given: Given) -> Decision:
-    """Allow a file of devices. In a file of the management tenant each row must name its device's tenant."""
+    """Allow a file of devices. A file of the management tenant must have a column for the tenant."""
     if facts.tenant_of(command.caller) == MANAGEMENT_TENANT and not command.names_tenants:
-        return refuse(Reason.INVALID_VALUE, "TENANT: the management tenant says in this column whose a device is")
+        return refuse(Reason.INVALID_VALUE, "TENANT: files of the management tenant need this column")
     return Decision(ImportAllowed(facts.tenant_of(command.caller)))
 
 
 def begin_claim_key_file(command: ImportClaimKeys, facts: Facts, given: Given) -> Decision:
-    """Let a list of devices with their claim keys be worked through."""
+    """Allow a list of claim keys."""
     return Decision(ImportAllowed(facts.tenant_of(command.caller)))
 
 
 def register_devices(command: RegisterDevices, facts: Facts, given: Given) -> Decision:
-    """Register a slice of a file."""
+    """Register the devices of a slice of a file."""
 
     def decide(row: NewDevice) -> Row:
         tenant = command.tenant_meant(row, facts)
         if facts.get(Tenant, tenant) is None:
-            return _refused(Refused(Reason.NOT_FOUND, f"there is no tenant {tenant!r}"), RowField.TENANT)
+            return _refused(Refused(Reason.NOT_FOUND, f"no tenant {tenant!r}"), RowField.TENANT)
         if row.entry is Entry.REQUEST:
             return _announce(row, tenant, command.caller, facts, given)
         return _let_in(row, tenant, command.caller, facts, given)
@@ -234,13 +240,13 @@ def register_devices(command: RegisterDevices, facts: Facts, given: Given) -> De
 
 
 def set_claim_keys(command: SetClaimKeys, facts: Facts, given: Given) -> Decision:
-    """Give a slice of a list its keys."""
+    """Set the claim keys of a slice of a list."""
     tenant = facts.tenant_of(command.caller)
     return _each(command.rows, lambda row: _set_key(row, tenant, command, facts, given), facts)
 
 
 def file_imported(tenant: str, by: str, counts: ImportCounts, now_ms: int) -> Event:
-    """Return the audit event of a file that was worked through; each row that did something has its own besides."""
+    """Return the audit event of an imported file. Each row that changed something also has its own events."""
     detail = f"rows={counts.rows} created={counts.created} updated={counts.updated} failed={counts.failed}"
     return Event(tenant, now_ms, "file_imported", by, detail=detail)
 
@@ -255,7 +261,7 @@ def _each(rows: Iterable[R | RowRefused], decide: Callable[[R], Row], facts: Fac
             continue
         result, row_changes, row_ended = decide(row)
         for change in row_changes:
-            facts.apply(change)  # the next row stands on it
+            facts.apply(change)  # the next row builds on it
         results.append(result)
         changes += row_changes
         ended += row_ended
@@ -263,22 +269,22 @@ def _each(rows: Iterable[R | RowRefused], decide: Callable[[R], Row], facts: Fac
 
 
 def _announce(row: NewDevice, tenant: str, by: str, facts: Facts, given: Given) -> Row:
-    """Announce a device: it asks for its login, and somebody accepts it."""
+    """Announce a device. It polls for its login after an operator accepted it."""
     if refused := barred(row.device_id, tenant, facts, given):
         return _refused(refused, RowField.DEVICE_ID)
     group, grouped = find_or_create_group(tenant, row.paths, by, facts, given)
     request = _request(row, tenant, by, given, group.id if group else None)
-    return _done((*grouped, Put(request), request_event("request_created", request, by, given)))
+    return _done((*grouped, Put(request), device_event(request, "request_created", by, given)))
 
 
 def _let_in(row: NewDevice, tenant: str, by: str, facts: Facts, given: Given) -> Row:
-    """Make a device, or update one that is known, with what its row says of it."""
+    """Create or update a device from its row."""
     error = device_id_error(row.device_id)
     if error is not None:
         return _refused(RequestRefused(Reason.INVALID_DEVICE_ID, error, device_id=row.device_id), RowField.DEVICE_ID)
     has_password = row.entry is Entry.PASSWORD
     if has_password and not given.policy.issue_logins:
-        return _refused(Refused(Reason.INVALID_VALUE, "this service keeps no logins"), RowField.SECRET)
+        return _refused(Refused(Reason.INVALID_VALUE, "the service keeps no logins"), RowField.SECRET)
     if row.entry is Entry.ONE_TIME_PASSWORD and (refused := barred(row.device_id, tenant, facts, given)):
         return _refused(refused, RowField.DEVICE_ID)
     newcomer = Newcomer(tenant, row.device_id, row.type, row.label)
@@ -301,19 +307,17 @@ def _let_in(row: NewDevice, tenant: str, by: str, facts: Facts, given: Given) ->
 
 
 def _registered(row: NewDevice, made: Admitted, by: str, facts: Facts, given: Given) -> tuple[Change, ...]:
-    """Note how the device got in: a one-time password opens a request, all else ends one that waits."""
+    """Return the changes of the device's request: a one-time password creates one, all else deletes it."""
     if row.entry is Entry.ONE_TIME_PASSWORD:
         request = announced(_request(row, made.device.tenant, by, given, None), row.secret, given)
-        return (Put(request), request_event("request_created", request, by, given))
+        return (Put(request), device_event(request, "request_created", by, given))
     changes: list[Change] = []
     if row.entry is Entry.PASSWORD and not made.is_new:
-        device = made.device
-        replaced = Event(device.tenant, given.now_ms, "credentials_replaced", by, device.id, device.name)
-        changes.append(Append(replaced))
+        changes.append(device_event(made.device, "credentials_replaced", by, given))
     earlier = facts.get(DeviceRequest, row.device_id)
     if earlier is not None and earlier.tenant == made.device.tenant:
-        # Accepted later, it would give whoever polled for it another login.
-        changes += [Remove(DeviceRequest, earlier.id), request_event("request_deleted", earlier, by, given)]
+        # If it were accepted later, the client that polled would get another login.
+        changes += [Remove(DeviceRequest, earlier.id), device_event(earlier, "request_deleted", by, given)]
     return tuple(changes)
 
 
@@ -323,11 +327,11 @@ def _request(row: NewDevice, tenant: str, by: str, given: Given, group_id: str |
 
 
 def _set_key(row: KeyedDevice, tenant: str, command: SetClaimKeys, facts: Facts, given: Given) -> Row:
-    """Open a server window for a device, made where it is missing."""
+    """Open a server window for a device. Create the device if it is missing."""
     if error := name_error(row.name):
         return _refused(Refused(Reason.INVALID_NAME, error), RowField.DEVICE_ID)
     if row.expires_at_ms is not None and row.expires_at_ms <= given.now_ms:
-        return _refused(Refused(Reason.INVALID_VALUE, "this time is over"), RowField.EXPIRES_AT)
+        return _refused(Refused(Reason.INVALID_VALUE, "this time has passed"), RowField.EXPIRES_AT)
     known = facts.device_named(tenant, row.name)
     if known is not None and known.owner is not None:
         return _refused(Refused(Reason.ALREADY_CLAIMED), RowField.DEVICE_ID)
@@ -335,7 +339,7 @@ def _set_key(row: KeyedDevice, tenant: str, command: SetClaimKeys, facts: Facts,
     described = replace(device, type=row.type or device.type, label=row.label or device.label)
     changes: list[Change] = [] if described == known else [Put(described)]
     if known is None:
-        changes.append(_event("device_created", described, command.caller, given))
+        changes.append(device_event(described, "device_created", command.caller, given))
         facts.apply(Put(described))  # a new device is known to have no windows
     new = NewKey(
         key_hash=row.key.hardened,
@@ -356,10 +360,6 @@ def _refused(refused: Refused, field: RowField | None) -> Row:
 
 def _done(changes: tuple[Change, ...]) -> Row:
     return RowDone(RowStatus.CREATED), changes, ()
-
-
-def _event(event: str, device: Device, by: str, given: Given) -> Append:
-    return Append(Event(device.tenant, given.now_ms, event, by, device.id, device.name))
 
 
 RULES: dict[type[Command], Rule] = {

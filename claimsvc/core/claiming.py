@@ -1,4 +1,14 @@
-"""Claiming: devices and gateways open claim windows, customers claim devices and release them."""
+"""Claiming: devices and gateways open claim windows; customers claim devices and release them.
+
+command           | who may                       | what it does
+OpenWindow        | a device                      | opens a claim window for the device
+OpenWindows       | a gateway                     | opens claim windows for devices of the gateway
+ReadSessionLimits | any client with its own login | reads the limits of the client's messages
+ClaimDevice       | CLAIM_DEVICES                 | makes the caller's customer the owner of a device
+ReleaseDevice     | CLAIM_DEVICES or TENANT_ADMIN | makes a device free again
+
+Only the owner or a tenant admin may release a device.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +18,7 @@ from dataclasses import replace
 
 from claimsvc.core.command import Command, OnNamedDevice, Rule
 from claimsvc.core.credentials import rotate_released
-from claimsvc.core.decision import Append, Change, Decision, Notice, Outcome, Put, Refused, Remove, refuse
+from claimsvc.core.decision import Change, Decision, Notice, Outcome, Put, Refused, Remove, device_event, refuse
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import (
     CLAIMING_ALLOWED,
@@ -18,7 +28,6 @@ from claimsvc.core.model import (
     ClaimAttempts,
     ClaimWindow,
     Device,
-    Event,
     Principal,
     PrincipalKind,
     User,
@@ -35,7 +44,7 @@ from claimsvc.immutable import immutable
 
 @immutable
 class OpenWindow(Command):
-    """A device opens its own claim window. Milliseconds; None means the default."""
+    """Open a claim window for the caller. Times are milliseconds; `duration_ms` None means the default."""
 
     key: Secret
     duration_ms: int | None
@@ -67,7 +76,7 @@ class WindowEntry:
 
 @immutable
 class OpenWindows(Command):
-    """A gateway opens windows for devices it speaks for; an entry not understood is refused on its own."""
+    """Open claim windows for devices of the calling gateway. Malformed entries are refused one by one."""
 
     entries: tuple[WindowEntry | tuple[str, Refused], ...]
     received_at_ms: int | None
@@ -94,7 +103,7 @@ class ReadSessionLimits(Command):
 
 @immutable
 class ClaimDevice(OnNamedDevice):
-    """A customer user claims a device with its key."""
+    """Claim a device with its key, for the customer of the calling user."""
 
     key: Secret
 
@@ -110,7 +119,7 @@ class ClaimDevice(OnNamedDevice):
 
 @immutable
 class ReleaseDevice(OnNamedDevice):
-    """The owner or a tenant admin gives a device back."""
+    """Release a device, as its owner or as a tenant admin."""
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnNamedDevice.needs(self, needs, facts, policy)
@@ -129,7 +138,7 @@ class WindowOpened(Outcome):
 
 @immutable
 class WindowsOpened(Outcome):
-    """A gateway's message: one outcome per device it named, in its order."""
+    """The outcomes for the devices of a gateway's message, in its order."""
 
     entries: tuple[tuple[str, WindowOpened | Refused], ...]
 
@@ -143,14 +152,14 @@ class SessionLimits(Outcome):
 
 @immutable
 class Claimed(Outcome):
-    """The device belongs to the caller's customer now."""
+    """The device now belongs to the caller's customer."""
 
     device: Device
 
 
 @immutable
 class Released(Outcome):
-    """The device belongs to nobody; `was_owned` is False when there was nothing to release."""
+    """The device has no owner. `was_owned` is False if it had none before."""
 
     device: Device
     was_owned: bool
@@ -158,7 +167,7 @@ class Released(Outcome):
 
 @immutable
 class ClaimNotice(Notice):
-    """Tell a device that it was claimed or released."""
+    """Inform a device that it was claimed or released."""
 
     principal: str
     claimed: bool
@@ -166,7 +175,7 @@ class ClaimNotice(Notice):
 
 
 def open_window(command: OpenWindow, facts: Facts, given: Given) -> Decision:
-    """A device opens its own window. The newest replaces an older one: docs/differences.md#thingsboard-claiming."""
+    """Open a window for the caller. It replaces an older one: docs/differences.md#thingsboard-claiming."""
     device = facts.device_of(command.caller)
     created: tuple[Change, ...] = ()
     if device is None:
@@ -179,7 +188,7 @@ def open_window(command: OpenWindow, facts: Facts, given: Given) -> Decision:
 
 
 def open_windows(command: OpenWindows, facts: Facts, given: Given) -> Decision:
-    """A gateway opens windows; each device gets its own answer, so one bad entry stops no other."""
+    """Open windows for a gateway. Each device has its own result, so one bad entry does not stop the others."""
     gateway = facts.device_of(command.caller)
     if gateway is None or not gateway.is_gateway:
         return refuse(Reason.NOT_A_GATEWAY)
@@ -196,87 +205,13 @@ def open_windows(command: OpenWindows, facts: Facts, given: Given) -> Decision:
 
 
 def read_session_limits(command: ReadSessionLimits, facts: Facts, given: Given) -> Decision:
-    """Return the limits of a client's messages, to any client that may send them."""
+    """Read the limits of the client's messages."""
     device = facts.device_of(command.caller)
     return Decision(SessionLimits(is_gateway=bool(device and device.is_gateway)))
 
 
-def _first_word(caller: str, facts: Facts, given: Given) -> tuple[Device, tuple[Change, ...]] | Refused:
-    """Make an unknown principal a device of the default tenant, named by its principal."""
-    policy = given.policy
-    if facts.get(Principal, caller) is not None:
-        return Refused(Reason.NOT_A_DEVICE)
-    principal = Put(Principal(caller, PrincipalKind.DEVICE, policy.default_tenant))
-    listed = facts.device_named(policy.default_tenant, caller)
-    if listed is not None and listed.is_loginless:
-        device = replace(listed, principal=caller)  # a list named it, and here it is
-        return device, (principal, Put(device))
-    if listed is not None:
-        return Refused(Reason.NAME_TAKEN, "a device of this name is spoken for by a gateway")
-    if not policy.auto_create:
-        return Refused(Reason.UNKNOWN_DEVICE)
-    if error := name_error(caller):
-        return Refused(Reason.INVALID_NAME, error)
-    device = Device(given.new_id(), policy.default_tenant, caller, caller, given.now_ms)
-    return device, (principal, *_created(device, caller, facts, given))
-
-
-def _open_for(
-    gateway: Device, entry: WindowEntry, message: OpenWindows, facts: Facts, given: Given
-) -> tuple[WindowOpened | Refused, tuple[Change, ...]]:
-    device = facts.device_named(gateway.tenant, entry.name)
-    created: tuple[Change, ...] = ()
-    if device is None:
-        if error := name_error(entry.name):
-            return Refused(Reason.INVALID_NAME, error), ()
-        device = Device(given.new_id(), gateway.tenant, entry.name, None, given.now_ms, gateway_id=gateway.id)
-        created = _created(device, gateway.principal or gateway.name, facts, given)
-    elif device.gateway_id != gateway.id:
-        return Refused(Reason.NOT_PERMITTED, "the gateway neither made this device nor was bound to it"), ()
-    outcome, changes = _open(device, entry.key.hardened, entry.duration_ms, message, facts, given)
-    return outcome, (*created, *changes)
-
-
-def _created(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, Change]:
-    facts.know_new(device.id)
-    event = Event(device.tenant, given.now_ms, "device_created", caller, device.id, device.name)
-    return Put(device), Append(event)
-
-
-def _open(
-    device: Device,
-    key_hash: str,
-    duration_ms: int | None,
-    message: OpenWindow | OpenWindows,
-    facts: Facts,
-    given: Given,
-) -> tuple[WindowOpened | Refused, tuple[Change, ...]]:
-    policy = given.policy
-    if device.owner is not None:
-        return Refused(Reason.ALREADY_CLAIMED), ()
-    if not policy.allow_by_default and not _claiming_allowed(device, facts):
-        return Refused(Reason.CLAIMING_NOT_ALLOWED), ()
-    if message.redelivered and device.claimed_with == key_hash:
-        # The window it opened was claimed with, and ended with that: it must not come back after a release.
-        return Refused(Reason.WINDOW_EXPIRED, "the device was claimed with this key already"), ()
-    wanted = duration_ms if duration_ms is not None and duration_ms > 0 else policy.default_duration_ms
-    # The plugin's stamp says when the broker had the message; a forged one can only shorten the window.
-    received_at_ms = given.now_ms if message.received_at_ms is None else message.received_at_ms
-    opened_at_ms = min(given.now_ms, received_at_ms)
-    expires_at_ms = opened_at_ms + min(wanted, policy.max_duration_ms)
-    if expires_at_ms < given.now_ms:
-        return Refused(Reason.WINDOW_EXPIRED, "the message waited longer than its window lasts"), ()
-    window = ClaimWindow(device.id, WindowSource.DEVICE, key_hash, opened_at_ms, expires_at_ms)
-    return WindowOpened(device.name, expires_at_ms), (Put(window),)
-
-
-def _claiming_allowed(device: Device, facts: Facts) -> bool:
-    attribute = facts.get(Attribute, (device.id, CLAIMING_ALLOWED))
-    return attribute is not None and attribute.is_true
-
-
 def claim_device(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
-    """A customer's user claims a device. As in ThingsBoard the key is checked before the owner."""
+    """Claim a device for the caller's customer. As in ThingsBoard, the key is checked before the owner."""
     user = facts.get(User, command.caller)
     if user is None or user.customer_id is None:
         reason = Reason.NOT_A_CUSTOMER
@@ -300,56 +235,8 @@ def claim_device(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
     return _failed(device, user, windows, facts, given)
 
 
-def not_allowed(command: ClaimDevice, reason: Reason, facts: Facts, given: Given) -> tuple[Change, ...]:
-    """Return the audit event of a claim by a user who may not claim at all.
-
-    Only users of the device's own tenant leave one. It counts towards no lockout: granting the permission is enough.
-    The pipeline limits how many of these events one user can cause.
-    """
-    user = facts.get(User, command.caller)
-    device = facts.device_named(user.tenant, command.name) if user else None
-    if user is None or device is None:
-        return ()
-    detail = f"{reason.value}: {CLAIM_DEVICES}" if reason is Reason.NOT_PERMITTED else reason.value
-    event = Event(device.tenant, given.now_ms, "claim_refused", user.principal, device.id, device.name, detail)
-    return (Append(event),)
-
-
-def _granted(claimed: Device, user: User, facts: Facts, given: Given) -> Decision:
-    event = Event(
-        claimed.tenant, given.now_ms, "device_claimed", user.principal, claimed.id, claimed.name, claimed.owner
-    )
-    forgotten = forget_failures(facts, user.principal, claimed.id)
-    changes = (Put(claimed), *_spent(claimed, facts), *forgotten, Append(event))
-    return Decision(Claimed(claimed), changes, tuple(_notices(claimed, given)))
-
-
-def _owned(device: Device, facts: Facts) -> Decision:
-    """Refuse with ALREADY_CLAIMED, also the owner, and remove windows that can no longer lead to a claim."""
-    return Decision(Refused(Reason.ALREADY_CLAIMED), _spent(device, facts))
-
-
-def _failed(device: Device, user: User, windows: list[ClaimWindow], facts: Facts, given: Given) -> Decision:
-    ended = Reason.WINDOW_EXPIRED if facts.windows(device.id) else Reason.NO_WINDOW
-    reason = Reason.WRONG_KEY if windows else ended
-    counted = count_failure(facts, given, user.principal, device.id)
-    changes: list[Change] = [Put(replace(window, attempts=window.attempts + 1)) for window in windows]
-    changes += counted.changes
-    for name in ("claim_refused", "claim_locked_out")[: 1 + counted.locked]:
-        happened = Event(device.tenant, given.now_ms, name, user.principal, device.id, device.name, reason.value)
-        changes.append(Append(happened))
-    return Decision(Refused(reason), tuple(changes))
-
-
-def _spent(device: Device, facts: Facts) -> tuple[Change, ...]:
-    """Everything that allowed a claim: all windows and `claimingAllowed`."""
-    windows = (Remove(ClaimWindow, window.key) for window in facts.windows(device.id))
-    allowed = facts.get(Attribute, (device.id, CLAIMING_ALLOWED))
-    return (*windows, *((Remove(Attribute, allowed.key),) if allowed else ()))
-
-
 def release_device(command: ReleaseDevice, facts: Facts, given: Given) -> Decision:
-    """The owning customer or a tenant admin releases a device. ThingsBoard lets any customer of the tenant do so."""
+    """Release a device. ThingsBoard lets any customer of the tenant do so."""
     device = facts.device_named(facts.tenant_of(command.caller), command.name)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -360,21 +247,136 @@ def release_device(command: ReleaseDevice, facts: Facts, given: Given) -> Decisi
     if not is_owner and TENANT_ADMIN not in permissions(facts, command.caller):
         return refuse(Reason.NOT_THE_OWNER)
     released = replace(device, owner=None, claimed_at_ms=None)
-    event = Event(
-        device.tenant, given.now_ms, "device_released", command.caller, device.id, device.name, device.owner
-    )
+    event = device_event(device, "device_released", command.caller, given, device.owner)
     windows = [Remove(ClaimWindow, window.key) for window in facts.windows(device.id)]
-    changes: tuple[Change, ...] = (Put(released), *windows, *_allowed_again(device, given), Append(event))
+    changes: tuple[Change, ...] = (Put(released), *windows, *_allowed_again(device, given), event)
     shut_out = _shut_out(released, command.caller, facts, given) if given.policy.rotate_on_release else ()
     ended = (released.principal,) if shut_out and released.principal else ()
     outcome = Released(released, was_owned=True)
     return Decision(outcome, (*changes, *shut_out), tuple(_notices(released, given)), ended)
 
 
-def _shut_out(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
-    """Whoever owned the device may know its credentials: it gets others, and may be provisioned again.
+def _first_word(caller: str, facts: Facts, given: Given) -> tuple[Device, tuple[Change, ...]] | Refused:
+    """Return an unknown principal as a new device of the default tenant. The device's name is the principal."""
+    policy = given.policy
+    if facts.get(Principal, caller) is not None:
+        return Refused(Reason.NOT_A_DEVICE)
+    principal = Put(Principal(caller, PrincipalKind.DEVICE, policy.default_tenant))
+    listed = facts.device_named(policy.default_tenant, caller)
+    if listed is not None and listed.is_loginless:
+        device = replace(listed, principal=caller)  # a list created it; this is its first message
+        return device, (principal, Put(device))
+    if listed is not None:
+        return Refused(Reason.NAME_TAKEN, "a gateway speaks for the device of this name")
+    if not policy.auto_create:
+        return Refused(Reason.UNKNOWN_DEVICE)
+    if error := name_error(caller):
+        return Refused(Reason.INVALID_NAME, error)
+    device = Device(given.new_id(), policy.default_tenant, caller, caller, given.now_ms)
+    return device, (principal, *_created(device, caller, facts, given))
 
-    One whose credentials an admin revoked stays out.
+
+def _open_for(
+    gateway: Device, entry: WindowEntry, message: OpenWindows, facts: Facts, given: Given
+) -> tuple[WindowOpened | Refused, tuple[Change, ...]]:
+    device = facts.device_named(gateway.tenant, entry.name)
+    created: tuple[Change, ...] = ()
+    if device is None:
+        if error := name_error(entry.name):
+            return Refused(Reason.INVALID_NAME, error), ()
+        device = Device(given.new_id(), gateway.tenant, entry.name, None, given.now_ms, gateway_id=gateway.id)
+        created = _created(device, gateway.principal or gateway.name, facts, given)
+    elif device.gateway_id != gateway.id:
+        return Refused(Reason.NOT_PERMITTED, "this device is not bound to the gateway"), ()
+    outcome, changes = _open(device, entry.key.hardened, entry.duration_ms, message, facts, given)
+    return outcome, (*created, *changes)
+
+
+def _created(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, Change]:
+    facts.know_new(device.id)
+    return Put(device), device_event(device, "device_created", caller, given)
+
+
+def _open(
+    device: Device,
+    key_hash: str,
+    duration_ms: int | None,
+    message: OpenWindow | OpenWindows,
+    facts: Facts,
+    given: Given,
+) -> tuple[WindowOpened | Refused, tuple[Change, ...]]:
+    policy = given.policy
+    if device.owner is not None:
+        return Refused(Reason.ALREADY_CLAIMED), ()
+    if not policy.allow_by_default and not _claiming_allowed(device, facts):
+        return Refused(Reason.CLAIMING_NOT_ALLOWED), ()
+    if message.redelivered and device.claimed_with == key_hash:
+        # The window of this message led to a claim, which closed it. It must not open again after a release.
+        return Refused(Reason.WINDOW_EXPIRED, "the device was already claimed with this key"), ()
+    wanted = duration_ms if duration_ms is not None and duration_ms > 0 else policy.default_duration_ms
+    # The plugin's stamp is when the broker received the message. A forged one can only shorten the window.
+    received_at_ms = given.now_ms if message.received_at_ms is None else message.received_at_ms
+    opened_at_ms = min(given.now_ms, received_at_ms)
+    expires_at_ms = opened_at_ms + min(wanted, policy.max_duration_ms)
+    if expires_at_ms < given.now_ms:
+        return Refused(Reason.WINDOW_EXPIRED, "the message was delayed for longer than its window lasts"), ()
+    window = ClaimWindow(device.id, WindowSource.DEVICE, key_hash, opened_at_ms, expires_at_ms)
+    return WindowOpened(device.name, expires_at_ms), (Put(window),)
+
+
+def _claiming_allowed(device: Device, facts: Facts) -> bool:
+    attribute = facts.get(Attribute, (device.id, CLAIMING_ALLOWED))
+    return attribute is not None and attribute.is_true
+
+
+def not_allowed(command: ClaimDevice, reason: Reason, facts: Facts, given: Given) -> tuple[Change, ...]:
+    """Return the audit event of a claim by a user who may not claim at all; none if the device is another tenant's.
+
+    Such a claim does not count towards a lockout, so the user can claim as soon as an admin grants the permission.
+    The service limits the number of these events for each user.
+    """
+    user = facts.get(User, command.caller)
+    device = facts.device_named(user.tenant, command.name) if user else None
+    if user is None or device is None:
+        return ()
+    detail = f"{reason.value}: {CLAIM_DEVICES}" if reason is Reason.NOT_PERMITTED else reason.value
+    return (device_event(device, "claim_refused", user.principal, given, detail),)
+
+
+def _granted(claimed: Device, user: User, facts: Facts, given: Given) -> Decision:
+    event = device_event(claimed, "device_claimed", user.principal, given, claimed.owner)
+    forgotten = forget_failures(facts, user.principal, claimed.id)
+    changes = (Put(claimed), *_spent(claimed, facts), *forgotten, event)
+    return Decision(Claimed(claimed), changes, tuple(_notices(claimed, given)))
+
+
+def _owned(device: Device, facts: Facts) -> Decision:
+    """Refuse with ALREADY_CLAIMED, even for the owner, and remove the windows: they can lead to no claim."""
+    return Decision(Refused(Reason.ALREADY_CLAIMED), _spent(device, facts))
+
+
+def _failed(device: Device, user: User, windows: list[ClaimWindow], facts: Facts, given: Given) -> Decision:
+    ended = Reason.WINDOW_EXPIRED if facts.windows(device.id) else Reason.NO_WINDOW
+    reason = Reason.WRONG_KEY if windows else ended
+    counted = count_failure(facts, given, user.principal, device.id)
+    changes: list[Change] = [Put(replace(window, attempts=window.attempts + 1)) for window in windows]
+    changes += counted.changes
+    for name in ("claim_refused", "claim_locked_out")[: 1 + counted.locked]:
+        changes.append(device_event(device, name, user.principal, given, reason.value))
+    return Decision(Refused(reason), tuple(changes))
+
+
+def _spent(device: Device, facts: Facts) -> tuple[Change, ...]:
+    """Return the removal of everything that allowed a claim: all windows and `claimingAllowed`."""
+    windows = (Remove(ClaimWindow, window.key) for window in facts.windows(device.id))
+    allowed = facts.get(Attribute, (device.id, CLAIMING_ALLOWED))
+    return (*windows, *((Remove(Attribute, allowed.key),) if allowed else ()))
+
+
+def _shut_out(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
+    """Replace the credentials of a released device, because its owner may know them, and allow provisioning again.
+
+    If an admin revoked its credentials, change nothing.
     """
     rotated = rotate_released(device, caller, facts, given)
     state = facts.get(Attribute, (device.id, PROVISION_STATE))
@@ -393,17 +395,17 @@ def _notices(device: Device, given: Given) -> Iterator[ClaimNotice]:
 
 @immutable
 class Lockout:
-    """How long a user is still refused, in milliseconds, 0 or less when not at all; and what to write with it."""
+    """The time for which a user is still locked out (0 or less: not at all), and the changes to write."""
 
     left_ms: int
     changes: tuple[Change, ...]
 
 
 def lockout_of(facts: Facts, given: Given, user: str, device_id: str) -> Lockout:
-    """Return how long `user` is refused this device.
+    """Return for how long `user` may not claim this device.
 
-    No more is left of a lockout than its own length. A row that says more was written before the clock was set back:
-    it is cut to end in that time from now, so that it does end.
+    A lockout lasts no longer than its own length from now. A row that says more was written before the clock was set
+    back: it is cut.
     """
     known = (facts.get(ClaimAttempts, (user, device_id)), facts.get(UserFailures, user))
     rows = [row for row in known if row is not None]
@@ -418,14 +420,14 @@ def _latest_ms(row: ClaimAttempts | UserFailures, given: Given) -> int:
 
 @immutable
 class Counted:
-    """A failure counted: what to write, and whether it was one too many."""
+    """The changes that count a failure. `locked` is True if it caused a lockout."""
 
     changes: tuple[Change, Change]
     locked: bool
 
 
 def count_failure(facts: Facts, given: Given, user: str, device_id: str) -> Counted:
-    """Count one failure of a user who is not locked out, and lock out where that was one too many."""
+    """Count one failure of a user who is not locked out. Lock the user out if it is one too many."""
     attempts = _counted_attempt(facts.get(ClaimAttempts, (user, device_id)), given, user, device_id)
     failures = _counted_failure(facts.get(UserFailures, user), given, user)
     locked = max(attempts.locked_until_ms, failures.locked_until_ms) > given.now_ms
@@ -433,13 +435,13 @@ def count_failure(facts: Facts, given: Given, user: str, device_id: str) -> Coun
 
 
 def forget_failures(facts: Facts, user: str, device_id: str) -> tuple[Change, ...]:
-    """Return the change that clears a user's failures at a device after a success there."""
+    """Return the change that clears a user's failures at a device, after a successful claim."""
     key = (user, device_id)
     return (Remove(ClaimAttempts, key),) if facts.get(ClaimAttempts, key) else ()
 
 
 def _counted_attempt(row: ClaimAttempts | None, given: Given, user: str, device_id: str) -> ClaimAttempts:
-    # A time ahead is from before the clock was set back: it counts as one that is as long past.
+    # A time in the future was written before the clock was set back. It counts like one equally long ago.
     if row is None or abs(given.now_ms - max(row.last_failed_at_ms, row.locked_until_ms)) > DAY_MS:
         row = ClaimAttempts(user, device_id, 0, 0, 0, given.now_ms)
     count = row.count + 1
@@ -460,7 +462,7 @@ def _counted_failure(row: UserFailures | None, given: Given, user: str) -> UserF
 
 
 def _lockout_ms(given: Given, earlier: int) -> int:
-    """Doubling each time, at most a day (or the first lockout, when that is longer)."""
+    """Return a lockout's length: it doubles each time, up to a day or the first lockout, whichever is longer."""
     first = given.policy.lockout_ms
     return min(first << min(earlier, 32), max(first, DAY_MS))
 

@@ -1,4 +1,4 @@
-"""What every command has in common, and the table entry that decides it."""
+"""The base of all commands, and `Rule`, the table entry that decides one."""
 
 from __future__ import annotations
 
@@ -15,43 +15,45 @@ from claimsvc.immutable import immutable
 
 @immutable
 class Command:
-    """The common part. `device` names the device for the log, where there is one."""
+    """A request that a rule decides."""
 
     caller: str
+    """The principal that sent it; "" if the client has no login of its own yet."""
 
     @property
     def device(self) -> str | None:
+        """Return the name of its device for the log; None if it concerns none or several."""
         return None
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """Return what must be hardened before a rule may run."""
+        """Return the secrets that must be hardened before the rule runs."""
         return ()
 
     def issues_logins(self, facts: Facts) -> bool:
-        """Return whether the rule may make a login, and so must know who else makes them."""
+        """Return whether the rule may issue a login. If so, it must know the logins that others issued."""
         return any(secret.kind in LOGIN_KINDS for secret in self.secrets)
 
     def needs_foreign_logins(self, facts: Facts) -> bool:
-        """Return whether deciding takes the logins that the broker admits and that are not the service's."""
+        """Return whether the rule needs the logins that the broker admits and the service did not issue."""
         return self.issues_logins(facts) or facts.get(EndedPrincipal, self.caller) is not None
 
     def is_authentic(self, facts: Facts) -> bool:
-        """Return whether what the command shows for its right is right; most show nothing but their caller."""
+        """Return whether the command's proof, such as a provision key, is valid. Most commands carry none."""
         return True
 
     @property
     def is_poll(self) -> bool:
-        """Return whether this is asked over and over: each is answered anew, whatever its request id."""
+        """Return whether clients repeat this command. A poll is always decided anew, whatever its request id."""
         return False
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        """Add the keys this command's rule reads; `facts` holds the callers already."""
+        """Add the keys of all rows that the rule reads. `facts` already holds the callers."""
 
 
 @immutable
 class OnNamedDevice(Command):
-    """A command about one of the caller's tenant's devices, by its name."""
+    """A command about a device of the caller's tenant, by its name."""
 
     name: str
 
@@ -75,7 +77,7 @@ class OnDevice(Command):
 
 @immutable
 class Rule:
-    """What decides a command, and which permissions let it be asked: any of them; none means anybody."""
+    """The function that decides a command. The caller needs one of `permissions`; if empty, any caller may."""
 
     decide: Callable[[Any, Facts, Given], Decision]
     permissions: frozenset[str] = frozenset()

@@ -1,4 +1,10 @@
-"""Commands about the credentials of devices that exist: new ones, and none any more."""
+"""Credentials of existing devices: rotating and revoking them, and issuing logins for the other features.
+
+command              | who may      | what it does
+RotateCredentials    | TENANT_ADMIN | replaces a device's credentials
+RotateOwnCredentials | a device     | replaces the calling device's credentials
+RevokeCredentials    | TENANT_ADMIN | ends a device's credentials and its sessions; the device stays
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from claimsvc.core.command import Command, OnDevice, Rule
-from claimsvc.core.decision import Append, Change, Decision, Done, Outcome, Put, Refused, Remove, refuse
+from claimsvc.core.decision import Change, Decision, Done, Outcome, Put, Refused, Remove, device_event, refuse
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import (
     AT_ONCE_MS,
@@ -17,7 +23,6 @@ from claimsvc.core.model import (
     CredentialKind,
     Device,
     EndedPrincipal,
-    Event,
     FormerCredential,
     Principal,
     PrincipalKind,
@@ -29,12 +34,29 @@ from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.immutable import immutable
 
+MOST_OVERLAP_MS = 30 * DAY_MS
+
+
+MOST_FORMERS = 3
+"""Former credentials of a login that may be valid at the same time. The broker tries each for a wrong password."""
+
+
+TIME_TO_READ_MS = 10_000
+"""The least overlap if the broker knows one password for each login: the device must read its new one meanwhile."""
+
+
+OWN_PAUSE_MS = 5_000
+"""The least time between two rotations that one device requests, if the broker knows one password for each login.
+
+Each rotation then rewrites all logins. The pause is shorter than the overlap, so that a device that lost the answer
+can repeat its request with its old password."""
+
 
 @immutable
 class RotateCredentials(OnDevice):
-    """A tenant admin gives a device new credentials. Milliseconds; None means the default.
+    """Replace a device's credentials. `overlap_ms` is milliseconds; None means the default.
 
-    `kind` is for a device that has none left; one that has some keeps its kind.
+    `kind` applies only to a device without credentials. Otherwise the kind stays.
     """
 
     overlap_ms: int | None
@@ -49,17 +71,8 @@ class RotateCredentials(OnDevice):
 
 
 @immutable
-class RevokeCredentials(OnDevice):
-    """A tenant admin ends whatever a device can log in with; the device stays."""
-
-    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        OnDevice.needs(self, needs, facts, policy)
-        needs.credentials = True
-
-
-@immutable
 class RotateOwnCredentials(Command):
-    """A device asks for new credentials for itself. Milliseconds; None means the default."""
+    """Replace the credentials of the calling device. `overlap_ms` is milliseconds; None means the default."""
 
     overlap_ms: int | None
 
@@ -72,10 +85,19 @@ class RotateOwnCredentials(Command):
 
 
 @immutable
+class RevokeCredentials(OnDevice):
+    """End all credentials of a device. The device stays."""
+
+    def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
+        OnDevice.needs(self, needs, facts, policy)
+        needs.credentials = True
+
+
+@immutable
 class NewCredentials(Outcome):
     """A device's new login. `username` is None for an access token.
 
-    It lets in from `valid_from_ms`; what the device had before does until `old_valid_until_ms`, where it had any.
+    It works from `valid_from_ms`. The old credentials work until `old_valid_until_ms`; None if there were none.
     """
 
     device: Device
@@ -87,28 +109,157 @@ class NewCredentials(Outcome):
 
 @immutable
 class FoundCredential(Outcome):
-    """A device's newest login; `credential` is None when this service keeps none for it."""
+    """A device's newest login. `credential` is None if the service keeps none for it."""
 
     device: Device
     credential: Credential | None
     secret: Secret | None = None
-    """The login's secret, opened by the pipeline while it may be given again."""
+    """The login's secret. The service opens it while it may be shown again."""
+
+
+def rotate_credentials(command: RotateCredentials, facts: Facts, given: Given) -> Decision:
+    """Replace a device's credentials. A device without credentials gets new ones."""
+    meant = _own_device(command, facts, given)
+    if isinstance(meant, Refused):
+        return Decision(meant)
+    device, principal = meant
+    rows = standing(principal, facts)
+    if not rows:
+        return _issue_again(device, principal, command, facts, given)
+    if command.kind not in {None, kind_of(rows)}:
+        return refuse(Reason.INVALID_VALUE, "a rotation cannot change the kind of credentials: revoke them first")
+    overlap_ms = given.policy.overlap_ms if command.overlap_ms is None else command.overlap_ms
+    return _rotate(device, principal, command.caller, overlap_ms, facts, given)
+
+
+def rotate_own_credentials(command: RotateOwnCredentials, facts: Facts, given: Given) -> Decision:
+    """Replace the credentials of the calling device. Refused if all its credentials were revoked."""
+    device = facts.device_of(command.caller)
+    if device is None:
+        return refuse(Reason.NOT_A_DEVICE)
+    ours = _ours(device, given)
+    if isinstance(ours, Refused):
+        return Decision(ours)
+    _, principal = ours
+    rows = standing(principal, facts)
+    if not rows:
+        return refuse(Reason.NO_LOGIN)
+    policy, now_ms = given.policy, given.now_ms
+    overlap_ms = policy.overlap_ms if command.overlap_ms is None else min(command.overlap_ms, policy.overlap_ms)
+    if not policy.overlapping_logins:
+        wait_ms = max(row.created_at_ms for row in rows) + OWN_PAUSE_MS - now_ms
+        # A longer wait means that the login was created before the clock was set back: do not wait.
+        if 0 < wait_ms <= OWN_PAUSE_MS and ends_of(rows, facts, now_ms):
+            return Decision(Refused(Reason.RATE_LIMITED, retry_after_ms=wait_ms))
+        overlap_ms = max(overlap_ms, TIME_TO_READ_MS)
+    return _rotate(device, principal, principal, overlap_ms, facts, given)
+
+
+def revoke_credentials(command: RevokeCredentials, facts: Facts, given: Given) -> Decision:
+    """End a device's credentials, also former ones, and its sessions. The device keeps its names.
+
+    The device is marked as provisioned, so that its profile's key, which all devices of the profile know, gives it no
+    new credentials. An admin can delete the mark.
+    """
+    meant = _own_device(command, facts, given)
+    if isinstance(meant, Refused):
+        return Decision(meant)
+    device, principal = meant
+    rows = facts.credentials(principal)
+    if not rows:
+        return refuse(Reason.NO_LOGIN)
+    changes: list[Change] = []
+    for row in living(rows, given.now_ms):
+        changes += forget_formers(row.login, facts)
+        changes.append(Put(replace(row, sealed=None, revoked_at_ms=AT_ONCE_MS)))
+    if changes:
+        changes.append(Put(Attribute(device.id, PROVISION_STATE, PROVISIONED, given.now_ms)))
+        changes.append(Put(EndedPrincipal(principal, given.now_ms)))
+        changes.append(device_event(device, "credentials_revoked", command.caller, given))
+    return Decision(Done(), tuple(changes), ended=(principal,))
+
+
+def rotate_released(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
+    """Return the changes that replace a released device's credentials at once. An admin may read the new ones."""
+    if device.principal is None or not given.policy.issue_logins or not standing(device.principal, facts):
+        return ()
+    return _rotate(device, device.principal, caller, 0, facts, given).changes
+
+
+def _rotate(device: Device, principal: str, caller: str, overlap_ms: int, facts: Facts, given: Given) -> Decision:
+    policy, now_ms = given.policy, given.now_ms
+    rows = living(facts.credentials(principal), now_ms)
+    kind = kind_of(rows)
+    ending_ms = ends_of(rows, facts, now_ms)
+    is_at_once = policy.overlapping_logins or kind is SecretKind.ACCESS_TOKEN
+    if is_at_once and overlap_ms and len(ending_ms) >= MOST_FORMERS:
+        wait_ms = min(ending_ms) - now_ms
+        return Decision(Refused(Reason.RATE_LIMITED, "earlier credentials are still valid", retry_after_ms=wait_ms))
+    until_ms = now_ms + overlap_ms
+    if not is_at_once:
+        soonest_ms = now_ms + min(overlap_ms, TIME_TO_READ_MS)
+        until_ms = max(min([until_ms, *ending_ms]), soonest_ms)
+    secret, changes = renew(rows, principal, kind, until_ms, facts, given)
+    event = device_event(device, "credentials_rotated", caller, given, f"old ones until {until_ms}")
+    outcome = NewCredentials(
+        device, login_name(rows, principal, kind), secret, now_ms if is_at_once else until_ms, until_ms
+    )
+    return Decision(outcome, (*changes, event), ended=() if overlap_ms else (principal,))
+
+
+def _issue_again(device: Device, principal: str, command: RotateCredentials, facts: Facts, given: Given) -> Decision:
+    """Issue credentials to a device without any. Refused if another login now uses one of its names."""
+    if error := login_error(principal, given.policy):
+        return refuse(Reason.INVALID_NAME, error)
+    if is_anothers(principal, principal, facts, given):
+        return refuse(Reason.NAME_TAKEN)
+    kind = command.kind or SecretKind.PASSWORD
+    if kind is SecretKind.ACCESS_TOKEN and not given.policy.access_tokens:
+        return refuse(Reason.UNSUPPORTED_CREDENTIALS, "this broker does not support access tokens")
+    is_password = kind is SecretKind.PASSWORD
+    known = facts.credentials(principal) if is_password else []
+    rows = [row for row in known if row.kind is CredentialKind.PASSWORD]
+    secret, changes = renew(rows, principal, kind, given.now_ms, facts, given)
+    event = device_event(device, "credentials_made", command.caller, given)
+    outcome = NewCredentials(device, login_name(rows, principal, kind), secret, given.now_ms, None)
+    return Decision(outcome, (*changes, event))
+
+
+def _own_device(command: OnDevice, facts: Facts, given: Given) -> tuple[Device, str] | Refused:
+    """Return the device of the caller's tenant and its principal."""
+    device = facts.get(Device, command.device_id)
+    if device is None or device.tenant != facts.tenant_of(command.caller):
+        return Refused(Reason.NOT_FOUND)
+    return _ours(device, given)
+
+
+def _ours(device: Device, given: Given) -> tuple[Device, str] | Refused:
+    if not given.policy.issue_logins:
+        return Refused(Reason.NO_LOGIN, "credentials.store is none")
+    if device.principal is None:
+        why = (
+            "it has not registered, been provisioned or sent a message yet"
+            if device.is_loginless
+            else "a gateway speaks for it"
+        )
+        return Refused(Reason.NO_LOGIN, why)
+    return device, device.principal
 
 
 @immutable
 class Login:
-    """A principal that was free, and the changes that make it; the first is the principal itself."""
+    """A new principal and the changes that create it. The first change is the principal itself."""
 
     principal: str
     changes: tuple[Change, ...]
     issued: bool
-    """False when the broker's logins are kept by somebody else: then the login must exist there."""
+    """False if the service keeps no logins. Then the login must exist on the broker."""
 
 
 def issue_login(
     tenant: str, name: str, kind: PrincipalKind, secret: Secret, facts: Facts, given: Given
 ) -> Login | Refused:
-    """Make the principal of `name` with its login, or say why that cannot be."""
+    """Return a new principal for `name` with its login, or the refusal."""
     principal = principal_name(tenant, name, given.policy)
     if error := login_error(principal, given.policy):
         return Refused(Reason.INVALID_NAME, error)
@@ -122,7 +273,7 @@ def issue_login(
 
 
 def is_anothers(login: str, principal: str, facts: Facts, given: Given) -> bool:
-    """Return whether a login, or the name it would stand for, belongs to anybody but `principal`."""
+    """Return whether a login belongs to another principal than `principal`, or is another principal's name."""
     known = facts.get(Credential, login)
     if login in given.foreign_logins or (known is not None and known.principal != principal):
         return True
@@ -130,7 +281,7 @@ def is_anothers(login: str, principal: str, facts: Facts, given: Given) -> bool:
 
 
 def credential_row(login: str, principal: str, secret: Secret, given: Given) -> Credential:
-    """Return the row that lets `principal` log in with `secret`."""
+    """Return a new login of `principal` with `secret`."""
     return Credential(
         login,
         principal,
@@ -143,7 +294,7 @@ def credential_row(login: str, principal: str, secret: Secret, given: Given) -> 
 
 
 def end_logins(principal: str, facts: Facts, given: Given) -> tuple[Change, ...]:
-    """End every login of a principal and free its name."""
+    """Return the removal of a principal and all its logins."""
     rows = facts.credentials(principal)
     formers = (change for row in rows for change in forget_formers(row.login, facts))
     logins = (Remove(Credential, row.key) for row in rows)
@@ -152,23 +303,23 @@ def end_logins(principal: str, facts: Facts, given: Given) -> tuple[Change, ...]
 
 
 def is_ended(principal: str, facts: Facts, given: Given) -> bool:
-    """Return whether this service ended all logins of a principal, and nobody else admits the name.
+    """Return whether the service ended all logins of a principal and the broker has no other login of this name.
 
-    The broker may still publish a will in its name, long after. A new login for the name makes it valid again.
+    The broker may still publish a will in that name, much later. A new login makes the name valid again.
     """
     is_kept = given.policy.issue_logins and principal not in given.foreign_logins
     return is_kept and facts.get(EndedPrincipal, principal) is not None
 
 
 def forget_formers(login: str, facts: Facts) -> Iterator[Change]:
-    """End every password that a login had before its own."""
+    """Return the removal of all former passwords of a login."""
     return (Remove(FormerCredential, row.key) for row in facts.former_credentials(login))
 
 
 def renew(
     rows: Sequence[Credential], principal: str, kind: SecretKind, until_ms: int, facts: Facts, given: Given
 ) -> tuple[Secret, list[Change]]:
-    """Return a new secret with what puts it in the place of those of `rows`, which are good until `until_ms`."""
+    """Return a new secret and the changes that replace the secrets of `rows`, which stay valid until `until_ms`."""
     secret = given.new_login(kind)
     changes: list[Change] = []
     for row in rows:
@@ -199,7 +350,7 @@ def _replaced(row: Credential, secret: Secret, until_ms: int, facts: Facts, give
 
 
 def ends_of(rows: Sequence[Credential], facts: Facts, now_ms: int) -> list[int]:
-    """Return when each former secret is over that is still good, epoch milliseconds; logins share their secrets."""
+    """Return the end of each former secret that is still valid, epoch milliseconds. Logins share their secrets."""
     passwords = {
         former.secret_hash: former.until_ms for row in rows for former in facts.former_credentials(row.login)
     }
@@ -208,182 +359,33 @@ def ends_of(rows: Sequence[Credential], facts: Facts, now_ms: int) -> list[int]:
 
 
 def standing(principal: str, facts: Facts) -> list[Credential]:
-    """Return the logins of a principal that have no end."""
+    """Return the logins of a principal that are not revoked."""
     return [row for row in facts.credentials(principal) if row.revoked_at_ms is None]
 
 
 def newest(principal: str | None, facts: Facts) -> Credential | None:
-    """Return the login a device has: the last that was made; of several made together the one every broker admits."""
+    """Return the newest login of a principal; of several, the one that every broker admits."""
     rows = standing(principal, facts) if principal is not None else []
     return max(rows, key=lambda row: (row.created_at_ms, row.login == row.principal), default=None)
 
 
 def living(rows: Sequence[Credential], now_ms: int) -> list[Credential]:
-    """Return the logins that still let in."""
+    """Return the logins that still work."""
     return [row for row in rows if row.revoked_at_ms is None or row.revoked_at_ms > now_ms]
 
 
 def kind_of(rows: Sequence[Credential]) -> SecretKind:
-    """Return what a rotation of these logins makes: a password where there is one."""
+    """Return the kind of secret that replaces those of these logins: a password if one of them has one."""
     has_password = any(row.kind is CredentialKind.PASSWORD for row in rows)
     return SecretKind.PASSWORD if has_password else SecretKind.ACCESS_TOKEN
 
 
 def login_name(rows: Sequence[Credential], principal: str, kind: SecretKind) -> str | None:
-    """Return a name to log in as: of several, the principal, which works at every broker."""
+    """Return the username of these logins; of several, the principal, which works on every broker."""
     if kind is SecretKind.ACCESS_TOKEN:
         return None
     names = [row.login for row in rows if row.kind is CredentialKind.PASSWORD]
     return principal if principal in names or not names else min(names)
-
-
-MOST_OVERLAP_MS = 30 * DAY_MS
-
-
-MOST_FORMERS = 3
-"""Former credentials that are valid at the same time: so many more the broker has to try for each wrong password."""
-
-
-TIME_TO_READ_MS = 10_000
-"""Where the broker ends a session with its password, a device needs so long to read what the new one is."""
-
-
-OWN_PAUSE_MS = 5_000
-"""There each rotation has the service look through all logins: no device may have it do so all the time. Whoever lost
-an answer can ask again before the old password is over."""
-
-
-def rotate_credentials(command: RotateCredentials, facts: Facts, given: Given) -> Decision:
-    """Replace a device's credentials; one that has none left gets some again."""
-    meant = _own_device(command, facts, given)
-    if isinstance(meant, Refused):
-        return Decision(meant)
-    device, principal = meant
-    rows = standing(principal, facts)
-    if not rows:
-        return _issue_again(device, principal, command, facts, given)
-    if command.kind not in {None, kind_of(rows)}:
-        return refuse(Reason.INVALID_VALUE, "a rotation keeps the kind of credentials: revoke them first")
-    overlap_ms = given.policy.overlap_ms if command.overlap_ms is None else command.overlap_ms
-    return _rotate(device, principal, command.caller, overlap_ms, facts, given)
-
-
-def rotate_own_credentials(command: RotateOwnCredentials, facts: Facts, given: Given) -> Decision:
-    """Replace the credentials of the device that asks. Without any, nothing it says makes new ones."""
-    device = facts.device_of(command.caller)
-    if device is None:
-        return refuse(Reason.NOT_A_DEVICE)
-    ours = _ours(device, given)
-    if isinstance(ours, Refused):
-        return Decision(ours)
-    _, principal = ours
-    rows = standing(principal, facts)
-    if not rows:
-        return refuse(Reason.NO_LOGIN)
-    policy, now_ms = given.policy, given.now_ms
-    overlap_ms = policy.overlap_ms if command.overlap_ms is None else min(command.overlap_ms, policy.overlap_ms)
-    if not policy.overlapping_logins:
-        wait_ms = max(row.created_at_ms for row in rows) + OWN_PAUSE_MS - now_ms
-        # More than the pause is left only of a login that was made before the clock was set back.
-        if 0 < wait_ms <= OWN_PAUSE_MS and ends_of(rows, facts, now_ms):
-            return Decision(Refused(Reason.RATE_LIMITED, retry_after_ms=wait_ms))
-        overlap_ms = max(overlap_ms, TIME_TO_READ_MS)
-    return _rotate(device, principal, principal, overlap_ms, facts, given)
-
-
-def rotate_released(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
-    """Return what shuts out whoever knew a released device's credentials; an admin may read the new ones."""
-    if device.principal is None or not given.policy.issue_logins or not standing(device.principal, facts):
-        return ()
-    return _rotate(device, device.principal, caller, 0, facts, given).changes
-
-
-def revoke_credentials(command: RevokeCredentials, facts: Facts, given: Given) -> Decision:
-    """End a device's credentials, former ones too, and its sessions. Its names stay its own.
-
-    The key of its profile lets it in no more, which all devices of the profile know: an admin takes the mark away.
-    """
-    meant = _own_device(command, facts, given)
-    if isinstance(meant, Refused):
-        return Decision(meant)
-    device, principal = meant
-    rows = facts.credentials(principal)
-    if not rows:
-        return refuse(Reason.NO_LOGIN)
-    changes: list[Change] = []
-    for row in living(rows, given.now_ms):
-        changes += forget_formers(row.login, facts)
-        changes.append(Put(replace(row, sealed=None, revoked_at_ms=AT_ONCE_MS)))
-    if changes:
-        changes.append(Put(Attribute(device.id, PROVISION_STATE, PROVISIONED, given.now_ms)))
-        changes.append(Put(EndedPrincipal(principal, given.now_ms)))
-        changes.append(_event("credentials_revoked", device, command.caller, given))
-    return Decision(Done(), tuple(changes), ended=(principal,))
-
-
-# --- in common
-def _rotate(device: Device, principal: str, caller: str, overlap_ms: int, facts: Facts, given: Given) -> Decision:
-    policy, now_ms = given.policy, given.now_ms
-    rows = living(facts.credentials(principal), now_ms)
-    kind = kind_of(rows)
-    ending_ms = ends_of(rows, facts, now_ms)
-    is_at_once = policy.overlapping_logins or kind is SecretKind.ACCESS_TOKEN
-    if is_at_once and overlap_ms and len(ending_ms) >= MOST_FORMERS:
-        wait_ms = min(ending_ms) - now_ms
-        return Decision(Refused(Reason.RATE_LIMITED, "earlier credentials are still valid", retry_after_ms=wait_ms))
-    until_ms = now_ms + overlap_ms
-    if not is_at_once:
-        soonest_ms = now_ms + min(overlap_ms, TIME_TO_READ_MS)
-        until_ms = max(min([until_ms, *ending_ms]), soonest_ms)
-    secret, changes = renew(rows, principal, kind, until_ms, facts, given)
-    event = _event("credentials_rotated", device, caller, given, f"old ones until {until_ms}")
-    outcome = NewCredentials(
-        device, login_name(rows, principal, kind), secret, now_ms if is_at_once else until_ms, until_ms
-    )
-    return Decision(outcome, (*changes, event), ended=() if overlap_ms else (principal,))
-
-
-def _issue_again(device: Device, principal: str, command: RotateCredentials, facts: Facts, given: Given) -> Decision:
-    """Give a device credentials that has none: a name of its own that somebody else uses by now is not taken over."""
-    if error := login_error(principal, given.policy):
-        return refuse(Reason.INVALID_NAME, error)
-    if is_anothers(principal, principal, facts, given):
-        return refuse(Reason.NAME_TAKEN)
-    kind = command.kind or SecretKind.PASSWORD
-    if kind is SecretKind.ACCESS_TOKEN and not given.policy.access_tokens:
-        return refuse(Reason.UNSUPPORTED_CREDENTIALS, "this broker cannot admit access tokens")
-    is_password = kind is SecretKind.PASSWORD
-    known = facts.credentials(principal) if is_password else []
-    rows = [row for row in known if row.kind is CredentialKind.PASSWORD]
-    secret, changes = renew(rows, principal, kind, given.now_ms, facts, given)
-    event = _event("credentials_made", device, command.caller, given)
-    outcome = NewCredentials(device, login_name(rows, principal, kind), secret, given.now_ms, None)
-    return Decision(outcome, (*changes, event))
-
-
-def _own_device(command: OnDevice, facts: Facts, given: Given) -> tuple[Device, str] | Refused:
-    """Return the device of the caller's tenant, and as whom it logs in."""
-    device = facts.get(Device, command.device_id)
-    if device is None or device.tenant != facts.tenant_of(command.caller):
-        return Refused(Reason.NOT_FOUND)
-    return _ours(device, given)
-
-
-def _ours(device: Device, given: Given) -> tuple[Device, str] | Refused:
-    if not given.policy.issue_logins:
-        return Refused(Reason.NO_LOGIN, "the broker's logins are kept by somebody else")
-    if device.principal is None:
-        why = (
-            "it has not registered, been provisioned or spoken yet"
-            if device.is_loginless
-            else "a gateway speaks for it"
-        )
-        return Refused(Reason.NO_LOGIN, why)
-    return device, device.principal
-
-
-def _event(event: str, device: Device, caller: str, given: Given, detail: str | None = None) -> Append:
-    return Append(Event(device.tenant, given.now_ms, event, caller, device.id, device.name, detail))
 
 
 RULES: dict[type[Command], Rule] = {

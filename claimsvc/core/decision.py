@@ -1,4 +1,4 @@
-"""The outcome of a command, the changes that make it true, and the notices that follow from it."""
+"""What a rule returns: an outcome, the changes that make it true, and notices to other clients."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from claimsvc.core.model import (
     Customer,
     Device,
     DeviceGroup,
+    DeviceRequest,
     Event,
     Group,
     Role,
@@ -15,6 +16,7 @@ from claimsvc.core.model import (
     Tenant,
     User,
 )
+from claimsvc.core.policy import Given
 from claimsvc.core.reasons import MESSAGES, Reason
 from claimsvc.core.secrets import Secret
 from claimsvc.immutable import immutable
@@ -23,26 +25,26 @@ T = TypeVar("T")
 
 
 class Outcome:
-    """What the asker gets. Each feature defines its own kinds."""
+    """The result of a command, for its caller. Each feature defines its own kinds."""
 
     __slots__ = ()
 
 
 class Query(Outcome):
-    """A question the caller may ask; the store answers it from what is committed after the batch."""
+    """A listing or state that the caller may read. The store fills it from what is committed after the batch."""
 
     __slots__ = ()
 
 
 class Notice:
-    """What a client other than the asker is told because of a decision."""
+    """A message to a client other than the caller, because of a decision."""
 
     __slots__ = ()
 
 
 @immutable
 class Refused(Outcome):
-    """A refusal is a value: it may come with changes of its own, such as a counted attempt."""
+    """A refusal. It is a value, so that changes can come with it, such as a counted attempt."""
 
     reason: Reason
     detail: str = ""
@@ -50,29 +52,29 @@ class Refused(Outcome):
 
     @property
     def message(self) -> str:
-        """Return the text for a person."""
+        """Return the human-readable text."""
         text = MESSAGES[self.reason]
         return f"{text}: {self.detail}" if self.detail else text
 
 
 @immutable
 class Found(Outcome, Generic[T]):
-    """One item that was asked for, made or changed."""
+    """One item that was read, created or changed."""
 
     item: T
     secret: Secret | None = None
-    """A password or token that is given this once."""
+    """A password or token. It is shown only this once."""
     created: bool = False
 
 
 @immutable
 class Done(Outcome):
-    """There is nothing to show."""
+    """Success, with nothing to show."""
 
 
 @immutable
 class Listing(Query):
-    """A page the caller may read."""
+    """A page that the caller may read."""
 
     kind: type[Tenant | Customer | User | Group | Role | Device | DeviceGroup | Event]
     tenant: str | None
@@ -81,14 +83,14 @@ class Listing(Query):
     device: str | None = None
     since_ms: int | None = None
     prefix: str | None = None
-    """All devices whose names begin so; None, for devices, means the gateways."""
+    """Devices: list those whose names begin with this text. None lists only the gateways."""
     group_id: str | None = None
-    """Of those the devices of this group only."""
+    """With a prefix: list only the devices of this group."""
 
 
 @immutable
 class Page(Outcome):
-    """A filled listing. `next_after` continues it; None on the last page."""
+    """A filled listing. Pass `next_after` as `after` to get the next page; it is None on the last page."""
 
     listing: Listing
     items: tuple[object, ...]
@@ -97,21 +99,21 @@ class Page(Outcome):
 
 @immutable
 class Repeated(Outcome):
-    """The request was answered before; `kept` is what was kept of that answer."""
+    """The request was answered before. `kept` is the stored answer."""
 
     kept: str
 
 
 @immutable
 class Put:
-    """Write a row, new or changed."""
+    """Insert or update a row."""
 
     row: Row
 
 
 @immutable
 class Remove:
-    """Take a row away, with everything that hangs on it."""
+    """Delete a row, and with it all rows that belong to it."""
 
     kind: type[Row]
     key: str | tuple[str, str] | tuple[str, str, int]
@@ -119,7 +121,7 @@ class Remove:
 
 @immutable
 class Append:
-    """Write a line of the audit trail."""
+    """Append an event to the audit trail."""
 
     event: Event
 
@@ -129,15 +131,29 @@ Change = Put | Remove | Append
 
 @immutable
 class Decision:
-    """An outcome, the changes it stands on, whom else to tell, and whose connections end."""
+    """An outcome, the changes that make it true, notices to other clients, and sessions to end."""
 
     outcome: Outcome
     changes: tuple[Change, ...] = ()
     notices: tuple[Notice, ...] = ()
     ended: tuple[str, ...] = ()
-    """Principals whose login is no more or another one: who is connected with it has to go."""
+    """Principals whose login changed or stopped working: the broker disconnects their clients."""
 
 
 def refuse(reason: Reason, detail: str = "") -> Decision:
     """Return a refusal that changes nothing."""
     return Decision(Refused(reason, detail))
+
+
+def device_event(
+    about: Device | DeviceRequest, name: str, by: str, given: Given, detail: str | None = None
+) -> Append:
+    """Return the audit event `name` about a device, or about the request for one. `by` is the principal or lane."""
+    if isinstance(about, Device):
+        return Append(Event(about.tenant, given.now_ms, name, by, about.id, about.name, detail))
+    return Append(Event(about.tenant, given.now_ms, name, by, None, about.id, detail))
+
+
+def tenant_event(tenant: str, name: str, by: str, given: Given, detail: str) -> Append:
+    """Return the audit event `name` about something else in a tenant, which `detail` names."""
+    return Append(Event(tenant, given.now_ms, name, by, detail=detail))

@@ -1,4 +1,18 @@
-"""Commands of tenant admins about devices, gateways and their attributes."""
+"""Devices: creating and managing devices, gateways and their SERVER_SCOPE attributes.
+
+command          | who may      | what it does
+FindDevice       | TENANT_ADMIN | reads a device by its name
+CreateDevice     | TENANT_ADMIN | creates a device and its login
+ReadDevice       | TENANT_ADMIN | reads a device by its id
+UpdateDevice     | TENANT_ADMIN | changes a device's type, label or gateway mark
+DeleteDevice     | TENANT_ADMIN | deletes a device and its logins
+ReadCredentials  | TENANT_ADMIN | reads a device's login
+SetAttributes    | TENANT_ADMIN | sets attributes; `claimingData` opens a claim window
+ReadAttributes   | TENANT_ADMIN | reads attributes
+DeleteAttributes | TENANT_ADMIN | deletes attributes; `claimingData` closes the claim window
+CreateGateway    | TENANT_ADMIN | creates a gateway, or marks a device as one
+BindDevices      | TENANT_ADMIN | lets a gateway speak for devices
+"""
 
 from __future__ import annotations
 
@@ -6,9 +20,9 @@ from dataclasses import replace
 
 from claimsvc.core.command import Command, OnDevice, OnNamedDevice, Rule
 from claimsvc.core.credentials import FoundCredential, end_logins, issue_login, newest
-from claimsvc.core.decision import Append, Change, Decision, Done, Found, Outcome, Put, Refused, Remove, refuse
+from claimsvc.core.decision import Change, Decision, Done, Found, Outcome, Put, Refused, Remove, device_event, refuse
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.model import CLAIMING_DATA, Attribute, ClaimWindow, Device, Event, PrincipalKind, WindowSource
+from claimsvc.core.model import CLAIMING_DATA, Attribute, ClaimWindow, Device, PrincipalKind, WindowSource
 from claimsvc.core.names import name_error, principal_name
 from claimsvc.core.permissions import TENANT_ADMIN
 from claimsvc.core.policy import Given, Policy
@@ -25,7 +39,7 @@ class FindDevice(OnNamedDevice):
 
 @immutable
 class CreateDevice(Command):
-    """Make a device with a login: an access token when one is given, else username and password."""
+    """Create a device and its login: an access token, or a username and password."""
 
     name: str
     type: str
@@ -52,7 +66,7 @@ class ReadDevice(OnDevice):
 
 @immutable
 class UpdateDevice(OnDevice):
-    """Change what is descriptive about a device; its name stays."""
+    """Change a device's type, label and gateway mark. `name` must be its name."""
 
     name: str
     type: str
@@ -62,7 +76,7 @@ class UpdateDevice(OnDevice):
 
 @immutable
 class DeleteDevice(OnDevice):
-    """Remove a device, its windows, attributes and logins."""
+    """Delete a device, its windows, attributes and logins."""
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnDevice.needs(self, needs, facts, policy)
@@ -71,7 +85,7 @@ class DeleteDevice(OnDevice):
 
 @immutable
 class ReadCredentials(OnDevice):
-    """Read a device's login; its secret is given while the reissue window lasts."""
+    """Read a device's login. The secret is shown only during the reissue window."""
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnDevice.needs(self, needs, facts, policy)
@@ -85,12 +99,12 @@ class ServerWindow:
     key: Secret
     expires_at_ms: int
     may_replace: bool
-    """Whether it may take the place of another key that is still open."""
+    """True if it may replace another key that is still open."""
 
 
 @immutable
 class SetAttributes(OnDevice):
-    """Write SERVER_SCOPE attributes (name, JSON text); `claimingData` opens a server window."""
+    """Set SERVER_SCOPE attributes (name, JSON text). `claimingData` opens a server window."""
 
     attributes: tuple[tuple[str, str], ...]
     server_window: ServerWindow | None
@@ -106,7 +120,7 @@ class SetAttributes(OnDevice):
 
 @immutable
 class ReadAttributes(OnDevice):
-    """Read SERVER_SCOPE attributes, all or those named."""
+    """Read SERVER_SCOPE attributes: all, or those of `names`."""
 
     names: tuple[str, ...]
 
@@ -117,12 +131,12 @@ class ReadAttributes(OnDevice):
 
 @immutable
 class DeleteAttributes(ReadAttributes):
-    """Remove SERVER_SCOPE attributes; `claimingData` closes the server window."""
+    """Delete SERVER_SCOPE attributes. `claimingData` closes the server window."""
 
 
 @immutable
 class CreateGateway(Command):
-    """Make a gateway with a login, or mark a device that exists as one."""
+    """Create a gateway and its login, or mark an existing device as a gateway."""
 
     name: str
     secret: Secret
@@ -141,7 +155,7 @@ class CreateGateway(Command):
 
 @immutable
 class BindDevices(Command):
-    """Let a gateway speak for devices that exist."""
+    """Let a gateway speak for existing devices."""
 
     gateway: str
     names: tuple[str, ...]
@@ -156,20 +170,9 @@ class BindDevices(Command):
         needs.device_names.update((tenant, name) for name in self.names)
 
 
-def _new_device_needs(caller: str, name: str, secret: Secret, needs: Needs, facts: Facts, policy: Policy) -> None:
-    tenant = facts.tenant_of(caller)
-    principal = principal_name(tenant, name, policy)
-    needs.device_names.add((tenant, name))
-    needs.principals.add(principal)
-    if secret.kind is SecretKind.PASSWORD:
-        needs.logins.add(principal)
-    elif secret.is_hardened:  # else it is asked again when it is, should the caller be one who may
-        needs.logins.add(secret.hardened)
-
-
 @immutable
 class FoundAttributes(Outcome):
-    """A device's SERVER_SCOPE attributes. Windows stand for `claimingData`, whose key is never shown."""
+    """A device's SERVER_SCOPE attributes. `server_window` is its `claimingData`, whose key is never shown."""
 
     attributes: tuple[Attribute, ...]
     server_window: ClaimWindow | None
@@ -177,14 +180,20 @@ class FoundAttributes(Outcome):
 
 @immutable
 class Bound(Outcome):
-    """A gateway with the devices just bound to it."""
+    """A gateway and the devices that were bound to it."""
 
     gateway: Device
     devices: tuple[str, ...]
 
 
+def find_device(command: FindDevice, facts: Facts, given: Given) -> Decision:
+    """Read a device of the caller's tenant by its name."""
+    device = facts.device_named(facts.tenant_of(command.caller), command.name)
+    return Decision(Found(device)) if device else refuse(Reason.NOT_FOUND)
+
+
 def create_device(command: CreateDevice, facts: Facts, given: Given) -> Decision:
-    """Make a device with a login of its own; a taken name or login is refused, never taken over."""
+    """Create a device and its login. Refused if the name or the login exists."""
     tenant = facts.tenant_of(command.caller)
     if facts.device_named(tenant, command.name):
         return refuse(Reason.ALREADY_EXISTS)
@@ -201,46 +210,14 @@ def create_device(command: CreateDevice, facts: Facts, given: Given) -> Decision
     return _create(device, command.secret, command.caller, facts, given)
 
 
-def create_gateway(command: CreateGateway, facts: Facts, given: Given) -> Decision:
-    """Make a gateway, or mark a device that exists as one; an existing login stays as it is."""
-    tenant = facts.tenant_of(command.caller)
-    device = facts.device_named(tenant, command.name)
-    if device is None:
-        device = Device(given.new_id(), tenant, command.name, None, given.now_ms, is_gateway=True)
-        return _create(device, command.secret, command.caller, facts, given)
-    if device.principal is None:
-        return refuse(Reason.NAME_TAKEN, "a device of this name is spoken for by a gateway")
-    marked = replace(device, is_gateway=True)
-    return Decision(Found(marked), (Put(marked), _event("gateway_marked", marked, command.caller, given)))
-
-
-def _create(device: Device, secret: Secret, caller: str, facts: Facts, given: Given) -> Decision:
-    if error := name_error(device.name):
-        return refuse(Reason.INVALID_NAME, error)
-    login = issue_login(device.tenant, device.name, PrincipalKind.DEVICE, secret, facts, given)
-    if isinstance(login, Refused):
-        return Decision(login)
-    made = replace(device, principal=login.principal)
-    created = _event("device_created", made, caller, given)
-    # The principal goes first: the device and its credential refer to it.
-    changes = (login.changes[0], Put(made), *login.changes[1:], created)
-    return Decision(Found(made, secret if login.issued else None, created=True), changes)
-
-
 def read_device(command: ReadDevice, facts: Facts, given: Given) -> Decision:
     """Read a device of the caller's tenant."""
     device = _own_device(command.caller, command.device_id, facts)
     return Decision(Found(device)) if device else refuse(Reason.NOT_FOUND)
 
 
-def find_device(command: FindDevice, facts: Facts, given: Given) -> Decision:
-    """Read a device of the caller's tenant by name."""
-    device = facts.device_named(facts.tenant_of(command.caller), command.name)
-    return Decision(Found(device)) if device else refuse(Reason.NOT_FOUND)
-
-
 def update_device(command: UpdateDevice, facts: Facts, given: Given) -> Decision:
-    """Change type, label and the gateway mark; a name is an identity here and stays."""
+    """Change a device's type, label and gateway mark. Its name is its identity and cannot change."""
     device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -249,22 +226,22 @@ def update_device(command: UpdateDevice, facts: Facts, given: Given) -> Decision
     changed = replace(device, type=command.type, label=command.label, is_gateway=command.is_gateway)
     if changed == device:
         return Decision(Found(device))
-    return Decision(Found(changed), (Put(changed), _event("device_updated", device, command.caller, given)))
+    return Decision(Found(changed), (Put(changed), device_event(device, "device_updated", command.caller, given)))
 
 
 def delete_device(command: DeleteDevice, facts: Facts, given: Given) -> Decision:
-    """Remove a device and end its logins."""
+    """Delete a device and its logins."""
     device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
     logins = end_logins(device.principal, facts, given) if device.principal else ()
-    deleted = _event("device_deleted", device, command.caller, given)
+    deleted = device_event(device, "device_deleted", command.caller, given)
     ended = (device.principal,) if device.principal else ()
     return Decision(Done(), (Remove(Device, device.id), *logins, deleted), ended=ended)
 
 
 def read_credentials(command: ReadCredentials, facts: Facts, given: Given) -> Decision:
-    """Read a device's newest login; the sealed secret only while it may be given again."""
+    """Read a device's newest login, with the sealed secret only while it may be shown again."""
     device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -275,7 +252,7 @@ def read_credentials(command: ReadCredentials, facts: Facts, given: Given) -> De
 
 
 def set_attributes(command: SetAttributes, facts: Facts, given: Given) -> Decision:
-    """Write attributes, all or none; `claimingData` sets the server-side key."""
+    """Set all attributes or none. `claimingData` sets the server-side key."""
     device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -297,13 +274,13 @@ def set_attributes(command: SetAttributes, facts: Facts, given: Given) -> Decisi
 
 
 def read_attributes(command: ReadAttributes, facts: Facts, given: Given) -> Decision:
-    """Read attributes, all or those named."""
+    """Read all attributes, or those named."""
     device = _own_device(command.caller, command.device_id, facts)
     return Decision(_named(command, device, facts)) if device else refuse(Reason.NOT_FOUND)
 
 
 def delete_attributes(command: DeleteAttributes, facts: Facts, given: Given) -> Decision:
-    """Remove the named attributes; `claimingData` closes the server window."""
+    """Delete the named attributes. `claimingData` closes the server window."""
     device = _own_device(command.caller, command.device_id, facts)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -311,12 +288,25 @@ def delete_attributes(command: DeleteAttributes, facts: Facts, given: Given) -> 
     changes: list[Change] = [Remove(Attribute, row.key) for row in named.attributes]
     if named.server_window:
         changes.append(Remove(ClaimWindow, named.server_window.key))
-        changes.append(_event("claiming_data_removed", device, command.caller, given))
+        changes.append(device_event(device, "claiming_data_removed", command.caller, given))
     return Decision(Done(), tuple(changes))
 
 
+def create_gateway(command: CreateGateway, facts: Facts, given: Given) -> Decision:
+    """Create a gateway, or mark an existing device as one. An existing login stays as it is."""
+    tenant = facts.tenant_of(command.caller)
+    device = facts.device_named(tenant, command.name)
+    if device is None:
+        device = Device(given.new_id(), tenant, command.name, None, given.now_ms, is_gateway=True)
+        return _create(device, command.secret, command.caller, facts, given)
+    if device.principal is None:
+        return refuse(Reason.NAME_TAKEN, "a gateway speaks for the device of this name")
+    marked = replace(device, is_gateway=True)
+    return Decision(Found(marked), (Put(marked), device_event(marked, "gateway_marked", command.caller, given)))
+
+
 def bind_devices(command: BindDevices, facts: Facts, given: Given) -> Decision:
-    """Let a gateway speak for devices that exist; all of them or none."""
+    """Let a gateway speak for existing devices: all of them or none."""
     tenant = facts.tenant_of(command.caller)
     gateway = facts.device_named(tenant, command.gateway)
     if gateway is None:
@@ -330,8 +320,21 @@ def bind_devices(command: BindDevices, facts: Facts, given: Given) -> Decision:
             return refuse(Reason.NOT_FOUND, f"no device {name!r}")
         if device.gateway_id != gateway.id:
             bound = replace(device, gateway_id=gateway.id)
-            changes += [Put(bound), _event("device_bound", bound, command.caller, given, gateway.name)]
+            changes += [Put(bound), device_event(bound, "device_bound", command.caller, given, gateway.name)]
     return Decision(Bound(gateway, command.names), tuple(changes))
+
+
+def _create(device: Device, secret: Secret, caller: str, facts: Facts, given: Given) -> Decision:
+    if error := name_error(device.name):
+        return refuse(Reason.INVALID_NAME, error)
+    login = issue_login(device.tenant, device.name, PrincipalKind.DEVICE, secret, facts, given)
+    if isinstance(login, Refused):
+        return Decision(login)
+    made = replace(device, principal=login.principal)
+    created = device_event(made, "device_created", caller, given)
+    # The principal is first because the device and its credential refer to it.
+    changes = (login.changes[0], Put(made), *login.changes[1:], created)
+    return Decision(Found(made, secret if login.issued else None, created=True), changes)
 
 
 def _named(command: ReadAttributes, device: Device, facts: Facts) -> FoundAttributes:
@@ -346,8 +349,15 @@ def _own_device(caller: str, device_id: str, facts: Facts) -> Device | None:
     return device if device and device.tenant == facts.tenant_of(caller) else None
 
 
-def _event(event: str, device: Device, caller: str, given: Given, detail: str | None = None) -> Append:
-    return Append(Event(device.tenant, given.now_ms, event, caller, device.id, device.name, detail))
+def _new_device_needs(caller: str, name: str, secret: Secret, needs: Needs, facts: Facts, policy: Policy) -> None:
+    tenant = facts.tenant_of(caller)
+    principal = principal_name(tenant, name, policy)
+    needs.device_names.add((tenant, name))
+    needs.principals.add(principal)
+    if secret.kind is SecretKind.PASSWORD:
+        needs.logins.add(principal)
+    elif secret.is_hardened:  # otherwise the needs are collected again after hardening
+        needs.logins.add(secret.hardened)
 
 
 RULES: dict[type[Command], Rule] = {

@@ -1,11 +1,11 @@
-"""What a batch of commands needs to know, and what is known: rows in memory, changed by each decision.
+"""Needs: the keys of the rows that a batch of commands reads. Facts: those rows in memory.
 
-Deciding applies each change here at once, so a later command of the same batch sees what an earlier one did.
+Every decided change is applied to the facts at once, so later commands of the batch see it.
 
-Facts are strict. Loading marks every key that was looked up, found or not. A rule that reads a key that no command of
-the batch asked for gets `NotAskedError`: a forgotten need is an error and never a wrong decision. Rows that earlier
-decisions of the batch created or removed are known without a lookup, and a device, principal or login that the batch
-created has nothing but what the batch gave it.
+Facts are strict. Loading marks every key that was looked up, found or not. A rule that reads a key outside the
+needs gets `NotAskedError`: a forgotten need is an error, never a wrong decision. Rows that earlier decisions of the
+batch created or removed are known without a lookup. A device, principal or login that the batch created has only the
+rows that the batch gave it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Key = str | tuple[str, str] | tuple[str, str, int]
 
 
 class Lookup(StrEnum):
-    """The ways in which rows are looked up. Every store has a statement of each name."""
+    """The ways to look up rows. Every store has a statement for each."""
 
     PRINCIPALS = "principals"
     ENDED_PRINCIPALS = "ended_principals"
@@ -97,16 +97,16 @@ _BY_KEY: dict[type[Any], Lookup] = {
     DeviceGroup: Lookup.DEVICE_GROUPS_BY_ID,
     Answered: Lookup.ANSWERED,
 }
-"""The lookup that finds a row of a kind by its key. Claim windows have none: they are looked up by device."""
+"""The lookup that finds a row of a kind by its key. Claim windows are looked up by device instead."""
 
 
 class NotAskedError(Exception):
-    """A rule read a row that no command of its batch asked for: its `needs` is incomplete."""
+    """A rule read a row that its batch's needs do not contain: the `needs` of a command are incomplete."""
 
 
 @dataclass(slots=True)
 class Needs:
-    """Keys of the rows that a batch must have in memory. Callers themselves are always there."""
+    """Keys of the rows that a batch must have in memory. The callers' rows are always loaded."""
 
     principals: set[str] = field(default_factory=set)
     tenants: set[str] = field(default_factory=set)
@@ -119,39 +119,42 @@ class Needs:
     """(tenant, name)"""
     logins: set[str] = field(default_factory=set)
     logins_of: set[str] = field(default_factory=set)
-    """Principals whose logins are wanted, all of them."""
+    """Principals, for all their logins."""
     attempts_at: set[tuple[str, str, str]] = field(default_factory=set)
-    """(user, tenant, device name): whose failures count where."""
+    """(user, tenant, device name), for the user's failures at the device."""
     windows: bool = False
+    """True to load the claim windows of this batch's devices."""
     claiming_allowed: bool = False
+    """True to load the attribute `claimingAllowed` of this batch's devices."""
     attributes: bool = False
+    """True to load all attributes of this batch's devices."""
     credentials: bool = False
-    """Whether this batch's devices are wanted with windows, that one attribute, all of them, logins."""
+    """True to load the logins of this batch's devices."""
     requests: set[str] = field(default_factory=set)
     """Device ids of registrations."""
     accepting: set[str] = field(default_factory=set)
-    """Those that may be accepted, with what that reads."""
+    """Device ids of registrations that may be accepted, with all that acceptance reads."""
     pending_of: set[str] = field(default_factory=set)
-    """Tenants whose pending requests are wanted."""
+    """Tenants, for their pending requests."""
     device_counts: set[str] = field(default_factory=set)
-    """Tenants whose devices are to be counted."""
+    """Tenants, for the number of their devices."""
     device_groups: set[tuple[str, str]] = field(default_factory=set)
     """(tenant, path)"""
     device_group_ids: set[str] = field(default_factory=set)
     services: bool = False
-    """Whether every principal of the service's own is wanted."""
+    """True to load all principals of the service itself."""
     provision_state: bool = False
-    """Whether this batch's devices are wanted with what tells that they were provisioned."""
+    """True to load the attribute `provisionState` of this batch's devices."""
     profile_ids: set[str] = field(default_factory=set)
     profile_names: set[tuple[str, str]] = field(default_factory=set)
     """(tenant, name)"""
     profile_keys: set[str] = field(default_factory=set)
     once_profiles_are_known: list[Callable[[], None]] = field(default_factory=list)
-    """What adds the needs that depend on a profile."""
+    """Functions that add the needs that depend on a profile. They run after the profiles are loaded."""
 
 
 class Facts:
-    """The rows of one batch, by kind and key. Every accessor raises NotAskedError for a key nobody asked for."""
+    """The rows of one batch, by kind and key. Every accessor raises NotAskedError for a key that was not loaded."""
 
     __slots__ = (
         "_asked",
@@ -172,8 +175,8 @@ class Facts:
     def __init__(self, default_tenant: str) -> None:
         self._default_tenant = default_tenant
         self._asked: dict[Lookup, set[Any]] = defaultdict(set)
-        """The keys that were looked up, and those that are known without."""
-        # A device without a login calls as "".
+        """The keys that were looked up, or are known without a lookup."""
+        # The caller of a device without a login is "".
         self._asked[Lookup.PRINCIPALS].add("")
         self._asked[Lookup.ENDED_PRINCIPALS].add("")
         self._asked[Lookup.DEVICES_BY_PRINCIPAL].add("")
@@ -182,7 +185,7 @@ class Facts:
         self._by_principal: dict[str, str] = {}
         self._of_device: dict[str, dict[tuple[type[Any], Key], None]] = defaultdict(dict)
         self._profile_ids: dict[Key, str] = {}
-        """By provision key, and by (tenant, name); what they lead to may have changed since."""
+        """By provision key, and by (tenant, name). The profile may have changed its key since."""
         self._logins_of: dict[str, dict[str, None]] = defaultdict(dict)
         self._formers_of: dict[str, dict[Key, None]] = defaultdict(dict)
         self._used_customers: set[str] = set()
@@ -249,7 +252,7 @@ class Facts:
         return self.get(DeviceGroup, group_id)
 
     def services(self) -> list[Principal]:
-        """Return the principals of the service's own."""
+        """Return the principals of the service itself."""
         self._require(Lookup.SERVICES, "")
         return [row for row in self._rows[Principal].values() if row.kind is PrincipalKind.SERVICE]
 
@@ -271,19 +274,19 @@ class Facts:
     def credentials(self, principal: str) -> list[Credential]:
         """Return the principal's logins, revoked ones too."""
         if principal not in self._asked[Lookup.CREDENTIALS_BY_PRINCIPAL]:
-            # A name that is known to be free has no logins.
+            # A name that is known to be unused has no logins.
             is_free = principal in self._asked[Lookup.PRINCIPALS] and principal not in self._rows[Principal]
             if not is_free:
                 self._not_asked(Lookup.CREDENTIALS_BY_PRINCIPAL, principal)
         return self._those(Credential, self._logins_of.get(principal, ()))
 
     def former_credentials(self, login: str) -> list[FormerCredential]:
-        """Return the passwords a login had before, expired ones too."""
+        """Return the former passwords of a login, expired ones too."""
         self._require(Lookup.FORMER_CREDENTIALS, login)
         return self._those(FormerCredential, self._formers_of.get(login, ()))
 
     def roles_of(self, user: User) -> set[str]:
-        """Return the names of the roles a user has, directly and through groups."""
+        """Return the names of a user's roles, direct and through groups."""
         names = set(user.roles)
         for group_name in user.groups:
             group = self.get(Group, (user.tenant, group_name))
@@ -299,14 +302,14 @@ class Facts:
         return False
 
     def pending_requests(self, tenant: str) -> list[DeviceRequest]:
-        """Return a tenant's requests that wait for acceptance, oldest first."""
+        """Return the tenant's pending requests, oldest first."""
         self._require(Lookup.PENDING_REQUESTS, tenant)
         pending = RequestStatus.PENDING_ACCEPTANCE
         found = [row for row in self._rows[DeviceRequest].values() if row.tenant == tenant and row.status is pending]
         return sorted(found, key=lambda row: (row.created_at_ms, row.id))
 
     def device_count(self, tenant: str) -> int:
-        """Return how many devices a tenant has."""
+        """Return the number of the tenant's devices."""
         count = self._device_counts.get(tenant)
         if count is None:
             self._not_asked(Lookup.DEVICE_COUNTS, tenant)
@@ -328,20 +331,20 @@ class Facts:
             return key[0] in self._asked[Lookup.ATTRIBUTES]
         if kind is FormerCredential:
             return key[0] in self._asked[Lookup.FORMER_CREDENTIALS]
-        # Of the batch's new devices everything is known: their attempts are marked by device alone.
+        # Everything about a new device is known, so its attempts are marked by device id only.
         return kind is ClaimAttempts and key[1] in self._asked[Lookup.ATTEMPTS]
 
     def _not_asked(self, what: str, key: Key) -> None:
-        raise NotAskedError(f"no command of this batch asked for {what} {key!r}")
+        raise NotAskedError(f"the needs of this batch do not contain {what} {key!r}")
 
     # --- loading
 
     def mark(self, lookup: Lookup, keys: Iterable[Key]) -> None:
-        """Note that these keys are looked up: what is not found does not exist."""
+        """Note that these keys were looked up: a row that is not found does not exist."""
         self._asked[lookup].update(keys)
 
     def count_devices(self, tenant: str, devices: int) -> None:
-        """Note how many devices a tenant has in the store."""
+        """Note the number of a tenant's devices in the store."""
         self._device_counts[tenant] = devices
 
     def mark_in_use(self, customer_id: str) -> None:
@@ -351,17 +354,17 @@ class Facts:
     # --- changing
 
     def know_free(self, name: str) -> None:
-        """Note that no principal and no login has this name: it was just drawn at random."""
+        """Note that no principal and no login has this name, because it was just generated."""
         self._asked[Lookup.PRINCIPALS].add(name)
         self._asked[Lookup.CREDENTIALS_BY_LOGIN].add(name)
 
     def know_new(self, device_id: str) -> None:
-        """Note that nothing in the store belongs to this device: its id was just drawn."""
+        """Note that the store has no rows of this device, because its id was just generated."""
         for lookup in (Lookup.WINDOWS, Lookup.ATTRIBUTES, Lookup.ATTEMPTS):
             self._asked[lookup].add(device_id)
 
     def apply(self, change: Change) -> None:
-        """Make a decided change visible to the commands that follow."""
+        """Make a decided change visible to later commands."""
         if isinstance(change, Append):
             return
         if isinstance(change, Put):
@@ -382,7 +385,7 @@ class Facts:
                 self._asked[lookup].add(change.key)
 
     def _note_new(self, row: Row) -> None:
-        """Note what follows from the fact that this batch created a row: nothing in the store belongs to it."""
+        """Note that the store has no rows that belong to this new row."""
         asked = self._asked
         if isinstance(row, Device):
             if row.tenant in self._device_counts:
@@ -397,7 +400,7 @@ class Facts:
             asked[Lookup.CUSTOMERS].add(row.id)
 
     def put(self, row: Row) -> None:
-        """Hold a row, loaded or decided."""
+        """Add or replace a row, loaded or decided."""
         kind = type(row)
         self._rows[kind][row.key] = row
         index = self._INDEX.get(kind)
@@ -471,4 +474,4 @@ _SOURCES = tuple(WindowSource)
 _GRANTING = frozenset({Principal, User, Role, Group})
 """Kinds of rows that say what a caller may do."""
 _OWNERS = frozenset({Device, Principal, Credential, Customer})
-"""Kinds whose rows have others that belong to them."""
+"""Kinds with rows that belong to them."""

@@ -1,4 +1,9 @@
-"""What a tenant admin sees of devices: listings, and why a device cannot be claimed."""
+"""Inventory: listing devices, and finding out why one cannot be claimed.
+
+command         | who may      | what it does
+ListDevices     | TENANT_ADMIN | lists a page of devices, in order of their names
+ExamineClaiming | TENANT_ADMIN | reads what decides whether a device can be claimed
+"""
 
 from __future__ import annotations
 
@@ -15,7 +20,7 @@ from claimsvc.immutable import immutable
 
 @immutable
 class ListDevices(Command):
-    """Read a page of devices in order of their names that begin with `prefix`; of a group where one is named."""
+    """List a page of the devices whose names begin with `prefix`, optionally only those of a group."""
 
     limit: int
     after: str | None
@@ -25,18 +30,18 @@ class ListDevices(Command):
 
 @immutable
 class ExamineClaiming(OnDevice):
-    """Read what decides whether a device can be claimed, and what became of the last claims."""
+    """Read what decides whether a device can be claimed, and its last claims."""
 
 
 @immutable
 class ClaimingQuestion(Query):
-    """A device whose claiming the caller may look at; the store answers from its reader."""
+    """The device whose claiming state the caller may read."""
 
     device: Device
     events: tuple[str, ...]
-    """Which audit events are wanted."""
+    """The audit events to return."""
     key_replaced: str
-    """The audit event of a replaced key; the newest is wanted, however many other events came after it."""
+    """The audit event of a replaced key. The newest one is returned, even if many other events followed."""
     allow_by_default: bool
 
 
@@ -48,7 +53,7 @@ class ClaimingState(Outcome):
     windows: tuple[ClaimWindow, ...]
     claiming_allowed: Attribute | None
     attempts: tuple[ClaimAttempts, ...]
-    """The users who failed here, the latest first."""
+    """The users whose claims of this device failed, latest first."""
     failures: tuple[UserFailures, ...]
     """The failures of those users over all devices."""
     events: tuple[Event, ...]
@@ -64,7 +69,7 @@ TOLD_OF = (
     "claiming_data_set",
     KEY_REPLACED,
 )
-"""Audit events that say what became of a device's claims, and what they stood on."""
+"""Audit events about a device's claims and its claim keys."""
 
 
 def list_devices(command: ListDevices, facts: Facts, given: Given) -> Decision:
@@ -76,7 +81,7 @@ def list_devices(command: ListDevices, facts: Facts, given: Given) -> Decision:
 
 
 def examine_claiming(command: ExamineClaiming, facts: Facts, given: Given) -> Decision:
-    """Allow a look at the claiming of a device of the caller's tenant."""
+    """Allow the claiming state of a device of the caller's tenant."""
     device = facts.get(Device, command.device_id)
     if device is None or device.tenant != facts.tenant_of(command.caller):
         return refuse(Reason.NOT_FOUND)

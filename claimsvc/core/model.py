@@ -1,4 +1,4 @@
-"""The rows the rules speak about. Each is frozen and has a `key` that is unique among its kind.
+"""The rows that rules read and write. Each is frozen and has a `key`, unique among its kind.
 
 Times are epoch milliseconds UTC. Hashes are text.
 """
@@ -10,19 +10,19 @@ from enum import StrEnum
 from claimsvc.immutable import immutable
 
 CLAIMING_ALLOWED = "claimingAllowed"
-"""The SERVER_SCOPE attribute a device needs before it may open a window, unless `claim.allow_by_default` is set."""
+"""The SERVER_SCOPE attribute that a device needs to open a claim window, unless `claim.allow_by_default` is set."""
 TRUE = "true"
-"""The JSON text of that value."""
+"""The JSON text of its value."""
 CLAIMING_DATA = "claimingData"
 """The SERVER_SCOPE attribute that opens a server window."""
 PROVISION_STATE = "provisionState"
-"""The SERVER_SCOPE attribute of a provisioned device. While it is there, the device is not provisioned again."""
+"""The SERVER_SCOPE attribute of a provisioned device. While it exists, the device is not provisioned again."""
 PROVISIONED = '"provisioned"'
 """The JSON text of its value."""
 
 
 class PrincipalKind(StrEnum):
-    """The kind of a login's owner. A name belongs to one kind forever."""
+    """The kind of a principal. It never changes."""
 
     DEVICE = "device"
     USER = "user"
@@ -30,14 +30,14 @@ class PrincipalKind(StrEnum):
 
 
 class WindowSource(StrEnum):
-    """What opened a claim window: the device itself, or the `claimingData` attribute."""
+    """The origin of a claim window: the device itself, or the `claimingData` attribute."""
 
     DEVICE = "device"
     SERVER = "server"
 
 
 class CredentialKind(StrEnum):
-    """How a device or user logs in at the broker."""
+    """The kind of a login on the broker."""
 
     PASSWORD = "password"  # noqa: S105 - the kind's name
     ACCESS_TOKEN = "access_token"  # noqa: S105 - the kind's name
@@ -45,7 +45,7 @@ class CredentialKind(StrEnum):
 
 @immutable
 class Tenant:
-    """One organisation; everything else belongs to a tenant."""
+    """One organisation. Everything else belongs to a tenant."""
 
     id: str
     title: str
@@ -58,7 +58,7 @@ class Tenant:
 
 @immutable
 class Principal:
-    """A name the broker may say is talking, unique over all kinds and tenants."""
+    """The identity of a client on the broker. The name is unique over all kinds and tenants."""
 
     name: str
     kind: PrincipalKind
@@ -71,7 +71,7 @@ class Principal:
 
 @immutable
 class EndedPrincipal:
-    """A name whose logins this service kept and ended. What still comes in this name, such as a will, is refused."""
+    """A principal whose logins the service ended. Later messages in its name, such as a will, are refused."""
 
     name: str
     ended_at_ms: int
@@ -83,7 +83,7 @@ class EndedPrincipal:
 
 @immutable
 class Customer:
-    """Who owns claimed devices."""
+    """An owner of claimed devices."""
 
     id: str
     tenant: str
@@ -123,7 +123,7 @@ class Group:
 
 @immutable
 class User:
-    """A person or program that calls the API; with a customer it can claim for that customer."""
+    """A human or a program that calls the API. A user of a customer can claim devices for that customer."""
 
     principal: str
     tenant: str
@@ -140,7 +140,7 @@ class User:
 
 @immutable
 class Device:
-    """A device or gateway. `principal` is None while it has no login: then a gateway speaks for it."""
+    """A device or gateway. `principal` is None while it has no login of its own."""
 
     id: str
     tenant: str
@@ -155,7 +155,7 @@ class Device:
     label: str | None = None
     claimed_at_ms: int | None = None
     claimed_with: str | None = None
-    """The hash of the key it was claimed with last."""
+    """The hash of the key of its last claim."""
 
     @property
     def key(self) -> str:
@@ -163,23 +163,23 @@ class Device:
 
     @property
     def is_loginless(self) -> bool:
-        """Whether nobody speaks for it yet, neither a login of its own nor a gateway: a list made it."""
+        """True if it has neither a login of its own nor a gateway, as a list creates it."""
         return self.principal is None and self.gateway_id is None
 
 
 class Strategy(StrEnum):
-    """What a profile's key and secret give a device. Facts: docs/original-systems.md#provisioning-strategies."""
+    """The use of a profile's key and secret. Facts: docs/original-systems.md#provisioning-strategies."""
 
     DISABLED = "disabled"
-    CREATE = "create"  # a device of a new name is made
-    CHECK = "check"  # a device that was made before gets its login, once
+    CREATE = "create"  # creates a device, if its name is new
+    CHECK = "check"  # gives an existing device its login, once
 
 
 @immutable
 class DeviceProfile:
-    """What devices of one type show to be provisioned: the devices of its tenant whose type is its name.
+    """The key and secret that provision the devices of one type: the profile's name is their type.
 
-    The key is unique over all tenants: a device names none.
+    The key is unique over all tenants, because a device does not name its tenant.
     """
 
     id: str
@@ -197,7 +197,7 @@ class DeviceProfile:
 
 @immutable
 class ClaimWindow:
-    """The time during which a key claims a device. Open while now <= expires_at_ms."""
+    """The time in which a key claims a device. Open while now <= expires_at_ms."""
 
     device_id: str
     source: WindowSource
@@ -214,7 +214,7 @@ class ClaimWindow:
 
 @immutable
 class Attribute:
-    """One SERVER_SCOPE attribute; `value` is JSON text."""
+    """A SERVER_SCOPE attribute. `value` is JSON text."""
 
     device_id: str
     name: str
@@ -223,7 +223,7 @@ class Attribute:
 
     @property
     def is_true(self) -> bool:
-        """Whether this is the boolean `true`. As in ThingsBoard the text "true" is not."""
+        """True if the value is the boolean `true`. As in ThingsBoard, the text "true" is not."""
         return self.value == TRUE
 
     @property
@@ -233,7 +233,7 @@ class Attribute:
 
 @immutable
 class ClaimAttempts:
-    """Failures of one user at one device since the last lockout, and how often that user was locked out."""
+    """The failed claims of one user at one device since the last lockout, and the number of lockouts."""
 
     user: str
     device_id: str
@@ -249,7 +249,7 @@ class ClaimAttempts:
 
 @immutable
 class UserFailures:
-    """The times of one user's recent failures over all devices, oldest first."""
+    """The times of one user's recent failed claims of any device, oldest first."""
 
     user: str
     recent_ms: tuple[int, ...]
@@ -262,14 +262,14 @@ class UserFailures:
 
 
 AT_ONCE_MS = 0
-"""When a login stops working that must stop at once: a clock that is set back later does not bring it back."""
+"""The end of a login that stops working at once. It stays ended even if the clock is set back."""
 
 
 @immutable
 class Credential:
-    """A login at the broker. `sealed` can be opened by the service until `sealed_until_ms`.
+    """A login on the broker. The service can open `sealed` until `sealed_until_ms`.
 
-    It stops working at `revoked_at_ms`; None: at no time.
+    The login stops working at `revoked_at_ms`; None means never.
     """
 
     login: str
@@ -288,9 +288,9 @@ class Credential:
 
 @immutable
 class FormerCredential:
-    """The password a login had before it was rotated: good while now < until_ms.
+    """A password from before a rotation, valid while now < until_ms.
 
-    Where the broker knows one password for a login, this is the one until then, and the login's own follows.
+    A broker that knows one password for each login admits only this one until then, and the new one after that.
     """
 
     login: str
@@ -313,30 +313,30 @@ class RequestStatus(StrEnum):
 
 @immutable
 class DeviceRequest:
-    """A request for a new device. `id` is the device's own and unique over all tenants, as a poll names no tenant."""
+    """A request for a new device. `id` is the device's id, unique over all tenants: a poll names no tenant."""
 
     id: str
     tenant: str
     status: RequestStatus
     owner: str
-    """The user that made it."""
+    """The user who created it."""
     created_at_ms: int
     group_id: str | None = None
     type: str | None = None
     properties: str | None = None
     """Custom properties, JSON text."""
     lane: str | None = None
-    """Where it was polled from first: only there, or with the first token, are its credentials given."""
+    """The lane of the first poll. Only this lane, or a client with the first token, gets the credentials."""
     token_hash: str | None = None
-    """The security token that came with the first poll."""
+    """The hash of the security token in the first poll."""
     token_failures: int = 0
     contested: bool = False
-    """Somebody else polled for it too."""
+    """True if another client polled for it too."""
     enrollment_hash: str | None = None
-    """A one-time password that takes the place of acceptance."""
+    """The hash of a one-time password, which replaces acceptance."""
     enrollment_until_ms: int | None = None
     issued_at_ms: int | None = None
-    """When the credentials were made."""
+    """The time at which the credentials were created."""
 
     @property
     def key(self) -> str:
@@ -345,7 +345,7 @@ class DeviceRequest:
 
 @immutable
 class DeviceGroup:
-    """Devices that belong together. `path` is the names of the groups above it and its own, with slashes between."""
+    """A group of devices. `path` is the names of the groups above it and its own, separated by slashes."""
 
     id: str
     tenant: str
@@ -359,7 +359,7 @@ class DeviceGroup:
 
 @immutable
 class DeviceGroupMember:
-    """A device in a group; it may be in several."""
+    """The membership of a device in a group. A device may be in several groups."""
 
     group_id: str
     device_id: str
@@ -371,7 +371,7 @@ class DeviceGroupMember:
 
 @immutable
 class Import:
-    """How far a file of rows is worked through, so that a service that died goes on where it stood."""
+    """The progress of a file of rows, so that the service can continue it after a crash."""
 
     lane: str
     request_id: str
@@ -389,7 +389,7 @@ class Import:
 
 @immutable
 class ImportPart:
-    """What a slice of a file came to, sealed until the whole is answered. `number` is its first row's."""
+    """The result of a slice of a file, sealed until the file is answered. `number` is that of its first row."""
 
     lane: str
     request_id: str
@@ -403,7 +403,7 @@ class ImportPart:
 
 @immutable
 class Event:
-    """One line of the audit trail; append only."""
+    """An event of the audit trail, which is append-only."""
 
     tenant: str
     at_ms: int
@@ -416,7 +416,7 @@ class Event:
 
 @immutable
 class Answered:
-    """The first answer to a request id, kept sealed so that a repeat does nothing twice."""
+    """The first answer to a request id, sealed. A repeated request gets it again and changes nothing."""
 
     lane: str
     request_id: str

@@ -1,6 +1,6 @@
-"""Rules for names, and how a name becomes a principal.
+"""Rules for names, and the principal of a name.
 
-Everything here keeps a stranger's text from breaking out of the place a name has.
+They ensure that a name, which may come from a stranger, cannot break a topic, a file or a statement that contains it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _NONCHARACTER_LOW, _NONCHARACTER_HIGH = 0xFDD0, 0xFDEF
 
 
 def name_error(name: str) -> str | None:
-    """Return why `name` cannot name a device, user, group or role, or None.
+    """Return the error of a name for a device, user, group or role, or None if it is valid.
 
-    A broker disconnects whoever publishes a topic with a control character or a Unicode noncharacter, so no
-    such name is ever stored.
+    A broker disconnects a client that publishes to a topic with a control character or a Unicode noncharacter. So the
+    service never stores such a name.
     """
     if not name:
         return "the name is empty"
@@ -32,7 +32,7 @@ def name_error(name: str) -> str | None:
         return None
     for character in name:
         if _is_unspeakable(character):
-            return f"the name contains U+{ord(character):04X}, which no topic can carry"
+            return f"the name contains U+{ord(character):04X}, which is not allowed in a topic"
     return None
 
 
@@ -46,21 +46,21 @@ def _is_noncharacter(character: str) -> bool:
 
 
 def login_error(name: str, policy: Policy) -> str | None:
-    """Return why a login of this name cannot be issued, or None."""
+    """Return the reason why a login of this name cannot be issued, or None."""
     if error := name_error(name):
         return error
     if not name.isprintable() or name != name.strip():
-        return "a login has no invisible characters and neither begins nor ends with a blank"
+        return "a login must not contain invisible characters, or begin or end with a blank"
     if name in policy.reserved_names:
         return "the name is reserved"
     for character in policy.login_excludes:
         if character in name:
-            return f"the credential store cannot hold a login with {character!r}"
+            return f"the credential store does not allow {character!r} in a login"
     return None
 
 
 def request_username(device_id: str) -> str:
-    """Return the username of a device that was registered by its id; it is Cumulocity's."""
+    """Return Cumulocity's username of a device that is registered by its id."""
     return f"device_{device_id}"
 
 
@@ -71,23 +71,24 @@ def device_id_error(device_id: str) -> str | None:
     if device_id in {".", ".."}:
         return device_id
     for character in device_id:
-        # What cannot be seen is no part of a login either, and so would be refused only when the device is accepted.
+        # Invisible characters are not allowed in the login either. Refuse them now, not when the device is accepted.
         if character in _NOT_IN_DEVICE_IDS or not character.isprintable():
             return character
     return None
 
 
 def tenant_error(tenant: str) -> str | None:
-    """Return why `tenant` cannot be a tenant's id, or None."""
+    """Return the error of a tenant id, or None if it is valid."""
     if _TENANT_ID.fullmatch(tenant):
         return None
-    return "a tenant id is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit"
+    return "a tenant id has 1 to 64 characters of A-Z a-z 0-9 . _ - and begins with a letter or digit"
 
 
 def principal_name(tenant: str, name: str, policy: Policy) -> str:
     """Return the principal of `name` in `tenant`: one topic level.
 
-    Names with a slash in the default tenant can meet those of another; who comes first has it (logins.issue).
+    A name with a slash in the default tenant can have the same principal as a name in another tenant. The first one
+    gets it: `issue_login` refuses the second.
     """
     level = _TO_ENCODE.sub(_percent, name)
     return level if tenant == policy.default_tenant else f"{tenant}%2F{level}"

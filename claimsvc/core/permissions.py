@@ -1,6 +1,6 @@
-"""Who may do what: permissions through roles and groups, as ThingsBoard PE and Cumulocity have them.
+"""Permissions: users get them through roles and groups, as in ThingsBoard PE and Cumulocity.
 
-A caller's permissions are computed from the rows in memory, so a role taken away counts for the next command.
+They are computed from the facts for each command, so a change of roles applies to the next command.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ DEVICE_CONTROL_READ = "ROLE_DEVICE_CONTROL_READ"
 DEVICE_BOOTSTRAP = "ROLE_DEVICE_BOOTSTRAP"
 TENANT_ADMIN = "TENANT_ADMIN"
 MANAGE_TENANTS = "MANAGE_TENANTS"
-"""Never granted by a role: what a tenant admin of the management tenant may do besides."""
+"""Tenant admins of the management tenant have it. No role can grant it."""
 GRANTABLE = frozenset({CLAIM_DEVICES, DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ, TENANT_ADMIN})
-"""Permissions a role of a tenant's own may hold."""
+"""The permissions that a tenant can grant through its own roles."""
 BUILT_IN_ROLES: dict[str, frozenset[str]] = {
     "customer": frozenset({CLAIM_DEVICES}),
     "operator": frozenset({DEVICE_CONTROL_ADMIN, DEVICE_CONTROL_READ}),
@@ -28,7 +28,7 @@ BUILT_IN_ROLES: dict[str, frozenset[str]] = {
 
 
 def missing_permission(needed: frozenset[str]) -> str:
-    """Return the text that names the permissions of which a caller needs one, and a built-in role that has it."""
+    """Return the text that names the permissions, of which the caller needs one, and a built-in role that has one."""
     role = next((name for name, granted in BUILT_IN_ROLES.items() if granted & needed), None)
     holder = f", which the role {role} has" if role else ""
     return f"it needs the permission {' or '.join(sorted(needed))}{holder}"
@@ -38,7 +38,7 @@ _EVERYTHING = frozenset({*GRANTABLE, MANAGE_TENANTS})
 
 
 def permissions(facts: Facts, caller: str) -> frozenset[str]:
-    """Return what `caller` may do; a device, and whoever nobody knows, may do nothing here."""
+    """Return the permissions of `caller`: none for a device or an unknown caller."""
     known = facts.permissions.get(caller)
     if known is None:
         known = facts.permissions[caller] = _granted(facts, caller)

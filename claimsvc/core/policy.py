@@ -1,4 +1,4 @@
-"""What the rules are told from outside: the operator's settings, the time, and fresh ids."""
+"""The inputs of rules from outside the store: the operator's settings, the time, and new ids and secrets."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from claimsvc.immutable import immutable
 MANAGEMENT_TENANT = "management"
 BOOTSTRAP = "bootstrap"
 BOOTSTRAP_ALIAS = "management/devicebootstrap"
-"""What Cumulocity's agents log in as before they have credentials."""
+"""The username of Cumulocity's agents before they have credentials."""
 PROVISION = "provision"
-"""The shared login of devices that are provisioned by key."""
+"""The shared login of devices that want to be provisioned."""
 LANELESS = frozenset({BOOTSTRAP, PROVISION})
 """Shared logins of devices without credentials of their own; they never identify a device."""
 DAY_MS = 86_400_000
@@ -21,7 +21,7 @@ HOUR_MS = 3_600_000
 
 
 class SecurityTokenPolicy(StrEnum):
-    """What a new device's security token is worth. Facts: docs/original-systems.md#security-tokens."""
+    """The use of a new device's security token. Facts: docs/original-systems.md#security-tokens."""
 
     IGNORED = "IGNORED"
     OPTIONAL = "OPTIONAL"
@@ -30,13 +30,13 @@ class SecurityTokenPolicy(StrEnum):
 
 @immutable(kw_only=True)
 class Policy:
-    """The operator's choices that rules depend on. Durations are milliseconds."""
+    """The settings that rules depend on. Durations are milliseconds."""
 
     allow_by_default: bool
     default_duration_ms: int
     max_duration_ms: int
     server_duration_ms: int
-    """How long a key of a list opens a device whose row names no end."""
+    """The validity of a server-side claim key without an end of its own."""
     max_attempts: int
     lockout_ms: int
     max_failures_per_hour: int
@@ -44,39 +44,39 @@ class Policy:
     default_tenant: str
     reserved_names: frozenset[str]
     issue_logins: bool
-    """Whether this service keeps the broker's logins (credentials.store other than none)."""
+    """True if the service keeps the broker's logins (credentials.store other than none)."""
     login_excludes: str
-    """Characters that the credential store cannot hold in a login."""
+    """Characters that the credential store does not allow in a login."""
     reissue_window_ms: int
     several_logins: bool
-    """Whether a principal may have logins beside its name."""
+    """True if a principal may have several logins, not only its name."""
     access_tokens: bool
-    """Whether the broker can admit an access token, which has no password."""
+    """True if the broker supports access tokens, which have no password."""
     overlap_ms: int
-    """How long what is rotated stays valid; a device may ask for less."""
+    """The time for which rotated credentials stay valid. A device may request less."""
     overlapping_logins: bool
-    """Whether the broker admits a login by its new and its former password at the same time."""
+    """True if the broker admits a login with its new and its former password at the same time."""
     rotate_on_release: bool
     security_token_policy: SecurityTokenPolicy
     max_token_failures: int
     enrollment_ms: int
-    """How long a one-time password is good for."""
+    """The validity of a one-time password."""
     device_limit: int
-    """Devices a tenant may have; 0 is no limit."""
+    """The number of devices that a tenant may have; 0 means no limit."""
 
 
 @immutable
 class Given:
-    """The arguments of one batch: rules read no clock and draw no randomness themselves."""
+    """The inputs of one batch. Rules read no clock and create no random values themselves."""
 
     policy: Policy
     now_ms: int
     new_id: Callable[[], str]
     new_login: Callable[[SecretKind], Secret]
-    """Makes a password or an access token up, hashed and sealed."""
+    """Returns a generated password or access token, hardened."""
     new_code: Callable[[], str]
-    """Makes up 20 letters and digits: a name or key that nobody else has."""
+    """Returns a generated name or key: 20 letters and digits."""
     holds: Callable[[str, Secret], bool]
     """Returns whether a sealed login holds this secret, without the costly hash of a password."""
     foreign_logins: frozenset[str] = frozenset()
-    """Logins the broker admits that are not ours; known where a batch may issue logins."""
+    """Logins that the broker admits and the service did not issue. Known only if a batch may issue logins."""

@@ -1,13 +1,35 @@
-"""Commands about device profiles, and the request of a device that shows a profile's key and secret."""
+"""Provisioning: device profiles, and devices that get a login by showing a profile's key and secret.
+
+command         | who may                                  | what it does
+SaveProfile     | TENANT_ADMIN                             | creates or changes a profile
+ReadProfile     | TENANT_ADMIN                             | reads a profile, without its secret
+DeleteProfile   | TENANT_ADMIN                             | deletes a profile; its devices stay
+ListProfiles    | TENANT_ADMIN                             | lists a page of profiles
+ProvisionDevice | any client with a profile's key + secret | gives a device its login
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from hmac import compare_digest
 
+from claimsvc.core.admission import is_full
 from claimsvc.core.command import Command, Rule
 from claimsvc.core.credentials import credential_row, forget_formers, is_anothers, newest
-from claimsvc.core.decision import Append, Change, Decision, Done, Found, Outcome, Put, Query, Refused, Remove, refuse
+from claimsvc.core.decision import (
+    Change,
+    Decision,
+    Done,
+    Found,
+    Outcome,
+    Put,
+    Query,
+    Refused,
+    Remove,
+    device_event,
+    refuse,
+    tenant_event,
+)
 from claimsvc.core.facts import Facts, Needs
 from claimsvc.core.model import (
     PROVISION_STATE,
@@ -17,7 +39,6 @@ from claimsvc.core.model import (
     CredentialKind,
     Device,
     DeviceProfile,
-    Event,
     Principal,
     PrincipalKind,
     Strategy,
@@ -32,7 +53,7 @@ from claimsvc.immutable import immutable
 
 @immutable
 class SaveProfile(Command):
-    """Make a profile, or with its id change one; of a change what is None stays, of a new one it is made up."""
+    """Create a profile, or change the one with `profile_id`. None: generate the value, or leave it as it is."""
 
     profile_id: str | None
     name: str
@@ -64,17 +85,17 @@ class OnProfile(Command):
 
 @immutable
 class ReadProfile(OnProfile):
-    """Read a profile; its secret is never shown again."""
+    """Read a profile. Its secret is not shown again."""
 
 
 @immutable
 class DeleteProfile(OnProfile):
-    """Remove a profile; its devices stay, and no further one is provisioned."""
+    """Delete a profile. Its devices stay."""
 
 
 @immutable
 class ListProfiles(Command):
-    """Read a page of the caller's tenant's profiles; pages count from 0."""
+    """List a page of the tenant's profiles. Pages count from 0."""
 
     page: int
     size: int
@@ -82,7 +103,7 @@ class ListProfiles(Command):
 
 @immutable
 class Wish:
-    """The login a device wishes for: an access token, or username and password. What it leaves out is made up."""
+    """The login that a device requests: an access token, or a username and password. Missing parts are generated."""
 
     username: str | None
     secret: Secret
@@ -90,12 +111,12 @@ class Wish:
 
     @property
     def is_open(self) -> bool:
-        """Return whether any login will do."""
+        """Return whether the device accepts any login."""
         return self.username is None and not self.is_secret_given
 
     @property
     def name(self) -> str | None:
-        """Return what the device wants to log in as, where it says so. A token stands in the username's place."""
+        """Return the requested username or access token; None if the device requests neither."""
         if self.secret.kind is SecretKind.ACCESS_TOKEN:
             return self.secret.text if self.is_secret_given else None
         return self.username
@@ -103,9 +124,9 @@ class Wish:
 
 @immutable
 class ProvisionDevice(Command):
-    """A device wants its login and shows the key and secret of its profile. The caller is nobody: "".
+    """Give a device its login. It shows the key and secret of its profile; `caller` is "".
 
-    `lane` is where it asks; without a name it gets one where devices are made.
+    `lane` is the lane of the request. Without a `name` a new device gets a generated one.
     """
 
     lane: str
@@ -124,7 +145,7 @@ class ProvisionDevice(Command):
         return (self.secret, self.wish.secret)
 
     def profile(self, facts: Facts) -> DeviceProfile | None:
-        """Return the profile whose key and secret were shown, where it provisions at all."""
+        """Return the profile of this key and secret, or None if it does not exist or is disabled."""
         profile = facts.profile_of_key(self.provision_key)
         if profile is None or profile.strategy is Strategy.DISABLED:
             return None
@@ -141,7 +162,7 @@ class ProvisionDevice(Command):
         needs.once_profiles_are_known.append(lambda: self._needs_of_device(needs, facts, policy))
 
     def _needs_of_device(self, needs: Needs, facts: Facts, policy: Policy) -> None:
-        """Add what only a device that shows the right secret may cost."""
+        """Add the needs that only a device with the right secret may cause."""
         profile = self.profile(facts)
         if profile is None:
             return
@@ -163,7 +184,7 @@ class ProvisionDevice(Command):
 
 @immutable
 class Provisioned(Outcome):
-    """The login of a provisioned device: fresh with its `secret`, or one whose secret the pipeline opens."""
+    """The login of a provisioned device: a new one with its `secret`, or one whose secret the service opens."""
 
     device: Device
     credential: Credential
@@ -173,7 +194,7 @@ class Provisioned(Outcome):
 
 @immutable
 class ProfileListing(Query):
-    """A numbered page of device profiles in order of their names; pages count from 0."""
+    """A numbered page of device profiles, in order of their names. Pages count from 0."""
 
     tenant: str
     page: int
@@ -182,7 +203,7 @@ class ProfileListing(Query):
 
 @immutable
 class ProfilePage(Outcome):
-    """A filled page of device profiles, with the number of all of them."""
+    """A filled page of device profiles. `total` is the number of all profiles."""
 
     listing: ProfileListing
     items: tuple[DeviceProfile, ...]
@@ -190,7 +211,7 @@ class ProfilePage(Outcome):
 
 
 def save_profile(command: SaveProfile, facts: Facts, given: Given) -> Decision:
-    """Make a profile, or change the one with the id given."""
+    """Create a profile, or change an existing one."""
     if command.profile_id is None:
         return _create_profile(command, facts, given)
     profile = _own_profile(command.caller, command.profile_id, facts)
@@ -211,10 +232,43 @@ def save_profile(command: SaveProfile, facts: Facts, given: Given) -> Decision:
     return _saved_profile("profile_updated", changed, command.caller, command.secret, given)
 
 
+def read_profile(command: ReadProfile, facts: Facts, given: Given) -> Decision:
+    """Read a profile of the caller's tenant."""
+    profile = _own_profile(command.caller, command.profile_id, facts)
+    return Decision(Found(profile)) if profile else refuse(Reason.NOT_FOUND)
+
+
+def delete_profile(command: DeleteProfile, facts: Facts, given: Given) -> Decision:
+    """Delete a profile. Devices that have its name as their type keep it."""
+    profile = _own_profile(command.caller, command.profile_id, facts)
+    if profile is None:
+        return refuse(Reason.NOT_FOUND)
+    event = tenant_event(profile.tenant, "profile_deleted", command.caller, given, profile.name)
+    return Decision(Done(), (Remove(DeviceProfile, profile.id), event))
+
+
+def list_profiles(command: ListProfiles, facts: Facts, given: Given) -> Decision:
+    """Allow a page of the caller's tenant's profiles."""
+    return Decision(ProfileListing(facts.tenant_of(command.caller), command.page, command.size))
+
+
+def provision_device(command: ProvisionDevice, facts: Facts, given: Given) -> Decision:
+    """Give a device the login that it requests, if its profile's strategy allows that."""
+    profile = command.profile(facts)
+    # A profile that this batch created does not count: the rows that the device needs were not loaded.
+    if profile is None or not command.wish.secret.is_hardened:
+        return refuse(Reason.UNKNOWN_KEY)
+    if not given.policy.issue_logins:
+        return refuse(Reason.UNSUPPORTED_CREDENTIALS, "the service keeps no logins")
+    if profile.strategy is Strategy.CREATE:
+        return _create(command, profile, facts, given)
+    return _check(command, profile, facts, given)
+
+
 def _create_profile(command: SaveProfile, facts: Facts, given: Given) -> Decision:
     tenant = facts.tenant_of(command.caller)
     if command.secret is None:
-        raise ValueError("a new profile comes with a secret, given or to be made up")
+        raise ValueError("a new profile needs a secret, given or to generate")
     if error := name_error(command.name):
         return refuse(Reason.INVALID_NAME, error)
     if facts.profile_named(tenant, command.name):
@@ -233,30 +287,10 @@ def _create_profile(command: SaveProfile, facts: Facts, given: Given) -> Decisio
     return _saved_profile("profile_created", profile, command.caller, command.secret, given, created=True)
 
 
-def read_profile(command: ReadProfile, facts: Facts, given: Given) -> Decision:
-    """Read a profile of the caller's tenant."""
-    profile = _own_profile(command.caller, command.profile_id, facts)
-    return Decision(Found(profile)) if profile else refuse(Reason.NOT_FOUND)
-
-
-def delete_profile(command: DeleteProfile, facts: Facts, given: Given) -> Decision:
-    """Remove a profile; devices that have its name as their type keep it."""
-    profile = _own_profile(command.caller, command.profile_id, facts)
-    if profile is None:
-        return refuse(Reason.NOT_FOUND)
-    event = _profile_event("profile_deleted", profile, command.caller, given)
-    return Decision(Done(), (Remove(DeviceProfile, profile.id), event))
-
-
-def list_profiles(command: ListProfiles, facts: Facts, given: Given) -> Decision:
-    """Allow a page of the caller's tenant's profiles."""
-    return Decision(ProfileListing(facts.tenant_of(command.caller), command.page, command.size))
-
-
 def _saved_profile(
     event: str, profile: DeviceProfile, caller: str, secret: Secret | None, given: Given, *, created: bool = False
 ) -> Decision:
-    changes = (Put(profile), _profile_event(event, profile, caller, given))
+    changes = (Put(profile), tenant_event(profile.tenant, event, caller, given, profile.name))
     return Decision(Found(profile, secret, created=created), changes)
 
 
@@ -270,40 +304,22 @@ def _own_profile(caller: str, profile_id: str, facts: Facts) -> DeviceProfile | 
     return profile if profile and profile.tenant == facts.tenant_of(caller) else None
 
 
-def _profile_event(event: str, profile: DeviceProfile, caller: str, given: Given) -> Append:
-    return Append(Event(profile.tenant, given.now_ms, event, caller, detail=profile.name))
-
-
-def provision_device(command: ProvisionDevice, facts: Facts, given: Given) -> Decision:
-    """Give a device the login it wishes for, as its profile's strategy allows."""
-    profile = command.profile(facts)
-    # A profile of this very batch is not known yet: what the device needs was not loaded for it.
-    if profile is None or not command.wish.secret.is_hardened:
-        return refuse(Reason.UNKNOWN_KEY)
-    if not given.policy.issue_logins:
-        return refuse(Reason.UNSUPPORTED_CREDENTIALS, "this service keeps no logins")
-    if profile.strategy is Strategy.CREATE:
-        return _create(command, profile, facts, given)
-    return _check(command, profile, facts, given)
-
-
 def _create(command: ProvisionDevice, profile: DeviceProfile, facts: Facts, given: Given) -> Decision:
-    """Make a device of a name that is free."""
+    """Create a device, if its name is free."""
     known = facts.device_named(profile.tenant, command.name) if command.name is not None else None
     if known is not None:
         return _again(command, profile, known, facts, given)
     name = command.name if command.name is not None else given.new_code()
     if error := name_error(name):
         return refuse(Reason.INVALID_NAME, error)
-    limit = given.policy.device_limit
-    if limit and facts.device_count(profile.tenant) >= limit:
+    if is_full(profile.tenant, facts, given):
         return refuse(Reason.DEVICE_LIMIT)
     device = Device(given.new_id(), profile.tenant, name, None, given.now_ms, type=profile.name)
     return _let_in(command, device, facts, given, is_new=True)
 
 
 def _check(command: ProvisionDevice, profile: DeviceProfile, facts: Facts, given: Given) -> Decision:
-    """Let a device in that was made for this: once, until its mark is taken away."""
+    """Give an existing device of the profile its login, once. It can be repeated after its mark is deleted."""
     device = facts.device_named(profile.tenant, command.name) if command.name is not None else None
     if device is None or device.type != profile.name:
         return refuse(Reason.NOT_OF_PROFILE)
@@ -313,7 +329,7 @@ def _check(command: ProvisionDevice, profile: DeviceProfile, facts: Facts, given
 
 
 def _again(command: ProvisionDevice, profile: DeviceProfile, device: Device, facts: Facts, given: Given) -> Decision:
-    """Give a repeat the first answer; whoever asks for anything else, or later, comes too late."""
+    """Give a repeated request the first login again. Refused if it asks for another login or comes too late."""
     state = facts.get(Attribute, (device.id, PROVISION_STATE))
     if state is None or device.type != profile.name:
         return refuse(Reason.ALREADY_EXISTS)
@@ -327,7 +343,7 @@ def _again(command: ProvisionDevice, profile: DeviceProfile, device: Device, fac
 
 
 def _asks_for(command: ProvisionDevice, stored: Credential, profile: DeviceProfile, given: Given) -> bool:
-    """Return whether the login that was given is what is asked for now."""
+    """Return whether the stored login is the requested one."""
     wish = command.wish
     if wish.is_open and profile.strategy is Strategy.CHECK:
         return True
@@ -339,7 +355,7 @@ def _asks_for(command: ProvisionDevice, stored: Credential, profile: DeviceProfi
 
 
 def _let_in(command: ProvisionDevice, device: Device, facts: Facts, given: Given, *, is_new: bool) -> Decision:
-    """Give the device its login, in the place of those it had, and mark it as provisioned."""
+    """Replace the device's logins with a new one, and mark the device as provisioned."""
     principal = device.principal or principal_name(device.tenant, device.name, given.policy)
     if command.name is None:
         facts.know_free(principal)
@@ -362,14 +378,14 @@ def _let_in(command: ProvisionDevice, device: Device, facts: Facts, given: Given
         changes.append(Put(login.row))
     changes.append(Put(Attribute(made.id, PROVISION_STATE, PROVISIONED, given.now_ms)))
     names = ("device_created", "device_provisioned") if is_new else ("device_provisioned",)
-    changes += [_event(name, made, command, given) for name in names]
+    changes += [device_event(made, name, command.lane, given, made.type) for name in names]
     outcome = Provisioned(made, login.row, login.secret, is_name_made_up=command.name is None)
     return Decision(outcome, tuple(changes), ended=(principal,) if old else ())
 
 
 @immutable
 class _Login:
-    """The row a device logs in by; `secret` is None where it is the row it had."""
+    """The login of a device. `secret` is None if the device had it before."""
 
     row: Credential
     secret: Secret | None
@@ -378,7 +394,7 @@ class _Login:
 def _login(
     command: ProvisionDevice, principal: str, stored: Credential | None, facts: Facts, given: Given
 ) -> _Login | Refused:
-    """Return the login a device had where any will do, else the one it wishes for, or why it cannot have that."""
+    """Return the login it had if it accepts any, otherwise the requested one, or the refusal."""
     wish = command.wish
     kind = CredentialKind(wish.secret.kind.value)
     if wish.is_open and stored is not None:
@@ -399,23 +415,23 @@ def _login(
 
 
 def _unsupported(kind: CredentialKind, username: str | None, principal: str, given: Given) -> Refused | None:
-    """Return why the broker could not admit a login of this kind and name, or None."""
+    """Return the refusal if the broker cannot admit a login of this kind and name, or None."""
     policy = given.policy
     if kind is CredentialKind.ACCESS_TOKEN:
-        detail = "this broker cannot admit access tokens; ask for a username and password"
+        detail = "this broker does not support access tokens; request a username and password"
         return None if policy.access_tokens else Refused(Reason.UNSUPPORTED_CREDENTIALS, detail)
     if username is None:
-        return Refused(Reason.UNSUPPORTED_CREDENTIALS, "a username is needed")
+        return Refused(Reason.UNSUPPORTED_CREDENTIALS, "a username is required")
     if error := login_error(username, policy):
         return Refused(Reason.INVALID_NAME, f"username: {error}")
     if not policy.several_logins and username != principal:
-        detail = f"this broker knows a device by one name; ask for the username {principal}"
+        detail = f"this broker admits a device by one name only; request the username {principal}"
         return Refused(Reason.UNSUPPORTED_CREDENTIALS, detail)
     return None
 
 
 def _unusable(principal: str, facts: Facts, given: Given) -> Refused | None:
-    """Return why a device cannot become this principal, or None."""
+    """Return the refusal if a device cannot become this principal, or None."""
     if error := login_error(principal, given.policy):
         return Refused(Reason.INVALID_NAME, error)
     is_taken = facts.get(Principal, principal) is not None or is_anothers(principal, principal, facts, given)
@@ -427,13 +443,9 @@ def _can_be_given(stored: Credential, given: Given) -> bool:
 
 
 def _is_in_effect(stored: Credential, facts: Facts, given: Given) -> bool:
-    """Return whether a login lets in now: where the broker knows one password, a former one comes first."""
+    """Return whether a login works now. A broker that knows one password keeps the former one until its end."""
     formers = facts.former_credentials(stored.login)
     return given.policy.overlapping_logins or all(former.until_ms <= given.now_ms for former in formers)
-
-
-def _event(name: str, device: Device, command: ProvisionDevice, given: Given) -> Append:
-    return Append(Event(device.tenant, given.now_ms, name, command.lane, device.id, device.name, device.type))
 
 
 RULES: dict[type[Command], Rule] = {

@@ -1,19 +1,40 @@
-"""The states of a device request. Facts: docs/original-systems.md#request-states.
+"""Registration: an operator announces a device, the device polls, the operator accepts it, the device gets its login.
 
-A pair that is not here is refused, or cannot happen. None is no request yet. From any state a request can be removed,
-which begins afresh.
+`admission.STEPS` has the states of a request.
+
+command         | who may                                     | what it does
+CreateRequest   | DEVICE_CONTROL_ADMIN                        | announces a device
+ReadRequest     | DEVICE_CONTROL_ADMIN or DEVICE_CONTROL_READ | reads a request
+ListRequests    | DEVICE_CONTROL_ADMIN or DEVICE_CONTROL_READ | lists the tenant's requests, oldest first
+ReadLimit       | DEVICE_CONTROL_ADMIN or DEVICE_CONTROL_READ | reads how many devices the tenant may have and has
+AcceptRequest   | DEVICE_CONTROL_ADMIN                        | accepts a device that has polled, and issues its login
+AcceptAll       | DEVICE_CONTROL_ADMIN                        | accepts all devices that have polled and need no token
+DeleteRequest   | DEVICE_CONTROL_ADMIN                        | deletes a request; an issued login stays
+PollCredentials | a new device, or a user of role bootstrap   | gives the device its login as soon as it is accepted
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from hmac import compare_digest
 
-from claimsvc.core.admission import Admitted, Newcomer, admit, needs_names, username_of
+from claimsvc.core.admission import (
+    ACCEPTED,
+    BLOCKED,
+    PENDING,
+    STEPS,
+    Admitted,
+    Newcomer,
+    Step,
+    admit,
+    after,
+    announced,
+    is_full,
+    needs_names,
+    username_of,
+)
 from claimsvc.core.command import Command, Rule
 from claimsvc.core.decision import (
-    Append,
     Change,
     Decision,
     Done,
@@ -24,11 +45,12 @@ from claimsvc.core.decision import (
     Query,
     Refused,
     Remove,
+    device_event,
     refuse,
 )
 from claimsvc.core.device_groups import group_membership
 from claimsvc.core.facts import Facts, Needs
-from claimsvc.core.model import Credential, DeviceGroup, DeviceRequest, Event, RequestStatus, Tenant
+from claimsvc.core.model import Credential, DeviceGroup, DeviceRequest, RequestStatus, Tenant
 from claimsvc.core.names import device_id_error, principal_name, request_username
 from claimsvc.core.permissions import (
     DEVICE_BOOTSTRAP,
@@ -41,37 +63,6 @@ from claimsvc.core.policy import MANAGEMENT_TENANT, Given, Policy, SecurityToken
 from claimsvc.core.reasons import Reason
 from claimsvc.core.secrets import Secret, SecretKind
 from claimsvc.immutable import immutable
-
-_WAITING, _PENDING = RequestStatus.WAITING_FOR_CONNECTION, RequestStatus.PENDING_ACCEPTANCE
-
-
-_ACCEPTED, _BLOCKED = RequestStatus.ACCEPTED, RequestStatus.BLOCKED
-
-
-class Step(StrEnum):
-    """What moves a request."""
-
-    ANNOUNCE = "announced"
-    ENROLL = "announced with a one-time password"
-    FIRST_POLL = "first poll"
-    LET_IN = "accepted"
-    GIVE_UP = "too many wrong tokens or one-time passwords"
-
-
-STEPS: dict[tuple[RequestStatus | None, Step], RequestStatus] = {
-    (None, Step.ANNOUNCE): _WAITING,
-    (None, Step.ENROLL): _ACCEPTED,
-    (_WAITING, Step.FIRST_POLL): _PENDING,
-    (_PENDING, Step.LET_IN): _ACCEPTED,
-    (_ACCEPTED, Step.LET_IN): _ACCEPTED,
-    (_PENDING, Step.GIVE_UP): _BLOCKED,
-    (_ACCEPTED, Step.GIVE_UP): _BLOCKED,
-}
-
-
-def after(status: RequestStatus | None, step: Step) -> RequestStatus | None:
-    """Return where the step leads, or None where it cannot be made."""
-    return STEPS.get((status, step))
 
 
 @immutable
@@ -90,7 +81,7 @@ class OnRequest(Command):
 
 @immutable
 class CreateRequest(OnRequest):
-    """Announce a new device. `tenant` only from the management tenant; `enrollment` is a one-time password."""
+    """Announce a new device. Only the management tenant may name a `tenant`. `enrollment` is a one-time password."""
 
     tenant: str | None
     group_id: str | None
@@ -103,17 +94,17 @@ class CreateRequest(OnRequest):
         return (self.enrollment,) if self.enrollment else ()
 
     def issues_logins(self, facts: Facts) -> bool:
-        return self.enrollment is not None  # the device's poll may come in the same batch
+        return self.enrollment is not None  # the device may poll in the same batch
 
     def tenant_meant(self, facts: Facts) -> str:
-        """Return the tenant the device is to belong to."""
+        """Return the tenant that the device will belong to."""
         return self.tenant or facts.tenant_of(self.caller)
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         OnRequest.needs(self, needs, facts, policy)
         tenant = self.tenant_meant(facts)
         needs.tenants.add(tenant)
-        # Its device may poll, and it may be accepted, in the same batch.
+        # The device may poll and be accepted in the same batch.
         needs_names(tenant, self.device_id, needs, policy)
         needs.credentials = True
         if self.group_id is not None:
@@ -128,13 +119,18 @@ class ReadRequest(OnRequest):
 
 
 @immutable
-class DeleteRequest(OnRequest):
-    """Remove a request; a login that was issued for it stays."""
+class ListRequests(Command):
+    """List a page of the tenant's requests. Pages count from 1."""
+
+    page: int
+    size: int
+    status: RequestStatus | None
+    with_total: bool
 
 
 @immutable
 class AcceptRequest(OnRequest):
-    """Let a device in. `token` is what the device shows to whoever stands before it."""
+    """Accept a device. `token` is the security token that the device displays and the operator typed."""
 
     token: Secret | None
 
@@ -152,7 +148,7 @@ class AcceptRequest(OnRequest):
 
 @immutable
 class AcceptAll(Command):
-    """Let in whatever waits in the caller's tenant and needs no token, a thousand at a time."""
+    """Accept all devices of the caller's tenant that wait and need no token, at most a thousand at a time."""
 
     def issues_logins(self, facts: Facts) -> bool:
         return True
@@ -162,18 +158,13 @@ class AcceptAll(Command):
 
 
 @immutable
-class ListRequests(Command):
-    """Read a page of the caller's tenant's requests; pages count from 1."""
-
-    page: int
-    size: int
-    status: RequestStatus | None
-    with_total: bool
+class DeleteRequest(OnRequest):
+    """Delete a request. A login that was issued for it stays."""
 
 
 @immutable
 class ReadLimit(Command):
-    """Read whether the tenant may have more devices."""
+    """Read the tenant's device limit."""
 
     def needs(self, needs: Needs, facts: Facts, policy: Policy) -> None:
         needs.device_counts.add(facts.tenant_of(self.caller))
@@ -181,9 +172,9 @@ class ReadLimit(Command):
 
 @immutable
 class PollCredentials(OnRequest):
-    """A new device asks for its credentials. The caller is "" for one that is known by its client id only.
+    """A new device polls for its credentials. The caller is "" if the broker knows only its client id.
 
-    `lane` is where it asks, and where it is told; `token` the security token it made up, or a one-time password.
+    The device polls and gets the answer in `lane`. `token` is its security token or a one-time password.
     """
 
     lane: str
@@ -204,7 +195,7 @@ class PollCredentials(OnRequest):
 
 @immutable
 class RequestRefused(Refused):
-    """A refusal about a device request: which, and where it stands."""
+    """A refusal that names the device request and its state."""
 
     device_id: str = ""
     status: RequestStatus | None = None
@@ -212,7 +203,10 @@ class RequestRefused(Refused):
 
 @immutable
 class CredentialsGiven(Outcome):
-    """The login of an accepted device. `credential` is opened by the pipeline; both are None where we keep none."""
+    """The login of an accepted device: a new `secret`, or a `credential` whose secret the service opens.
+
+    Both are None if the service keeps no logins.
+    """
 
     request: DeviceRequest
     username: str
@@ -222,14 +216,14 @@ class CredentialsGiven(Outcome):
 
 @immutable
 class AcceptedAll(Outcome):
-    """What became of each request that waited: None, or why not."""
+    """The result for each pending request: None if it was accepted, otherwise the refusal."""
 
     results: tuple[tuple[str, RequestRefused | None], ...]
 
 
 @immutable
 class DeviceLimit(Outcome):
-    """How many devices a tenant may have (0: any number) and has."""
+    """The number of devices that a tenant may have (0: any number) and has."""
 
     limit: int
     devices: int
@@ -238,7 +232,7 @@ class DeviceLimit(Outcome):
 
 @immutable
 class RequestListing(Query):
-    """A numbered page of device requests, with their number where that was asked for."""
+    """A numbered page of device requests, optionally with the number of all requests."""
 
     tenant: str
     page: int
@@ -259,7 +253,7 @@ class RequestPage(Outcome):
 
 @immutable
 class CredentialsNotice(Notice):
-    """Send a device its login where it polled for it."""
+    """Send a device its login, in the lane where it polled."""
 
     lane: str
     tenant: str
@@ -267,57 +261,26 @@ class CredentialsNotice(Notice):
     issued: Secret | None
 
 
-PENDING, ACCEPTED, BLOCKED = RequestStatus.PENDING_ACCEPTANCE, RequestStatus.ACCEPTED, RequestStatus.BLOCKED
-
-
-# --- for operators
 def create_request(command: CreateRequest, facts: Facts, given: Given) -> Decision:
-    """Announce a device; with a one-time password it needs no acceptance."""
+    """Announce a device. With a one-time password it needs no acceptance."""
     device_id, tenant = command.device_id, command.tenant_meant(facts)
     if tenant != facts.tenant_of(command.caller):
         if facts.tenant_of(command.caller) != MANAGEMENT_TENANT:
-            return refuse(Reason.NOT_PERMITTED, "the management tenant alone registers for others")
+            return refuse(Reason.NOT_PERMITTED, "only the management tenant may register devices of other tenants")
         if command.group_id is not None:
             return refuse(Reason.INVALID_VALUE, "give a tenant or a group, not both")
         if facts.get(Tenant, tenant) is None:
-            return refuse(Reason.NOT_FOUND, f"tenant {tenant}")
+            return refuse(Reason.NOT_FOUND, f"no tenant {tenant!r}")
     refused = barred(device_id, tenant, facts, given)
     if refused is not None:
         return Decision(refused)
+    status = STEPS[None, Step.ANNOUNCE]
     request = DeviceRequest(
-        device_id,
-        tenant,
-        STEPS[None, Step.ANNOUNCE],
-        command.caller,
-        given.now_ms,
-        command.group_id,
-        command.type,
-        command.properties,
+        device_id, tenant, status, command.caller, given.now_ms, command.group_id, command.type, command.properties
     )
     request = announced(request, command.enrollment, given)
-    event = request_event("request_created", request, command.caller, given)
+    event = device_event(request, "request_created", command.caller, given)
     return Decision(Found(request, created=True), (Put(request), event))
-
-
-def barred(device_id: str, tenant: str, facts: Facts, given: Given) -> RequestRefused | None:
-    """Return why a device of this id cannot be announced, or None."""
-    character = device_id_error(device_id)
-    if character is not None:
-        return RequestRefused(Reason.INVALID_DEVICE_ID, character, device_id=device_id)
-    if facts.get(DeviceRequest, device_id) is not None:
-        return RequestRefused(Reason.ALREADY_REQUESTED, device_id=device_id)
-    if is_full(tenant, facts, given):
-        return RequestRefused(Reason.DEVICE_LIMIT, device_id=device_id)
-    return None
-
-
-def announced(request: DeviceRequest, enrollment: Secret | None, given: Given) -> DeviceRequest:
-    """Return a request that waits for its device, or for the one-time password that takes acceptance's place."""
-    if enrollment is None:
-        return request
-    until_ms = given.now_ms + given.policy.enrollment_ms
-    status = STEPS[None, Step.ENROLL]
-    return replace(request, status=status, enrollment_hash=enrollment.hardened, enrollment_until_ms=until_ms)
 
 
 def read_request(command: ReadRequest, facts: Facts, given: Given) -> Decision:
@@ -326,29 +289,14 @@ def read_request(command: ReadRequest, facts: Facts, given: Given) -> Decision:
     return Decision(Found(request)) if request else _refused(Reason.NO_REQUEST, command.device_id)
 
 
-def delete_request(command: DeleteRequest, facts: Facts, given: Given) -> Decision:
-    """Forget a request, whatever its state."""
-    request = _own_request(command, facts)
-    if request is None:
-        return _refused(Reason.NO_REQUEST, command.device_id)
-    event = request_event("request_deleted", request, command.caller, given)
-    return Decision(Done(), (Remove(DeviceRequest, request.id), event))
-
-
 def list_requests(command: ListRequests, facts: Facts, given: Given) -> Decision:
-    """Read a page of the tenant's requests, oldest first."""
+    """Allow a page of the tenant's requests, oldest first."""
     tenant = facts.tenant_of(command.caller)
     return Decision(RequestListing(tenant, command.page, command.size, command.status, command.with_total))
 
 
-def read_limit(command: ReadLimit, facts: Facts, given: Given) -> Decision:
-    """Read whether the tenant may have more devices."""
-    tenant = facts.tenant_of(command.caller)
-    return Decision(DeviceLimit(given.policy.device_limit, facts.device_count(tenant), is_full(tenant, facts, given)))
-
-
 def accept_request(command: AcceptRequest, facts: Facts, given: Given) -> Decision:
-    """Accept a device that has polled. Accepting it again changes nothing."""
+    """Accept a device that has polled. Accepting an accepted device changes nothing."""
     request = _own_request(command, facts)
     if request is None:
         return _refused(Reason.NO_REQUEST, command.device_id)
@@ -366,7 +314,7 @@ def accept_request(command: AcceptRequest, facts: Facts, given: Given) -> Decisi
 
 
 def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
-    """Accept all devices that have polled and need no token; refuse the others, each with its reason."""
+    """Accept all devices that have polled and need no token. Refuse each other device with its reason."""
     results: list[tuple[str, RequestRefused | None]] = []
     changes: list[Change] = []
     notices: list[CredentialsNotice] = []
@@ -378,7 +326,7 @@ def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
             continue
         decision = _accept(request, command.caller, facts, given)
         for change in decision.changes:
-            facts.apply(change)  # the next one is counted on top
+            facts.apply(change)  # the device limit counts it for the next request
         changes += decision.changes
         notices += [each for each in decision.notices if isinstance(each, CredentialsNotice)]
         ended += decision.ended
@@ -387,9 +335,23 @@ def accept_all(command: AcceptAll, facts: Facts, given: Given) -> Decision:
     return Decision(AcceptedAll(tuple(results)), tuple(changes), tuple(notices), tuple(ended))
 
 
-# --- for devices
+def delete_request(command: DeleteRequest, facts: Facts, given: Given) -> Decision:
+    """Delete a request, in any state."""
+    request = _own_request(command, facts)
+    if request is None:
+        return _refused(Reason.NO_REQUEST, command.device_id)
+    event = device_event(request, "request_deleted", command.caller, given)
+    return Decision(Done(), (Remove(DeviceRequest, request.id), event))
+
+
+def read_limit(command: ReadLimit, facts: Facts, given: Given) -> Decision:
+    """Read the tenant's device limit and the number of its devices."""
+    tenant = facts.tenant_of(command.caller)
+    return Decision(DeviceLimit(given.policy.device_limit, facts.device_count(tenant), is_full(tenant, facts, given)))
+
+
 def poll_credentials(command: PollCredentials, facts: Facts, given: Given) -> Decision:
-    """A device polls for its login. Until it may have one, every answer is that of a waiting device."""
+    """Give an accepted device its login. While the request is pending, every client gets the same answer."""
     if command.caller and DEVICE_BOOTSTRAP not in permissions(facts, command.caller):
         return refuse(Reason.NOT_PERMITTED, missing_permission(frozenset({DEVICE_BOOTSTRAP})))
     request = facts.get(DeviceRequest, command.device_id)
@@ -401,30 +363,85 @@ def poll_credentials(command: PollCredentials, facts: Facts, given: Given) -> De
     polled = after(request.status, Step.FIRST_POLL)
     if polled is not None:
         pending = replace(request, status=polled, lane=command.lane, token_hash=token.hardened if token else None)
-        event = request_event("request_pending", pending, command.caller or command.lane, given)
+        event = device_event(pending, "request_pending", command.caller or command.lane, given)
         return _not_yet(pending, Put(pending), event)
     if not _is_rightful(request, command.lane, token):
         if request.contested:
             return _not_yet(request)
         contested = replace(request, contested=True)
-        event = request_event(
-            "request_contested", contested, command.caller or command.lane, given, detail=command.lane
-        )
+        event = device_event(contested, "request_contested", command.caller or command.lane, given, command.lane)
         return _not_yet(request, Put(contested), event)
     if request.status is not ACCEPTED:
         return _refused(Reason.NOT_ACCEPTED, request.id, request.status)
     return _give_again(request, facts, given)
 
 
+def barred(device_id: str, tenant: str, facts: Facts, given: Given) -> RequestRefused | None:
+    """Return the refusal if a device of this id cannot be announced, or None."""
+    character = device_id_error(device_id)
+    if character is not None:
+        return RequestRefused(Reason.INVALID_DEVICE_ID, character, device_id=device_id)
+    if facts.get(DeviceRequest, device_id) is not None:
+        return RequestRefused(Reason.ALREADY_REQUESTED, device_id=device_id)
+    if is_full(tenant, facts, given):
+        return RequestRefused(Reason.DEVICE_LIMIT, device_id=device_id)
+    return None
+
+
+def _accept(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> Decision:
+    """Create the login, mark the request as accepted, and send the login to the lane where the device polled."""
+    secret = given.new_login(SecretKind.PASSWORD) if given.policy.issue_logins else None
+    made = admit(Newcomer(request.tenant, request.id, request.type), secret, caller, facts, given)
+    if not isinstance(made, Admitted):
+        return Decision(RequestRefused(made.reason, made.detail, device_id=request.id, status=request.status))
+    if made.is_new and is_full(request.tenant, facts, given):
+        return _refused(Reason.DEVICE_LIMIT, request.id, request.status)
+    accepted = replace(request, status=STEPS[request.status, Step.LET_IN], issued_at_ms=given.now_ms)
+    group = facts.get(DeviceGroup, request.group_id) if request.group_id is not None else None
+    placed = group_membership(made.device, group)
+    changes = (*made.changes, *placed, Put(accepted), device_event(accepted, "request_accepted", caller, given))
+    notice = CredentialsNotice(request.lane or "", request.tenant, username_of(request, given.policy), secret)
+    return Decision(Found(accepted), changes, (notice,), ended=() if made.is_new else (made.principal,))
+
+
+def _wants_token(request: DeviceRequest, given: Given) -> bool:
+    """Return whether the operator must give the device's token: by policy, or because the request is contested."""
+    policy = given.policy.security_token_policy
+    if request.contested or policy is SecurityTokenPolicy.REQUIRED:
+        return True
+    return policy is SecurityTokenPolicy.OPTIONAL and request.token_hash is not None
+
+
+def _wrong_token(request: DeviceRequest, caller: str, given: Given) -> Decision:
+    failed = _count_failure(request, given)
+    reason = Reason.BLOCKED if failed.status is BLOCKED else Reason.WRONG_TOKEN
+    event = device_event(failed, "request_blocked" if failed.status is BLOCKED else "token_refused", caller, given)
+    return Decision(RequestRefused(reason, device_id=request.id, status=failed.status), (Put(failed), event))
+
+
+def _count_failure(request: DeviceRequest, given: Given) -> DeviceRequest:
+    failures = request.token_failures + 1
+    is_over = failures >= given.policy.max_token_failures
+    status = STEPS[request.status, Step.GIVE_UP] if is_over else request.status
+    return replace(request, token_failures=failures, status=status)
+
+
+def _own_request(command: OnRequest, facts: Facts) -> DeviceRequest | None:
+    """Return the request if it belongs to the caller's tenant. The management tenant sees all requests."""
+    request = facts.get(DeviceRequest, command.device_id)
+    tenant = facts.tenant_of(command.caller)
+    return request if request and tenant in {request.tenant, MANAGEMENT_TENANT} else None
+
+
 def _enroll(request: DeviceRequest, command: PollCredentials, facts: Facts, given: Given) -> Decision:
-    """The one-time password takes the place of acceptance: good once, for a while, and for a few tries."""
+    """Accept the device by its one-time password, which is valid once, for a limited time and a few tries."""
     if request.status is BLOCKED or request.enrollment_hash is None:
         return _refused(Reason.NOT_ACCEPTED, request.id, request.status)
     if command.token is None or given.now_ms > (request.enrollment_until_ms or 0):
         return _not_yet(request)
     if not compare_digest(command.token.hardened, request.enrollment_hash):
         failed = _count_failure(request, given)
-        event = request_event("enrollment_failed", failed, command.caller or command.lane, given, detail=command.lane)
+        event = device_event(failed, "enrollment_failed", command.caller or command.lane, given, command.lane)
         return _not_yet(request, Put(failed), event)
     used = replace(request, enrollment_hash=None, lane=command.lane, token_hash=command.token.hardened)
     entering = _accept(used, command.caller or command.lane, facts, given)
@@ -459,72 +476,13 @@ def _is_rightful(request: DeviceRequest, lane: str, token: Secret | None) -> boo
     return token is not None and request.token_hash is not None and compare_digest(token.hardened, request.token_hash)
 
 
-# --- in common
-def _accept(request: DeviceRequest, caller: str, facts: Facts, given: Given) -> Decision:
-    """Make the login, tell the device where it polled, and keep the request as accepted."""
-    secret = given.new_login(SecretKind.PASSWORD) if given.policy.issue_logins else None
-    made = admit(Newcomer(request.tenant, request.id, request.type), secret, caller, facts, given)
-    if not isinstance(made, Admitted):
-        return Decision(RequestRefused(made.reason, made.detail, device_id=request.id, status=request.status))
-    if made.is_new and is_full(request.tenant, facts, given):
-        return _refused(Reason.DEVICE_LIMIT, request.id, request.status)
-    accepted = replace(request, status=STEPS[request.status, Step.LET_IN], issued_at_ms=given.now_ms)
-    group = facts.get(DeviceGroup, request.group_id) if request.group_id is not None else None
-    placed = group_membership(made.device, group)
-    changes = (*made.changes, *placed, Put(accepted), request_event("request_accepted", accepted, caller, given))
-    notice = CredentialsNotice(request.lane or "", request.tenant, username_of(request, given.policy), secret)
-    return Decision(Found(accepted), changes, (notice,), ended=() if made.is_new else (made.principal,))
-
-
-def _wants_token(request: DeviceRequest, given: Given) -> bool:
-    """Return whether acceptance needs the device's token: by the policy, or because the request is contested."""
-    policy = given.policy.security_token_policy
-    if request.contested or policy is SecurityTokenPolicy.REQUIRED:
-        return True
-    return policy is SecurityTokenPolicy.OPTIONAL and request.token_hash is not None
-
-
-def _wrong_token(request: DeviceRequest, caller: str, given: Given) -> Decision:
-    failed = _count_failure(request, given)
-    reason = Reason.BLOCKED if failed.status is BLOCKED else Reason.WRONG_TOKEN
-    event = request_event("request_blocked" if failed.status is BLOCKED else "token_refused", failed, caller, given)
-    return Decision(RequestRefused(reason, device_id=request.id, status=failed.status), (Put(failed), event))
-
-
-def _count_failure(request: DeviceRequest, given: Given) -> DeviceRequest:
-    failures = request.token_failures + 1
-    is_over = failures >= given.policy.max_token_failures
-    status = STEPS[request.status, Step.GIVE_UP] if is_over else request.status
-    return replace(request, token_failures=failures, status=status)
-
-
-def _own_request(command: OnRequest, facts: Facts) -> DeviceRequest | None:
-    """Return the request where it is the caller's tenant's; the management tenant sees all."""
-    request = facts.get(DeviceRequest, command.device_id)
-    tenant = facts.tenant_of(command.caller)
-    return request if request and tenant in {request.tenant, MANAGEMENT_TENANT} else None
-
-
-def is_full(tenant: str, facts: Facts, given: Given) -> bool:
-    """Return whether the tenant has as many devices as it may."""
-    limit = given.policy.device_limit
-    return bool(limit) and facts.device_count(tenant) >= limit
-
-
 def _not_yet(request: DeviceRequest, *changes: Change) -> Decision:
-    """Say what a pending device hears, whoever asks and whatever just changed."""
+    """Return the answer of a pending request. It is the same for every client and every change."""
     return Decision(RequestRefused(Reason.NOT_ACCEPTED, device_id=request.id, status=PENDING), changes)
 
 
 def _refused(reason: Reason, device_id: str, status: RequestStatus | None = None, *, detail: str = "") -> Decision:
     return Decision(RequestRefused(reason, detail, device_id=device_id, status=status))
-
-
-def request_event(
-    name: str, request: DeviceRequest, caller: str, given: Given, *, detail: str | None = None
-) -> Append:
-    """Return the audit event of what happened to a request."""
-    return Append(Event(request.tenant, given.now_ms, name, caller, None, request.id, detail))
 
 
 RULES: dict[type[Command], Rule] = {

@@ -1,4 +1,4 @@
-"""The table of all rules, `decide`, which applies the rule of a command, and `recall`, which recognizes a repeat."""
+"""The table of all rules; `decide`, which applies the rule of a command; `recall`, which recognizes repeats."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ RULES: dict[type[Command], Rule] = {
 
 
 def permitted(command: Command, facts: Facts) -> bool:
-    """Return whether the caller may ask this at all."""
+    """Return whether the caller has a permission that the command needs."""
     rule = RULES[type(command)]
     return not rule.permissions or bool(rule.permissions & permissions(facts, command.caller))
 
 
 def _forbid(command: Command, facts: Facts, given: Given) -> Decision:
-    """Refuse a command whose permission is missing, and say which."""
+    """Refuse a command, naming the missing permission."""
     needed = RULES[type(command)].permissions
     refused = Refused(Reason.NOT_PERMITTED, missing_permission(needed))
     if isinstance(command, ClaimDevice):
@@ -41,11 +41,11 @@ def _forbid(command: Command, facts: Facts, given: Given) -> Decision:
 
 
 def decide(command: Command, facts: Facts, given: Given) -> Decision:
-    """Decide one command on the facts, and make its changes visible to the next one of the batch."""
+    """Decide one command, and apply its changes to the facts for the next one of the batch."""
     if command.caller in LANELESS:
-        return refuse(Reason.NOT_PERMITTED, "this login has no lane of its own")
+        return refuse(Reason.NOT_PERMITTED, "this login is shared by new devices")
     if is_ended(command.caller, facts, given):
-        return refuse(Reason.NOT_PERMITTED, "all logins of this name have ended")
+        return refuse(Reason.NOT_PERMITTED, "all logins of this name were ended")
     if not permitted(command, facts):
         return _forbid(command, facts, given)
     decision = RULES[type(command)].decide(command, facts, given)
@@ -59,8 +59,8 @@ def recall(
 ) -> Repeated | Refused | None:
     """Return the first answer, still sealed, for a repeat; a refusal for other content; None for a new request.
 
-    What the broker delivers again was sent when it was sent first, however long ago that is. An answer that lasts
-    longer than `window_ms` from now was given while the clock was ahead: it keeps no other request from its id.
+    A message that the broker redelivers is a repeat even if its first answer has expired. An answer that expires more
+    than `window_ms` from now was given while the clock was ahead: then other content with its id is a new request.
     """
     if earlier is None:
         return None

@@ -1,7 +1,7 @@
-"""What somebody told us in confidence, on its way from the wire to a hash.
+"""Secrets on their way from the wire to a hash.
 
-A dialect makes a `Secret` with its text; the pipeline hardens it before the rules run. The rules see hashes
-only. No representation of a secret shows its text.
+A dialect creates a `Secret` from its text. The service hardens it (hashes and seals it) before the rules run, so the
+rules see only hashes. `repr` never shows the text.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ from enum import StrEnum
 
 
 class SecretKind(StrEnum):
-    """What a secret is for decides how it is kept."""
+    """The use of a secret. It decides how the secret is stored."""
 
-    CLAIM_KEY = "claim_key"  # compared only: keyed hash, and the text is forgotten
-    ISSUED_CLAIM_KEY = "issued_claim_key"  # made up where none is given; compared as a claim key, and told once
-    ACCESS_TOKEN = "access_token"  # noqa: S105 - looked up by keyed hash; sealed while it may be given again
-    SECURITY_TOKEN = "security_token"  # noqa: S105 - compared only, as a claim key
-    PASSWORD = "password"  # noqa: S105 - $7$ hash as the broker checks it; sealed likewise
-    PROVISION_SECRET = "provision_secret"  # noqa: S105 - compared only; one that was not given is made up
+    CLAIM_KEY = "claim_key"  # only compared: stored as a keyed hash
+    ISSUED_CLAIM_KEY = "issued_claim_key"  # as a claim key; generated if absent; shown once
+    ACCESS_TOKEN = "access_token"  # noqa: S105 - looked up by keyed hash; sealed while it may be shown again
+    SECURITY_TOKEN = "security_token"  # noqa: S105 - only compared, as a claim key
+    PASSWORD = "password"  # noqa: S105 - $7$ hash, which the broker checks; sealed likewise
+    PROVISION_SECRET = "provision_secret"  # noqa: S105 - only compared; generated if absent
 
 
 LOGIN_KINDS = frozenset({SecretKind.ACCESS_TOKEN, SecretKind.PASSWORD})
-"""What somebody logs in with: costly to harden, so that is done only for those who may set one."""
+"""Secrets of logins. Hardening them is costly, so the service checks the permission first."""
 
 
 class Secret:
-    """One secret: `text` until it is hardened (None: make one up), then `digest` and perhaps `sealed`.
+    """One secret: `text` until it is hardened (None: generate one), then `digest` and, for a login, `sealed`.
 
-    `is_generated` says that `text` is a password which claimsvc generated, not one that a person chose: the broker
-    compares it at every try, so its hash must be cheap.
+    `is_generated` is True if claimsvc generated the password. Such a password has enough random bits for a cheap
+    hash, which saves the broker time at every login.
     """
 
     __slots__ = ("digest", "is_generated", "kind", "sealed", "text")
@@ -42,14 +42,14 @@ class Secret:
 
     @property
     def hardened(self) -> str:
-        """Return the hash that stands for this secret. Raises RuntimeError before it was hardened."""
+        """Return the hash of this secret. Raises RuntimeError if it is not hardened yet."""
         if not self.digest:
             raise RuntimeError("a secret reached the rules in clear")
         return self.digest
 
     @property
     def is_hardened(self) -> bool:
-        """Return whether there is a hash yet."""
+        """Return whether this secret has its hash."""
         return bool(self.digest)
 
     def __repr__(self) -> str:
@@ -57,5 +57,5 @@ class Secret:
 
 
 def claim_key(text: str) -> Secret:
-    """Return a claim key. The empty key is a key like any other."""
+    """Return a claim key. The empty text is a valid key."""
     return Secret(SecretKind.CLAIM_KEY, text)

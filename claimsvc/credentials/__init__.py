@@ -1,1 +1,1 @@
-"""Where issued logins go, so that the broker admits them."""
+"""The broker's logins: the password file of a stock Mosquitto, and the files of the plugin."""

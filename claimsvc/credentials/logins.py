@@ -1,4 +1,4 @@
-"""The store's logins at the broker: the service's own and everything issued, in Mosquitto's password file."""
+"""The service's own login and all issued logins, kept in Mosquitto's password file."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from claimsvc.store.contract import Store
 
 
 class FileLogins:
-    """Brings the password file to the store. `own` is the service's (login, hash).
+    """Keeps the password file equal to the store. `own` is the service's (login, hash).
 
-    `report(level, event, fields)` is told what happens, for the log; `clock` gives epoch milliseconds.
+    `report(level, event, fields)` writes to the log. `clock` returns epoch milliseconds.
     """
 
     def __init__(
@@ -29,17 +29,18 @@ class FileLogins:
         self._clock = clock
         self._due_ms: int | None = None
         self._told = False
-        """Whether the broker has been told of the file as it is."""
+        """True if the broker has loaded the file as it is."""
 
     @property
     def due_ms(self) -> int | None:
-        """When the next login changes its password though no row changes, epoch milliseconds."""
+        """The time at which a password changes although no row changes, epoch milliseconds; None if there is none."""
         return self._due_ms
 
     async def sync(self) -> str | None:
-        """Write the file and tell the broker; at the first call always, since the last run may have died between.
+        """Write the file, and make the broker load it if it changed. Return the error, or None.
 
-        Returns what went wrong, or None. Raises StoreError.
+        The first call always makes the broker load it, because the last run may have died in between. Raises
+        StoreError.
         """
         try:
             await self.write()
@@ -51,7 +52,7 @@ class FileLogins:
         return None
 
     async def write(self) -> None:
-        """Bring the file to the store, without telling the broker. Raises PasswordFileError, StoreError."""
+        """Write the file without making the broker load it. Raises PasswordFileError, StoreError."""
         logins, due_ms = await self._store.password_logins(self._clock())
         written = await self._file.write([*logins, self._own])
         self._due_ms = due_ms
@@ -62,5 +63,5 @@ class FileLogins:
             self._report("error", "login_left_out", {"login": login})
 
     async def foreign(self) -> frozenset[str]:
-        """Return the logins of the file that are not ours and so never may be. Raises PasswordFileError."""
+        """Return the logins of the file that the service did not issue. Raises PasswordFileError."""
         return await self._file.foreign()

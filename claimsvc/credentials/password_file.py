@@ -1,7 +1,7 @@
-"""Mosquitto's password file: the service's logins between two marks; all other lines stay as they are.
+"""Mosquitto's password file: the service's logins between two marker lines; all other lines stay as they are.
 
-The store is the truth; the file is written from it whole, in one step, and the broker is told by SIGHUP. When
-`reload` returns, a login of the store works as soon as the broker reads its next packet.
+The service writes the whole file from the store, in one step, and makes the broker load it with SIGHUP. When `reload`
+returns, every login of the store works as soon as the broker reads its next packet.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from claimsvc.files import replace_file
 from claimsvc.immutable import immutable
 
 EXCLUDED_FROM_LOGINS = ":"
-"""Separates login and hash in a line."""
+"""Separates the login and the hash of a line."""
 
 _NOBODY = f"$7$1${'A' * 16}${base64.b64encode(bytes(64)).decode()}"
-"""A hash no password is known for."""
+"""A hash without a known password."""
 _BEGIN, _END = f"claimsvc-begin:{_NOBODY}", f"claimsvc-end:{_NOBODY}"
-"""What lies between is rewritten, what lies outside is left alone. Logins nobody can use, and no comments, since
-the tool mosquitto_passwd destroys a file that has comments."""
+"""The service rewrites the lines between these two. They are unusable logins instead of comments, because the tool
+mosquitto_passwd destroys a file with comments."""
 MARKERS = frozenset({"claimsvc-begin", "claimsvc-end"})
 _FILE_MODE = 0o640
 _RELOAD_S = 10.0
 
 
 class BrokerReloadError(Exception):
-    """The file is written, but the broker could not be told: new logins wait for its next reload."""
+    """The file is written, but the broker did not load it: new logins do not work yet."""
 
 
 class PasswordFileError(Exception):
@@ -39,7 +39,7 @@ class PasswordFileError(Exception):
 
 @immutable
 class Written:
-    """What a write did: how many logins the file has of ours, and which of ours it cannot have."""
+    """The result of a write: how many logins of the service the file has, and which it cannot contain."""
 
     logins: int
     left_out: tuple[str, ...]
@@ -47,7 +47,7 @@ class Written:
 
 
 class PasswordFile:
-    """One Mosquitto password file and the broker that reads it."""
+    """A Mosquitto password file and the broker that loads it."""
 
     def __init__(self, path: Path, pid_file: Path | None, reload_command: Sequence[str]) -> None:
         self._path = path
@@ -57,7 +57,7 @@ class PasswordFile:
         self._foreign: frozenset[str] = frozenset()
 
     async def write(self, logins: Iterable[tuple[str, str]]) -> Written:
-        """Bring our block to `logins` (login, $7$ hash). A login that stands outside of it stays somebody else's.
+        """Write `logins` (login, $7$ hash) between the markers, except those that other lines already have.
 
         Raises PasswordFileError.
         """
@@ -80,18 +80,19 @@ class PasswordFile:
         return Written(len(ours), left_out, changed=text != before)
 
     async def retire(self) -> bool:
-        """Take our logins out of the file, where there are any; returns whether there were. Raises PasswordFileError.
+        """Remove the service's logins from the file. Return whether it had any. Raises PasswordFileError.
 
-        Somebody's own lines in it may still be wanted by the broker, but a login of ours that ended would live on.
+        Call it if the service no longer uses the file: a login in it would work even after it ended. The broker may
+        still use the other lines.
         """
         if _BEGIN not in await asyncio.to_thread(self._read):
             return False
         return (await self.write([])).changed
 
     async def foreign(self) -> frozenset[str]:
-        """Return the logins outside our block. Raises PasswordFileError.
+        """Return the logins outside the markers. Raises PasswordFileError.
 
-        Read again only when the file has changed: a file of devices asks for each slice of its rows.
+        The file is read only if it has changed, because an import calls this for each slice of its rows.
         """
         state = self._state()
         if state is None or state != self._seen:
@@ -100,7 +101,7 @@ class PasswordFile:
         return self._foreign
 
     def _state(self) -> tuple[int, int, int] | None:
-        """Return what changes whenever the file does; None where there is none."""
+        """Return inode, size and time of the file, which change with it; None if there is no file."""
         try:
             found = self._path.stat()
         except OSError:
@@ -108,7 +109,7 @@ class PasswordFile:
         return found.st_ino, found.st_size, found.st_mtime_ns
 
     def hash_of(self, login: str) -> str | None:
-        """Return the hash the file has for `login` now, or None. Raises PasswordFileError."""
+        """Return the hash of `login` in the file, or None. Raises PasswordFileError."""
         for line in self._read().split("\n"):
             name, _, secret_hash = line.partition(":")
             if name == login:
@@ -121,12 +122,12 @@ class PasswordFile:
         except (OSError, UnicodeDecodeError) as error:
             raise PasswordFileError(f"cannot read {self._path}: {error}") from error
         if (_BEGIN in text) != (_END in text):
-            # Where our block ends is unknown, and with it whose lines are whose.
-            raise PasswordFileError(f"{self._path} has lost its line claimsvc-begin or claimsvc-end: put it back")
+            # It is unknown which lines belong to the service.
+            raise PasswordFileError(f"{self._path} has lost its line claimsvc-begin or claimsvc-end: restore it")
         return text
 
     async def reload(self) -> None:
-        """Tell the broker to read the file. Raises BrokerReloadError; a broker that is down needs no telling."""
+        """Make the broker load the file, if it is running. Raises BrokerReloadError."""
         if self._reload_command:
             await self._run()
         elif self._pid_file is not None:
@@ -152,7 +153,7 @@ class PasswordFile:
         try:
             pid = int(pid_file.read_text())
             if not _is_mosquitto(pid):
-                return  # a file left behind: the broker is down and reads its logins when it starts
+                return  # a leftover file: the broker is down and will load the logins when it starts
             os.kill(pid, signal.SIGHUP)
         except (FileNotFoundError, ProcessLookupError):
             return  # as above
@@ -165,9 +166,9 @@ def _names(lines: Iterable[str]) -> frozenset[str]:
 
 
 def _is_mosquitto(pid: int) -> bool:
-    """A process id is used again: never signal somebody else. Without /proc the file is believed."""
+    """Return whether the process is Mosquitto, because process ids are reused. Without /proc, assume so."""
     if pid <= 1:
-        return False  # to signal 0 or -1 would reach a group of processes, or all
+        return False  # a signal to 0 or -1 would reach a group of processes, or all
     name = Path(f"/proc/{pid}/comm")
     if not Path("/proc/self/comm").exists():
         return True
@@ -175,12 +176,12 @@ def _is_mosquitto(pid: int) -> bool:
 
 
 def fits(login: str) -> bool:
-    """Return whether `login` can stand in a line; nothing may begin a second one or a comment."""
+    """Return whether `login` fits into a line of the file, without starting another line or a comment."""
     return bool(login) and login.isprintable() and ":" not in login and login == login.strip() and login[0] != "#"
 
 
 def foreign_lines(text: str) -> list[str]:
-    """Return the lines of a password file outside our block."""
+    """Return the lines of a password file outside the markers."""
     lines: list[str] = []
     inside = False
     for line in text.split("\n"):

@@ -1,1 +1,1 @@
-"""How existing systems speak: their topics, payloads and status words, each in a file of its own."""
+"""The dialects: the topics, payloads and status words of existing systems, and those of claimsvc."""

@@ -1,4 +1,4 @@
-"""A topic that a dialect answers on, a message from the broker, the request read from it, and the answers to it."""
+"""The parts of a dialect: its topics, the message from the broker, the request read from it, and its answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Encode = Callable[[Outcome, int], bytes | None]
 
 
 AnswerTopic = str | Callable[[Outcome], str]
-"""Where the answer goes, below the lane; a dialect may choose it from the outcome."""
+"""The topic of the answer, below the lane. A dialect may choose it from the outcome."""
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on the sender's bytes, not an error of the service
@@ -28,13 +28,13 @@ class Rejected(Exception):  # noqa: N818 - a verdict on the sender's bytes, not 
 
 
 def malformed(detail: str) -> Rejected:
-    """Return the rejection that names what is wrong; it never quotes a payload, which may hold secrets."""
+    """Return the rejection of a malformed request. `detail` must not quote the payload, which may contain secrets."""
     return Rejected(Reason.MALFORMED, detail)
 
 
 @immutable(kw_only=True)
 class Limits:
-    """The largest requests: bytes of payload, devices in a gateway's message, rows of a file."""
+    """The limits of requests: bytes of a payload, devices in a gateway's message, rows of a file."""
 
     payload_bytes: int
     gateway_bytes: int
@@ -45,7 +45,7 @@ class Limits:
 
 @immutable
 class Outbound:
-    """One message to the broker. Answers travel at QoS 1 and are never retained."""
+    """A message to the broker. Answers have QoS 1 and are never retained."""
 
     topic: str
     payload: bytes
@@ -56,7 +56,7 @@ class Outbound:
 
 @dataclass(slots=True)
 class Inbound:
-    """One message from the broker. `lanes` fills in the last four fields when it finds the lane of the topic."""
+    """A message from the broker. `lanes` fills in the last four fields when it finds the lane of the topic."""
 
     topic: str
     payload: bytes
@@ -65,26 +65,26 @@ class Inbound:
     packet_id: int
     qos: int
     arrived: float
-    """Seconds on the monotonic clock when the message reached this process."""
+    """The time of its arrival in this process, seconds on the monotonic clock."""
     redelivered: bool = False
     response_topic: str | None = None
     correlation: bytes | None = None
     received_at_ms: int | None = None
-    """When the broker's plugin received it, epoch milliseconds."""
+    """The time at which the broker's plugin received it, epoch milliseconds."""
 
     caller: str = ""
-    """The principal whose lane it is in; "" in the lane of a shared login's client."""
+    """The principal of its lane; "" in a lane of a shared login's client."""
     client_id: str = ""
-    """The client id whose lane it is in; "" in the lane of a principal."""
+    """The client id of its lane; "" in a lane of a principal."""
     lane: str = ""
-    """The lane below the root, with a slash at its end."""
+    """The lane below the root, with a trailing slash."""
     tail: str = ""
     """The topic below the lane."""
 
 
 @immutable
 class Slice:
-    """Some rows of a file as one command. `note` returns what the file's answer needs of its outcome, as JSON."""
+    """Some rows of a file as one command. `note` returns the part of its outcome that the answer needs, as JSON."""
 
     command: Command
     note: Callable[[RowsDone], object]
@@ -98,21 +98,22 @@ class Sheet:
     slices: Callable[[int], Iterator[Slice]]
     encode_progress: Callable[[ImportCounts], bytes]
     is_rehearsal: bool
-    """True if the sender only asks what would happen to each row."""
+    """True if the sender only wants to know the result of each row, without any change."""
     answer_bytes: int = 0
-    """Approximate size of an answer that can be given only once; 0 if it does not matter."""
+    """The approximate size of an answer that can be given only once; 0 if it does not matter."""
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One message understood as far as possible: what it asks, and how its outcome is answered.
+    """A message with its command, or the refusal, and the encoder of its answer.
 
-    An endpoint creates it; `lanes` adds the answer's address; the MQTT side adds the decision and what to publish.
+    An endpoint creates it. `lanes` adds the topic of the answer. The MQTT side adds the decision and the messages to
+    publish.
     """
 
     inbound: Inbound
     asked: Command | Refused
-    """A refusal if the message cannot be understood: then no rule decides it."""
+    """A refusal if the message is malformed. Then no rule decides it."""
     encode: Encode
     answer_tail: AnswerTopic
     name: str
@@ -120,35 +121,35 @@ class Request:
     dialect: str
     request_id: str | None = None
     content: bytes = b""
-    """What a repeat of the request id must equal."""
+    """The content that a repeat of the request id must have."""
     open_sheet: Callable[[], Sheet] | None = None
-    """Reads the file that the command asks to work through. Slow; raises Rejected."""
+    """Reads the file of an import. It is slow, and raises Rejected."""
 
     lane: str = ""
-    """The lane with the root, with a slash at its end."""
+    """The lane with the root, with a trailing slash."""
     chosen_topic: str | None = None
-    """Where the client wants the answer; None for the dialect's topic."""
+    """The topic that the client chose for the answer; None for the dialect's topic."""
     response_topic_ignored: bool = False
     decision: Decision | None = None
     outbounds: Sequence[Outbound] = field(default=())
     promises_login: bool = False
-    """True if the answer shows a login, which the broker must admit by then."""
+    """True if the answer contains a login. The broker must admit it before the answer is sent."""
 
     @property
     def command(self) -> Command:
-        """Return the command. Raises TypeError for a request that was refused without one."""
+        """Return the command. Raises TypeError if the request was refused without one."""
         if isinstance(self.asked, Refused):
             raise TypeError("a refused request has no command")
         return self.asked
 
     @property
     def outcome(self) -> Outcome | None:
-        """Return what was decided; None before that."""
+        """Return the outcome; None before the decision."""
         return self.decision.outcome if self.decision is not None else None
 
     @property
     def repeat_key(self) -> tuple[str, str] | None:
-        """Return (lane, request id), under which the first answer is kept; None if the call has no id."""
+        """Return (lane, request id), the key of the stored first answer; None if the call has no id."""
         return None if self.request_id is None else (self.lane, self.request_id)
 
     @property
@@ -157,13 +158,13 @@ class Request:
         return self.inbound.redelivered
 
     def answer(self, outcome: Outcome, now_ms: int) -> tuple[Outbound, ...]:
-        """Return the answer in the dialect's words; empty if the dialect is silent."""
+        """Return the answer, encoded by the dialect; empty if the dialect does not answer."""
         payload = self.encode(outcome, now_ms)
         return () if payload is None else (self.to_asker(payload, self.tail_for(outcome)),)
 
     @property
     def answer_topic(self) -> str:
-        """Return where the answer goes, if the dialect does not choose that from the outcome."""
+        """Return the topic of the answer, if the dialect does not choose it from the outcome."""
         return self.chosen_topic or self.lane + (self.answer_tail if isinstance(self.answer_tail, str) else "")
 
     def tail_for(self, outcome: Outcome) -> str:
@@ -173,17 +174,17 @@ class Request:
     def to_asker(self, payload: bytes, tail: str | None = None) -> Outbound:
         """Return `payload` as an answer: on the topic that the client chose, otherwise on `tail` in its lane.
 
-        `tail` may be left out if the dialect does not choose it from the outcome.
+        `tail` may be None if the dialect does not choose it from the outcome.
         """
         topic = self.answer_topic if tail is None else self.chosen_topic or self.lane + tail
         return Outbound(topic, payload, correlation=self.inbound.correlation)
 
     def progress(self, payload: bytes) -> Outbound:
-        """Return how far a long request is; the message may be lost."""
+        """Return `payload` as a progress message of a long request. It has QoS 0, so it may be lost."""
         return Outbound(f"{self.answer_topic}/progress", payload, qos=0, correlation=self.inbound.correlation)
 
     def without_content(self) -> Request:
-        """Return this request without the bytes it came with: a file is large, and its answer may take minutes."""
+        """Return this request without its payload, because a file is large and its answer may take minutes."""
         return replace(self, inbound=replace(self.inbound, payload=b""), content=b"", open_sheet=None)
 
 
@@ -193,28 +194,28 @@ USERS, CLIENTS = "u", "c"
 
 @immutable
 class Endpoint:
-    """A topic of a dialect, below its lane. `filter` may end in `+` levels; `depths` adds more of them."""
+    """A topic of a dialect, below its lane. `filter` may end in `+` levels. `depths` adds more of them."""
 
     dialect: str
     filter: str
     read: Callable[[Inbound], Request]
     depths: Sequence[int] = (0,)
     login: str | None = None
-    """The one shared login whose clients have this topic in their lanes; None for the lanes of principals."""
+    """The shared login whose clients have this topic in their lanes; None for the lanes of principals."""
 
     @property
     def lanes(self) -> str:
-        """Return what follows the root in the lanes that have this topic; the lane's last level comes next."""
+        """Return the levels between the root and the last level of the lanes that have this topic."""
         return USERS if self.login is None else f"{CLIENTS}/{self.login}"
 
     @property
     def prefix(self) -> str | None:
-        """Return what every tail begins with, or None if the tail is the filter itself."""
+        """Return the common beginning of all tails, or None if the tail is the filter itself."""
         return self.filter.partition("+")[0] if "+" in self.filter else None
 
 
 def asked(decode: Callable[[Inbound], Command], inbound: Inbound, limit_bytes: int) -> Command | Refused:
-    """Return the command of a message, or why it cannot be understood."""
+    """Return the command of a message, or the refusal."""
     if len(inbound.payload) > limit_bytes:
         return Refused(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
     try:

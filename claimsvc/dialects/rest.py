@@ -1,6 +1,6 @@
 """REST over MQTT: request/<request id>/<METHOD>/<path>[?query] and its answer on response/<request id>.
 
-The dialects bring routes as data. This module finds the route of a call and wraps its answer.
+The dialects define routes as data. This module finds the route of a call and wraps its answer.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from claimsvc.immutable import immutable
 
 PREFIX = "request/"
 DEEPEST_PATH = 10
-"""Levels of the longest path that is listened for."""
+"""The levels of the longest path that the service subscribes to."""
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 
 B = TypeVar("B", bound=BaseModel)
@@ -30,11 +30,11 @@ B = TypeVar("B", bound=BaseModel)
 
 @immutable
 class Call:
-    """One call of a route: its caller, the path's variables decoded, the query and the body."""
+    """A call of a route. The variables of the path and the query are decoded."""
 
     caller: str
     lane: str
-    """The lane behind the root, with a slash at its end."""
+    """The lane below the root, with a trailing slash."""
     variables: Mapping[str, str]
     query: Mapping[str, str]
     body: bytes
@@ -42,7 +42,7 @@ class Call:
 
 @immutable
 class Answer:
-    """An HTTP-like status and a JSON body."""
+    """An HTTP status and a JSON body."""
 
     status: int
     body: object
@@ -53,7 +53,7 @@ EncodeAnswer = Callable[[Outcome, int], Answer]
 
 @immutable
 class Route:
-    """A method and path with `{variable}` segments, what command a call of it is, and how it is answered."""
+    """A method and a path with `{variable}` segments, the decoder of its calls and the encoder of its answers."""
 
     method: str
     path: str
@@ -61,9 +61,9 @@ class Route:
     encode: EncodeAnswer
     name: str
     login: str | None = None
-    """The shared login whose clients may call it, too, each in its own lane."""
+    """The shared login whose clients may also call it, each in its own lane."""
     open_sheet: Callable[[Call, int], Sheet] | None = None
-    """Reads the body as a file of rows, at most so many, which may be large."""
+    """Reads the body as a file of rows. Its second argument is the largest number of rows."""
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -72,17 +72,17 @@ class Route:
 
 @immutable
 class Section:
-    """A dialect's routes below one prefix, and how that dialect words a refusal."""
+    """The routes of a dialect below one prefix, and its encoder of refusals."""
 
     prefix: str
     refuse: EncodeAnswer
     routes: tuple[Route, ...]
     dialect: str
-    """Whose calls these are, for counts."""
+    """The name of the dialect, for metrics."""
 
 
 def parse(model: type[B], body: bytes, *, empty: bytes | None = None) -> B:
-    """Return the body as `model`; `empty` stands for a missing body. Raises Rejected naming the field."""
+    """Return the body as `model`; `empty` replaces a missing body. Raises Rejected, which names the field."""
     try:
         return model.model_validate_json(body or empty or b"")
     except ValidationError as error:
@@ -92,7 +92,7 @@ def parse(model: type[B], body: bytes, *, empty: bytes | None = None) -> B:
 
 
 class Router:
-    """Finds the route of a request; an unknown path is answered in the words of the nearest section."""
+    """Finds the route of a request. The first section with a matching prefix refuses an unknown path."""
 
     def __init__(self, sections: Iterable[Section]) -> None:
         self._sections = tuple(sections)
@@ -103,7 +103,7 @@ class Router:
                 self._by_length.setdefault(len(route.segments), []).append(entry)
 
     def endpoint(self, limits: Limits) -> Endpoint:
-        """Return the topic filter under which all requests come."""
+        """Return the topic filter of all requests."""
         return Endpoint(
             "rest",
             f"{PREFIX}+/+",
@@ -112,7 +112,7 @@ class Router:
         )
 
     def client_endpoints(self, limits: Limits) -> list[Endpoint]:
-        """Return the topics of the calls that clients of shared logins may make, each topic in full."""
+        """Return the full topics of the calls that clients of shared logins may make."""
         return [
             Endpoint(
                 "rest",
@@ -131,7 +131,7 @@ class Router:
         path, _, query = target.partition("?")
         found = self._find(method, path)
         if not inbound.caller and not isinstance(found, Refused) and found[0].login is None:
-            found = Refused(Reason.NOT_PERMITTED, "this login may ask for its credentials and nothing else")
+            found = Refused(Reason.NOT_PERMITTED, "this login may only request credentials")
         asked: Command | Refused
         open_sheet: Callable[[], Sheet] | None = None
         if isinstance(found, Refused):
@@ -186,7 +186,7 @@ def _call(
     limits: Limits,
 ) -> Call:
     if not _REQUEST_ID.fullmatch(request_id):
-        raise malformed("a request id is 1 to 64 of A-Z a-z 0-9 . _ ~ -")
+        raise malformed("a request id has 1 to 64 characters of A-Z a-z 0-9 . _ ~ -")
     limit_bytes = limits.bulk_bytes if route.open_sheet else limits.payload_bytes
     if len(inbound.payload) > limit_bytes:
         raise Rejected(Reason.TOO_LARGE, f"at most {limit_bytes} bytes")
@@ -227,7 +227,7 @@ def _wrapped(encode: EncodeAnswer) -> Encode:
 
 
 def flag(query: Mapping[str, str], name: str) -> bool:
-    """Return whether the query says `true`; a missing flag is false. Raises Rejected for any other word."""
+    """Return a flag of the query, `true` or `false`; false if it is missing. Raises Rejected."""
     word = query.get(name, "false")
     if word not in {"true", "false"}:
         raise malformed(f"{name}: true or false is expected")
@@ -235,7 +235,7 @@ def flag(query: Mapping[str, str], name: str) -> bool:
 
 
 def number(query: Mapping[str, str], name: str, default: int, most: int) -> int:
-    """Return a whole number of the query, cut to `most`. Raises Rejected."""
+    """Return a whole number of the query, at most `most`. Raises Rejected."""
     text = query.get(name)
     if text is None:
         return default

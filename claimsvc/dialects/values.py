@@ -1,6 +1,6 @@
-"""How a `secretKey` of ThingsBoard's becomes a claim key: the same text for the device and for the customer.
+"""The claim key of a ThingsBoard `secretKey`: the same text for the device and for the customer.
 
-Numbers and booleans are their text as it was written, so 1.10 is "1.10" on both sides.
+Numbers and booleans become their text as it was written, so 1.10 is "1.10" on both sides.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ EXPECTED = "secretKey: a text, number or boolean is expected"
 
 
 def number_texts(payload: bytes) -> Any:
-    """Return the payload with its numbers as their text. Raises Rejected for what is no number in JSON."""
+    """Return the parsed payload, with numbers as text. Raises Rejected for NaN and Infinity."""
     return json.loads(payload, parse_float=str, parse_int=str, parse_constant=_refuse)
 
 
@@ -26,7 +26,7 @@ def _refuse(_constant: str) -> None:
 
 
 def key_of(value: KeyValue, written: Callable[[], Any]) -> Secret:
-    """Return the claim key of a value; `written` gives the text of a number. Raises Rejected."""
+    """Return the claim key of a value. `written` returns the text of a number. Raises Rejected."""
     if value is None:
         return claim_key("")
     if isinstance(value, str):

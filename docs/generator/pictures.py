@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claimsvc.app import lanes_of
-from claimsvc.core.registration import STEPS
+from claimsvc.core.admission import STEPS
 from claimsvc.dialects.message import CLIENTS, USERS
 from claimsvc.dialects.rest import PREFIX
 from claimsvc.settings import Settings

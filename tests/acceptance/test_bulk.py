@@ -141,7 +141,7 @@ def test_columns_that_need_type_and_name(column: str, beside: str, sender: Impor
     name = fresh("id")
     answer = sender.send(f"ID;CREDENTIALS;{column}{beside}\n{name};{PASSWORD};1{';x' if beside else ''}\n")
     assert (answer.status, answer.body["error"]) == (400, "devicecontrol/Bad Request")
-    assert f"{column}: this column needs TYPE and NAME beside it" in answer.body["message"]
+    assert f"{column}: this column also needs TYPE and NAME" in answer.body["message"]
     assert not sender.exists(name)
 
 

@@ -151,7 +151,7 @@ def test_logins_somebody_else_keeps(make: Make, tmp_path: Path) -> None:
         newcomer.ask()
         given = newcomer.poll(name)
         assert (given.status, given.body["username"], "password" in given.body) == (201, f"device_{name}", False)
-        assert given.body["login"] == "must exist at the broker: this service keeps no logins"
+        assert given.body["login"] == "must exist on the broker: this service keeps no logins"
         assert newcomer.topics_heard() == set()
     account = world.add_login(f"device_{name}", "a password")
     world.broker.reload()

@@ -147,7 +147,7 @@ def test_logins_that_new_devices_share(name: str, several: bool, logins: list[st
 
 def test_who_has_a_lane_is_shared_by_nobody() -> None:
     """No mistake of ours makes anybody's login everybody's."""
-    with pytest.raises(ValueError, match="lane"):
+    with pytest.raises(ValueError, match="not a shared login"):
         decide(AdmitShared("claimsvc", "admin", password()), facts(), given())
 
 

@@ -224,7 +224,7 @@ USER = {
         pytest.param(
             Found(user("bob"), created=True),
             201,
-            USER | {"login": "must exist at the broker: this service keeps no logins"},
+            USER | {"login": "must exist on the broker: this service keeps no logins"},
             id="a user whose login somebody else keeps",
         ),
         pytest.param(Done(), 200, {}, id="nothing to show"),

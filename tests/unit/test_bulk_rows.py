@@ -103,28 +103,28 @@ BAD_HEADERS = {
     "no id": ("CREDENTIALS;TYPE", "ID: the column is missing"),
     "nothing": ("", "ID: the column is missing"),
     "a full file without a way to log in": ("ID;TYPE;NAME", "CREDENTIALS: the column is missing"),
-    "a path without a type": ("ID;CREDENTIALS;NAME;PATH", "PATH: this column needs TYPE and NAME beside it"),
-    "a path without a name": ("ID;CREDENTIALS;TYPE;PATH", "PATH: this column needs TYPE and NAME beside it"),
-    "an ICCID without both": ("ID;CREDENTIALS;ICCID", "ICCID: this column needs TYPE and NAME beside it"),
-    "a type of id without both": ("ID;CREDENTIALS;IDTYPE", "IDTYPE: this column needs TYPE and NAME beside it"),
-    "a shell without both": ("ID;CREDENTIALS;SHELL", "SHELL: this column needs TYPE and NAME beside it"),
-    "a column twice, in two cases": ("ID;CREDENTIALS;id", "column 3 has the name of an earlier one"),
-    "what claiming sets": ("ID;CREDENTIALS;claimingAllowed", "claimingAllowed: no file sets this"),
-    "inside of what claiming sets": ("ID;CREDENTIALS;claimingData.x", "claimingData.x: no file sets this"),
-    "what external columns set": ("ID;CREDENTIALS;externalIds.x", "externalIds.x: no file sets this"),
-    "a value and an object": ("ID;CREDENTIALS;a;a.b", "a: another column is inside of it"),
-    "an object and a value": ("ID;CREDENTIALS;a.b.c;a.b", "a.b: another column is inside of it"),
+    "a path without a type": ("ID;CREDENTIALS;NAME;PATH", "PATH: this column also needs TYPE and NAME"),
+    "a path without a name": ("ID;CREDENTIALS;TYPE;PATH", "PATH: this column also needs TYPE and NAME"),
+    "an ICCID without both": ("ID;CREDENTIALS;ICCID", "ICCID: this column also needs TYPE and NAME"),
+    "a type of id without both": ("ID;CREDENTIALS;IDTYPE", "IDTYPE: this column also needs TYPE and NAME"),
+    "a shell without both": ("ID;CREDENTIALS;SHELL", "SHELL: this column also needs TYPE and NAME"),
+    "a column twice, in two cases": ("ID;CREDENTIALS;id", "column 3 has the same name as an earlier column"),
+    "what claiming sets": ("ID;CREDENTIALS;claimingAllowed", "claimingAllowed: a file cannot set this"),
+    "inside of what claiming sets": ("ID;CREDENTIALS;claimingData.x", "claimingData.x: a file cannot set this"),
+    "what external columns set": ("ID;CREDENTIALS;externalIds.x", "externalIds.x: a file cannot set this"),
+    "a value and an object": ("ID;CREDENTIALS;a;a.b", "a: another column is a part of it"),
+    "an object and a value": ("ID;CREDENTIALS;a.b.c;a.b", "a.b: another column is a part of it"),
     "a dot at the end": ("ID;CREDENTIALS;a.", "a.: the name is empty"),
     "a dot at the beginning": ("ID;CREDENTIALS;.a", ".a: the name is empty"),
     "two dots": ("ID;CREDENTIALS;a..b", "a..b: the name is empty"),
     "no type of external id": ("ID;CREDENTIALS;external-", "external-: the name is empty"),
     "two words for the ICCID": (
         "ID;CREDENTIALS;TYPE;NAME;ICCID;c8y_Mobile.iccid",
-        "c8y_Mobile.iccid: the column ICCID says it",
+        "c8y_Mobile.iccid: the column ICCID already sets it",
     ),
     "a value where the ICCID goes": (
         "ID;CREDENTIALS;TYPE;NAME;ICCID;c8y_Mobile",
-        "c8y_Mobile: another column is inside of it",
+        "c8y_Mobile: another column is a part of it",
     ),
 }
 
@@ -227,7 +227,7 @@ BAD_ROWS = {
     "a certificate and a password": (
         "d;CERTIFICATES;pass12345;",
         "CREDENTIALS",
-        "a device with AUTH_TYPE CERTIFICATES has no password",
+        "a device with AUTH_TYPE CERTIFICATES must not have a password",
     ),
     "a one-time password of 33": (
         "d;CERTIFICATES;;" + 33 * "o",
@@ -237,7 +237,7 @@ BAD_ROWS = {
     "a one-time password for a password": (
         "d;BASIC;pass12345;otp",
         "ENROLLMENT_OTP",
-        "a one-time password is for AUTH_TYPE CERTIFICATES",
+        "a one-time password needs AUTH_TYPE CERTIFICATES",
     ),
     "another way": ("d;TOKEN;pass12345;", "AUTH_TYPE", "BASIC or CERTIFICATES is expected"),
 }
@@ -255,8 +255,8 @@ def test_rows_that_say_no_sensible_way(row: str, column: str, why: str) -> None:
         ("a//b", "a group: the name is empty"),
         ("/a", "a group: the name is empty"),
         ("a/", "a group: the name is empty"),
-        ("a/b\x07", "a group: the name contains U+0007, which no topic can carry"),
-        ("/".join("a" * 21), "at most 20 groups inside one another are expected"),
+        ("a/b\x07", "a group: the name contains U+0007, which is not allowed in a topic"),
+        ("/".join("a" * 21), "at most 20 nested groups are expected"),
         ("x" * 256, "a group: the name is longer than 255 characters"),
     ],
     ids=["two slashes", "a slash first", "a slash last", "a bell", "too deep", "too long"],
@@ -274,7 +274,7 @@ def test_rows_of_other_lengths_are_refused() -> None:
         meaning.refused.detail if isinstance(meaning, RowRefused) else meaning.device_id
         for meaning in meanings("ID;CREDENTIALS\na\nb;pass12345;x\nc;pass12345\n")
     ]
-    assert reasons == ["the row has 1 cells, the header 2", "the row has 3 cells, the header 2", "c"]
+    assert reasons == ["the row has 1 cells, the header has 2", "the row has 3 cells, the header has 2", "c"]
 
 
 def test_properties_and_external_ids() -> None:

@@ -74,9 +74,9 @@ BAD_HEADERS = {
     "no names": ("secretKey;type", "name: the column is missing"),
     "a column that is none": (
         "name;key",
-        "key: the columns are name, secretKey, expirationTime, type, label",
+        "key: unknown column; the columns are name, secretKey, expirationTime, type, label",
     ),
-    "a column twice, in two cases": ("name;NAME", "column 2 has the name of an earlier one"),
+    "a column twice, in two cases": ("name;NAME", "column 2 has the same name as an earlier column"),
 }
 
 
@@ -135,7 +135,7 @@ def test_the_longest_key_and_the_latest_time() -> None:
     fine, *bad = rows_of(text)
     assert isinstance(fine, KeyedDevice)
     assert fine.expires_at_ms == 2**53
-    why = "at most 255 characters that can be printed are expected"
+    why = "at most 255 printable characters are expected"
     assert bad == [RowRefused(Refused(Reason.INVALID_VALUE, why), "secretKey")] * 2
 
 

@@ -88,7 +88,7 @@ ITEM = {"deviceId": "device-Thermostat", "name": "Thermostat", "principal": "The
         pytest.param(
             Refused(Reason.NO_LOGIN),
             409,
-            {"error": "no_login", "message": "This service keeps no login for the device"},
+            {"error": "no_login", "message": "The service keeps no login for the device"},
             id="a login of somebody else's",
         ),
     ],

@@ -75,7 +75,7 @@ def lets_in(known: Facts, principal: str, now_ms: int) -> set[str]:
 @pytest.mark.parametrize(
     ("of", "why"),
     [
-        pytest.param(device(principal=None), "spoken yet", id="a list made it"),
+        pytest.param(device(principal=None), "sent a message yet", id="a list made it"),
         pytest.param(device(principal=None, gateway_id="device-Gateway"), "a gateway", id="a gateway made it"),
     ],
 )

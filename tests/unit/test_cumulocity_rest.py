@@ -348,7 +348,7 @@ def test_credentials_as_they_are_given() -> None:
     kept_elsewhere = CredentialsGiven(row, "device_with#hash", None, None)
     assert answer(kept_elsewhere, *poll) == (
         201,
-        {**common, "login": "must exist at the broker: this service keeps no logins"},
+        {**common, "login": "must exist on the broker: this service keeps no logins"},
     )
 
 

@@ -235,9 +235,9 @@ def test_a_full_tenant_gets_no_more_devices() -> None:
 @pytest.mark.parametrize(
     ("wish", "told"),
     [
-        (any_login(), "cannot admit access tokens; ask for a username and password"),
-        (this_token(), "cannot admit access tokens; ask for a username and password"),
-        (this_login("u"), "ask for the username Meter 1"),
+        (any_login(), "does not support access tokens; request a username and password"),
+        (this_token(), "does not support access tokens; request a username and password"),
+        (this_login("u"), "request the username Meter 1"),
     ],
     ids=["any login", "a token", "another username"],
 )

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from claimsvc.core.admission import STEPS, Step, after
 from claimsvc.core.model import RequestStatus
-from claimsvc.core.registration import STEPS, Step, after
 
 
 @pytest.mark.parametrize("step", Step)

@@ -196,10 +196,10 @@ def test_gateway_messages(payload: str, entries: list[object]) -> None:
 @pytest.mark.parametrize(
     ("payload", "detail"),
     [
-        ("{", "the payload is no JSON"),
-        ('{"A":{"secretKey":NaN}}', "the payload is no JSON"),
-        ("[]", "an object is expected, with a member per device"),
-        ("null", "an object is expected, with a member per device"),
+        ("{", "the payload is not JSON"),
+        ('{"A":{"secretKey":NaN}}', "the payload is not JSON"),
+        ("[]", "an object with a member for each device is expected"),
+        ("null", "an object with a member for each device is expected"),
         ("{}", "the message names no device"),
         ("", "the message names no device"),
     ],

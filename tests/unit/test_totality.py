@@ -2,13 +2,26 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections import Counter
+from types import ModuleType
 from typing import get_args
 
 import pytest
 
 import claimsvc.core
 from claimsvc.app import SECTIONS, lanes_of
+from claimsvc.core import (
+    accounts,
+    bulk,
+    claiming,
+    credentials,
+    devices,
+    inventory,
+    permissions,
+    provisioning,
+    registration,
+)
 from claimsvc.core.command import Command
 from claimsvc.core.model import Row
 from claimsvc.core.reasons import MESSAGES, Reason
@@ -21,6 +34,7 @@ from claimsvc.settings import Settings
 from claimsvc.store.mapping import TABLES
 
 ROUTES = [route for section in SECTIONS for route in section.routes]
+FEATURES = [accounts, bulk, claiming, credentials, devices, inventory, provisioning, registration]
 
 
 def _commands() -> set[type[Command]]:
@@ -44,6 +58,27 @@ def _commands() -> set[type[Command]]:
 def test_every_command_has_a_rule() -> None:
     """There is no command nobody decides, and no rule for what nobody can ask."""
     assert _commands() == set(RULES)
+
+
+def _documented(feature: ModuleType) -> dict[str, frozenset[str]]:
+    """Return the table in a module's docstring: each command with its permissions."""
+    rows = re.findall(r"(?m)^(\w+) *\| ([^|]+?) *\| [^|]+$", feature.__doc__ or "")
+    return {
+        command: frozenset(getattr(permissions, name) for name in re.findall(r"[A-Z_]{3,}", who))
+        for command, who in rows
+        if command != "command"
+    }
+
+
+@pytest.mark.parametrize("feature", FEATURES, ids=lambda feature: feature.__name__.rpartition(".")[2])
+def test_the_table_in_the_docstring_has_the_rules(feature: ModuleType) -> None:
+    """The table of a feature names all its commands, and the permissions that each needs."""
+    assert _documented(feature) == {command.__name__: rule.permissions for command, rule in feature.RULES.items()}
+
+
+def test_every_rule_belongs_to_a_feature() -> None:
+    """No module has rules that the test above does not check."""
+    assert {command for feature in FEATURES for command in feature.RULES} == set(RULES)
 
 
 @pytest.mark.parametrize(

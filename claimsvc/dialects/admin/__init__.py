@@ -1,4 +1,4 @@
-"""Our own admin API, a file for each group of calls; `SECTIONS` has them all."""
+"""The admin API of claimsvc, with a file for each group of calls."""
 
 from claimsvc.dialects.admin import account_calls, inventory_calls, key_list_calls, rotation_calls
 from claimsvc.dialects.admin.item_shapes import STATUSES, encode_event, item_json, refuse

@@ -1,4 +1,4 @@
-"""Calls of our own admin API about customers, users, groups, roles, gateways, tenants and audit events."""
+"""Calls of the admin API about customers, users, groups, roles, gateways, tenants and audit events."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from claimsvc.dialects.rest import Call, Route, Section, parse
 
 
 class TenantBody(Body):
-    """A tenant to make."""
+    """A tenant to create."""
 
     id: str
     title: str = ""
 
 
 class CustomerBody(Body):
-    """A customer to make."""
+    """A customer to create."""
 
     title: str
 
 
 class UserBody(Body):
-    """A user to make; a password is made up when none is given.
+    """A user to create. Without a password the service generates one.
 
-    With a customer and neither groups nor roles the user has the role `customer`; an empty list means none.
+    A user with a customer, but without groups and roles, gets the role `customer`. An empty list means none.
     """
 
     username: str
@@ -57,7 +57,7 @@ class UserBody(Body):
 
 
 class UserChange(Body):
-    """What to change about a user; what is missing stays, a null customer is no customer."""
+    """Changes of a user. Missing members stay as they are. A null customer removes the customer."""
 
     username: str | None = None
     customerId: str | None = None
@@ -67,21 +67,21 @@ class UserChange(Body):
 
 
 class GroupBody(Body):
-    """A group to make."""
+    """A group to create."""
 
     name: str
     roles: Names = ()
 
 
 class RoleBody(Body):
-    """A role to make."""
+    """A role to create."""
 
     name: str
     permissions: Names
 
 
 class GatewayBody(Body):
-    """A gateway to make, or a device to mark as one."""
+    """A gateway to create, or a device to mark as one."""
 
     name: str
     password: Password | None = None

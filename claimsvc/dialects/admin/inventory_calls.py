@@ -1,4 +1,4 @@
-"""Calls of our own admin API about all devices of a tenant, and about why one cannot be claimed."""
+"""Calls of the admin API about the devices of a tenant, and the claiming state of one device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _examine(call: Call) -> Command:
 
 
 def device_json(device: Device) -> dict[str, object]:
-    """Return all that is known of a device."""
+    """Return a device with all its fields."""
     return {
         "name": device.name,
         "id": device.id,
@@ -40,7 +40,7 @@ def device_json(device: Device) -> dict[str, object]:
 
 
 def encode_claiming(outcome: Outcome, now_ms: int) -> Answer:
-    """Return the state of a device's claiming; a key is not told, nor its hash."""
+    """Return the claiming state of a device, without its keys and their hashes."""
     if not isinstance(outcome, ClaimingState):
         return refuse(outcome, now_ms)
     failures = {row.user: row for row in outcome.failures}
@@ -69,7 +69,7 @@ def _window_json(window: ClaimWindow, now_ms: int) -> dict[str, object]:
 
 
 def _attempts_json(row: ClaimAttempts, over_all: UserFailures | None, now_ms: int) -> dict[str, object]:
-    """Return a user's failures at this device, and that user's lockout over all devices; null where none is on."""
+    """Return a user's failures at this device, and the ends of the user's lockouts; null if there is no lockout."""
     return {
         "principal": row.user,
         "failures": row.count,

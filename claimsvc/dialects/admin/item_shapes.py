@@ -1,4 +1,4 @@
-"""What all calls of the admin API have in common: bodies, pages, items and refusals."""
+"""The common parts of all calls of the admin API: bodies, pages, items and refusals."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ STATUSES: dict[Reason, int] = {
 }
 
 
-# --- wire models; an unknown member is an error, so that a slip of the pen is not silently nothing
+# --- wire models; an unknown member is an error, so that a typing mistake is noticed
 
 
 class Body(BaseModel):
-    """A body of ours."""
+    """A body of the admin API."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -69,7 +69,7 @@ Password = Annotated[str, Field(min_length=8, max_length=256)]
 
 
 def read_list(kind: type[Any]) -> Callable[[Call], Command]:
-    """Return what reads the query of a listing."""
+    """Return the decoder of a listing's query."""
 
     def decode(call: Call) -> Command:
         limit = max(1, number(call.query, "limit", PAGE, LARGEST_PAGE))
@@ -88,9 +88,9 @@ def read_list(kind: type[Any]) -> Callable[[Call], Command]:
 
 
 def refuse(outcome: Outcome, _now_ms: int) -> Answer:
-    """Return our error object."""
+    """Return the error object of the admin API."""
     if not isinstance(outcome, Refused):
-        raise TypeError(f"no answer of ours for {type(outcome).__name__}")
+        raise TypeError(f"the admin API has no answer for {type(outcome).__name__}")
     body: dict[str, object] = {"error": outcome.reason.value, "message": outcome.message}
     if outcome.retry_after_ms is not None:
         body["retryAfterMs"] = outcome.retry_after_ms
@@ -113,14 +113,14 @@ def _found(outcome: Found[Any]) -> dict[str, object]:
     if outcome.secret is not None:
         body["password"] = outcome.secret.text
     elif outcome.created and isinstance(outcome.item, User | Device):
-        body["login"] = "must exist at the broker: this service keeps no logins"
+        body["login"] = "must exist on the broker: this service keeps no logins"
     return body
 
 
 def encode_page(
     path: str, member: str, encode_item: Callable[[Any], dict[str, object]] | None = None
 ) -> EncodeAnswer:
-    """Return the encoder of a listing: its items and, where there are more, the path of the next page."""
+    """Return the encoder of a listing: its items and, if there are more, the path of the next page."""
     shape = encode_item or item_json
 
     def encode_listing(outcome: Outcome, now_ms: int) -> Answer:
@@ -143,7 +143,7 @@ def _page_path(path: str, listing: Listing, after: str | None) -> str:
 
 
 def item_json(item: object) -> dict[str, object]:
-    """Return one item in our shape."""
+    """Return one item as the admin API shows it."""
     for kind, encoder in _ITEMS.items():
         if isinstance(item, kind):
             return encoder(item)
@@ -186,7 +186,7 @@ _ITEMS: dict[type[Any], Callable[[Any], dict[str, object]]] = {
 
 
 def encode_event(event: Event) -> bytes:
-    """Return an audit event as it is published."""
+    """Return the payload of a published audit event."""
     return to_json(_event_json(event))
 
 

@@ -1,6 +1,6 @@
-"""Lists of claim keys, for labels and letters: a CSV of devices in, a CSV with every key out, once.
+"""Lists of claim keys, for labels and letters: the request is a CSV of devices, the answer a CSV with all keys, once.
 
-`name;secretKey;expirationTime;type;label`: the first is needed, a key is made up where none is given.
+The columns are `name;secretKey;expirationTime;type;label`. Only `name` is required. Missing keys are generated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _FIELDS: dict[RowField | str | None, str] = {RowField.DEVICE_ID: NAME, RowField.
 
 
 def _begin(call: Call) -> Command:
-    """Read the header alone: the rest of the file is for later."""
+    """Read only the header. The rest of the file is read after the permission check."""
     _columns(sheets.header_of(call.body))
     return ImportClaimKeys(call.caller)
 
@@ -65,7 +65,7 @@ def open_sheet(call: Call, most_rows: int) -> Sheet:
 
 
 def _bytes_of(cells: list[str], position: int) -> int:
-    """Return what a row takes in the answer, with a key that is made up, about."""
+    """Return the approximate size of a row in the answer, with a generated key."""
     return _BESIDE_NAME + (len(cells[position].encode()) if position < len(cells) else 0)
 
 
@@ -74,19 +74,19 @@ def _columns(header: tuple[str, ...]) -> dict[str, int]:
     if NAME not in columns:
         raise malformed(f"{NAME}: the column is missing")
     if unknown := next((name for name in columns if name not in COLUMNS.values()), None):
-        raise malformed(f"{unknown}: the columns are {', '.join(COLUMNS.values())}")
+        raise malformed(f"{unknown}: unknown column; the columns are {', '.join(COLUMNS.values())}")
     return columns
 
 
 def _read(columns: dict[str, int], cells: list[str]) -> KeyedDevice:
-    """Return what a row says. Raises BadCellError."""
+    """Return the meaning of a row. Raises BadCellError."""
 
     def at(name: str) -> str | None:
         return cell(cells, columns.get(name))
 
     key, until = at(KEY), at(EXPIRES_AT)
     if key is not None and (len(key) > LONGEST_KEY or not key.isprintable()):
-        raise BadCellError(KEY, f"at most {LONGEST_KEY} characters that can be printed are expected")
+        raise BadCellError(KEY, f"at most {LONGEST_KEY} printable characters are expected")
     if until is not None and not _is_time(until):
         raise BadCellError(EXPIRES_AT, "a time in milliseconds since 1970 is expected")
     secret = Secret(SecretKind.ISSUED_CLAIM_KEY, key)
@@ -98,7 +98,7 @@ def _is_time(text: str) -> bool:
 
 
 def _note(rows: list[Row[KeyedDevice]], outcome: RowsDone) -> dict[str, Any]:
-    """Return the keys of a slice as they will stand in the answer, how many replaced others, and the failed rows."""
+    """Return the keys of a slice as CSV, the number of keys that replaced others, and the failed rows."""
     keys: list[list[Any]] = []
     failed: list[dict[str, Any]] = []
     replaced = 0
@@ -112,12 +112,12 @@ def _note(rows: list[Row[KeyedDevice]], outcome: RowsDone) -> dict[str, Any]:
 
 
 def encode(outcome: Outcome, now_ms: int) -> Answer:
-    """Return the keys as a file to print or to send, and the rows that failed."""
+    """Return the keys as CSV, and the rows that failed."""
     if not isinstance(outcome, ImportFinished):
         return refuse(outcome, now_ms)
     failed = chain.from_iterable(part["failed"] for part in outcome.parts)
     body = sheets.counters(outcome.counts)
-    # A file that an earlier release began has parts without this number.
+    # An import that an earlier release began has parts without this number.
     body["numberOfReplaced"] = sum(part.get("replaced", 0) for part in outcome.parts)
     if not outcome.is_rehearsal:
         body["csv"] = "".join([_csv([[NAME, KEY, EXPIRES_AT]]), *(part["csv"] for part in outcome.parts)])

@@ -1,4 +1,4 @@
-"""Calls of our own admin API about one device's credentials, and a device's call about its own."""
+"""Calls of the admin API about the credentials of a device, and the call of a device about its own."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from claimsvc.dialects.message import malformed
 from claimsvc.dialects.rest import Answer, Call, Route, Section, parse
 
 KINDS = {"MQTT_BASIC": SecretKind.PASSWORD, "ACCESS_TOKEN": SecretKind.ACCESS_TOKEN}
-"""ThingsBoard's words for the kinds of credentials."""
+"""ThingsBoard's names for the kinds of credentials."""
 
 
 # --- wire models
 
 
 class OwnRotationBody(Body):
-    """What a device may say about its rotation."""
+    """The body of a device's call."""
 
     overlapMs: Annotated[int, Field(ge=0, le=MOST_OVERLAP_MS)] | None = None
 
 
 class RotationBody(OwnRotationBody):
-    """What an admin may say besides."""
+    """The body of an admin's call."""
 
     credentialsType: str | None = None
 
@@ -62,7 +62,7 @@ def _revoke(call: Call) -> Command:
 
 
 def encode_credentials(outcome: Outcome, now_ms: int) -> Answer:
-    """Return new credentials, which are shown here and, while the reissue window lasts, to an admin."""
+    """Return new credentials. They are shown here and, during the reissue window, to an admin."""
     if not isinstance(outcome, NewCredentials):
         return encode(outcome, now_ms)
     device, secret = outcome.device, outcome.secret

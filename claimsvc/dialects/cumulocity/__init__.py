@@ -1,4 +1,4 @@
-"""Cumulocity's words: its own topics for new devices, and its REST calls, a file for each group of them."""
+"""Cumulocity's dialect: its topics for new devices, and its REST calls, with a file for each group."""
 
 from claimsvc.dialects.cumulocity import bulk_calls, request_calls
 from claimsvc.dialects.cumulocity.credential_topic import encode_notice, endpoints

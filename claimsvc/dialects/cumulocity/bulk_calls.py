@@ -1,6 +1,7 @@
 """Cumulocity's bulk registration by CSV. Facts: docs/original-systems.md#bulk-columns.
 
-Simple files have ID and PATH and announce devices; full ones say how each logs in and need nobody's acceptance.
+A simple file has the columns ID and PATH and announces devices. A full file has the login of each device, which then
+needs no acceptance.
 """
 
 from __future__ import annotations
@@ -38,15 +39,15 @@ from claimsvc.dialects.sheets import BadCellError, Line, Row, cell
 ID, CREDENTIALS, AUTH_TYPE, ONE_TIME_PASSWORD = "ID", "CREDENTIALS", "AUTH_TYPE", "ENROLLMENT_OTP"
 TENANT, TYPE, NAME, ICCID, ID_TYPE, PATH, SHELL = "TENANT", "TYPE", "NAME", "ICCID", "IDTYPE", "PATH", "SHELL"
 BUILT_IN = (ID, CREDENTIALS, AUTH_TYPE, ONE_TIME_PASSWORD, TENANT, TYPE, NAME, ICCID, ID_TYPE, PATH, SHELL)
-"""In whatever case; all other columns are told apart by it."""
+"""Upper and lower case do not matter here, but do in all other columns."""
 SIMPLE = frozenset({ID, PATH, TENANT})
 DESCRIBED = (PATH, ICCID, ID_TYPE, SHELL)
-"""Columns of a full file that need TYPE and NAME as well."""
+"""Columns of a full file that also need TYPE and NAME."""
 SECRETS = frozenset({CREDENTIALS, ONE_TIME_PASSWORD})
 EXTERNAL = "external-"
 EXTERNAL_IDS = "externalIds"
 OURS = frozenset({CLAIMING_ALLOWED, CLAIMING_DATA, PROVISION_STATE, EXTERNAL_IDS, "c8y_SupportedOperations"})
-"""Attributes that mean something here, or are made from other columns."""
+"""Attributes that have a meaning for claimsvc, or come from other columns."""
 DEFAULT_ID_TYPE = "c8y_Serial"
 ICCID_PROPERTY = "c8y_Mobile.iccid"
 BASIC, CERTIFICATES = "BASIC", "CERTIFICATES"
@@ -73,7 +74,7 @@ Columns = dict[str, int]
 
 
 def _begin(call: Call) -> Command:
-    """Read the header alone: the rest of the file is for later."""
+    """Read only the header. The rest of the file is read after the permission check."""
     header = sheets.header_of(call.body)
     return ImportDevices(call.caller, names_tenants=TENANT in columns_of(header))
 
@@ -93,7 +94,7 @@ def open_sheet(call: Call, most_rows: int) -> Sheet:
 
 
 def columns_of(header: tuple[str, ...]) -> Columns:
-    """Return the position of each column. Raises Rejected for a header that no file of devices has."""
+    """Return the position of each column. Raises Rejected for an invalid header."""
     columns = sheets.columns(tuple(name.upper() if name.upper() in BUILT_IN else name for name in header))
     if ID not in columns:
         raise malformed("ID: the column is missing")
@@ -103,26 +104,26 @@ def columns_of(header: tuple[str, ...]) -> Columns:
         raise malformed("CREDENTIALS: the column is missing")
     for name in DESCRIBED:
         if name in columns and not {TYPE, NAME} <= columns.keys():
-            raise malformed(f"{name}: this column needs TYPE and NAME beside it")
+            raise malformed(f"{name}: this column also needs TYPE and NAME")
     _check_properties([name for name in columns if name not in BUILT_IN], with_iccid=ICCID in columns)
     return columns
 
 
 def _check_properties(names: list[str], *, with_iccid: bool) -> None:
-    """Raise Rejected if the sender's own columns do not make an object."""
+    """Raise Rejected if the columns of custom properties do not form an object."""
     for name in names:
         levels = [name.removeprefix(EXTERNAL)] if name.startswith(EXTERNAL) else name.split(".")
         if levels[0] in OURS:
-            raise malformed(f"{name}: no file sets this")
+            raise malformed(f"{name}: a file cannot set this")
         if error := next(filter(None, map(name_error, levels)), None):
             raise malformed(f"{name}: {error}")
     own = [name for name in names if not name.startswith(EXTERNAL)]
     if with_iccid and ICCID_PROPERTY in own:
-        raise malformed(f"{ICCID_PROPERTY}: the column {ICCID} says it")
+        raise malformed(f"{ICCID_PROPERTY}: the column {ICCID} already sets it")
     properties = [*own, *([ICCID_PROPERTY] if with_iccid else [])]
     outer = {name[:position] for name in properties for position, each in enumerate(name) if each == "."}
     if name := next((name for name in properties if name in outer), ""):
-        raise malformed(f"{name}: another column is inside of it")
+        raise malformed(f"{name}: another column is a part of it")
 
 
 def _is_simple(columns: Columns) -> bool:
@@ -130,7 +131,7 @@ def _is_simple(columns: Columns) -> bool:
 
 
 def _read(columns: Columns, cells: list[str]) -> NewDevice:
-    """Return what a row says of its device. Raises BadCellError."""
+    """Return the device of a row. Raises BadCellError."""
 
     def at(name: str) -> str | None:
         return cell(cells, columns.get(name))
@@ -145,18 +146,18 @@ def _read(columns: Columns, cells: list[str]) -> NewDevice:
 
 
 def _entry(at: Callable[[str], str | None]) -> tuple[Entry, Secret | None]:
-    """Return how the device logs in, and its secret."""
+    """Return the way in which the device gets its login, and its secret."""
     kind, password, one_time = at(AUTH_TYPE) or BASIC, at(CREDENTIALS), at(ONE_TIME_PASSWORD)
     if kind not in {BASIC, CERTIFICATES}:
         raise BadCellError(AUTH_TYPE, f"{BASIC} or {CERTIFICATES} is expected")
     if kind == BASIC:
         if one_time is not None:
-            raise BadCellError(ONE_TIME_PASSWORD, f"a one-time password is for {AUTH_TYPE} {CERTIFICATES}")
+            raise BadCellError(ONE_TIME_PASSWORD, f"a one-time password needs {AUTH_TYPE} {CERTIFICATES}")
         if password is None or not _is_password(password):
             raise BadCellError(CREDENTIALS, _BAD_PASSWORD)
         return Entry.PASSWORD, Secret(SecretKind.PASSWORD, password)
     if password is not None:
-        raise BadCellError(CREDENTIALS, f"a device with {AUTH_TYPE} {CERTIFICATES} has no password")
+        raise BadCellError(CREDENTIALS, f"a device with {AUTH_TYPE} {CERTIFICATES} must not have a password")
     if one_time is None:
         return Entry.ELSEWHERE, None
     if len(one_time) > LONGEST_ONE_TIME_PASSWORD:
@@ -173,14 +174,14 @@ def _path(text: str | None) -> tuple[str, ...]:
         return ()
     names = tuple(text.split("/"))
     if len(names) > DEEPEST_PATH:
-        raise BadCellError(PATH, f"at most {DEEPEST_PATH} groups inside one another are expected")
+        raise BadCellError(PATH, f"at most {DEEPEST_PATH} nested groups are expected")
     if error := next(filter(None, map(name_error, names)), None):
         raise BadCellError(PATH, f"a group: {error}")
     return names
 
 
 def _fragments(columns: Columns, cells: list[str], at: Callable[[str], str | None]) -> dict[str, Any]:
-    """Return what else the row says, as Cumulocity would keep it on the device."""
+    """Return the custom properties of a row, in the shape of Cumulocity's device."""
     fragments: dict[str, Any] = {}
     external = [{"type": at(ID_TYPE) or DEFAULT_ID_TYPE, "externalId": cells[columns[ID]]}]
     for name, position in columns.items():
@@ -206,7 +207,7 @@ def _fragments(columns: Columns, cells: list[str], at: Callable[[str], str | Non
 
 
 def _note(rows: list[Row[NewDevice]], columns: Columns, outcome: RowsDone) -> dict[str, list[Any]]:
-    """Return what the answer says of a slice. Created devices are only counted."""
+    """Return the updated and the failed rows of a slice. Created devices are only counted."""
     updated: list[str] = []
     failed: list[dict[str, Any]] = []
     for row, result in zip(rows, outcome.results, strict=True):
@@ -218,17 +219,17 @@ def _note(rows: list[Row[NewDevice]], columns: Columns, outcome: RowsDone) -> di
 
 
 def _failed(line: Line, columns: Columns, result: RowRefused) -> dict[str, Any]:
-    """Return a failed row as Cumulocity does, with its place in the file and why beside it."""
+    """Return a failed row in Cumulocity's shape, plus its line and the cause."""
     entry = {"bulkNewDeviceStatus": "FAILED", **sheets.failure(line, result, _FIELDS)}
     if isinstance(result.refused, RequestRefused):
         entry["failureReason"] = error_of(result.refused)[2]
     if len(line.cells) != len(columns):
-        return entry | {"line": "DeviceInfo{}"}  # what stands where cannot be told, nor what is secret
+        return entry | {"line": "DeviceInfo{}"}  # it is unknown which cell is secret
     return entry | {"deviceId": line.cells[columns[ID]], "line": _shown(line, columns)}
 
 
 def _shown(line: Line, columns: Columns) -> str:
-    """Return the row as Cumulocity prints it, its secrets masked; a column of somebody's own may hold one too."""
+    """Return the row as Cumulocity prints it, with masked secrets and without custom columns, which may be secret."""
     cells = ((name, line.cells[columns[name]]) for name in BUILT_IN if name in columns)
     shown = (f"{name.lower()}='{MASK if name in SECRETS and text else text}'" for name, text in cells)
     return f"DeviceInfo{{{', '.join(shown)}}}"

@@ -1,6 +1,6 @@
 """Cumulocity's MQTT topics for a device without credentials. Facts: docs/original-systems.md#mqtt-bootstrap.
 
-Some agents take any message but their credentials for a fatal error, so every other outcome is silence.
+Some agents treat every other message than their credentials as a fatal error. So other outcomes get no answer.
 """
 
 from __future__ import annotations
@@ -16,19 +16,22 @@ ASK, ANSWER = "s/ucr", "s/dcr"
 
 
 def endpoints() -> list[Endpoint]:
-    """Return the one topic of this dialect, in the lanes of the login `bootstrap` alone."""
+    """Return the endpoint of polls. Only the lanes of the login `bootstrap` have it."""
     return [Endpoint(DIALECT, ASK, _read, login=BOOTSTRAP)]
 
 
 def encode_notice(notice: CredentialsNotice) -> tuple[str, bytes] | None:
-    """Return the topic behind the root, and the payload, that give a waiting device its login; None for others."""
+    """Return the topic below the root and the payload that give a waiting device its login, or None.
+
+    None: there is no new login, or the device did not poll on this topic.
+    """
     if notice.issued is None or not notice.lane.startswith(f"{CLIENTS}/{BOOTSTRAP}/"):
         return None
     return f"{notice.lane}{ANSWER}", _credentials(notice.tenant, notice.username, notice.issued)
 
 
 def device_id(client_id: str) -> str:
-    """Return the device id of a client id: itself, or `<id>` of `d:<id>[:<template>]`."""
+    """Return the device id of a client id: `<id>` of `d:<id>[:<template>]`, otherwise the client id itself."""
     if not client_id.startswith("d:"):
         return client_id
     return client_id[2:].partition(":")[0]
@@ -46,7 +49,7 @@ def _encode(outcome: Outcome, _now_ms: int) -> bytes | None:
 
 
 def _credentials(tenant: str, username: str, secret: Secret) -> bytes:
-    """Return template 70. A username is quoted only for a comma or a quote, since agents do not undo quotes."""
+    """Return template 70. Only a username with a comma or a quote is quoted, because agents do not remove quotes."""
     if set(',"') & set(username):
         username = '"' + username.replace('"', '\\"') + '"'
     return f"70,{tenant},{username},{secret.text}".encode()

@@ -1,4 +1,4 @@
-"""Cumulocity's status, type and text of each refusal. Facts: docs/original-systems.md#error-texts."""
+"""Cumulocity's status, type and text for each refusal. Facts: docs/original-systems.md#error-texts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from claimsvc.dialects.rest import Answer
 INFO = "https://www.cumulocity.com/guides/reference-guide/#error_reporting"
 
 _NO_MATCH = "Provided security key does not match key stored for device {id}."
-# Cumulocity puts this behind the sentence before without a blank.
+# Cumulocity appends this to the sentence before without a blank.
 _NOW_BLOCKED = (
     "Reached maximum number of failed attempts while trying to register this device. "
     "Request will now be blocked and has to be removed manually to restart the process."
@@ -19,7 +19,7 @@ _NOT_AVAILABLE = "Credentials for device id {id} are not available."
 _FORBIDDEN = (403, "security/Forbidden", "Access is denied")
 
 ERRORS: dict[Reason, tuple[int, str, str]] = {
-    # reason: status, Cumulocity's type of error, its text; "" is the text of the reason
+    # reason: status, Cumulocity's type of error, its text; "" means the text in `MESSAGES`
     **dict.fromkeys(Reason, (422, "devicecontrol/Unprocessable Entity", "")),
     **dict.fromkeys(
         (
@@ -37,7 +37,7 @@ ERRORS: dict[Reason, tuple[int, str, str]] = {
         "NewDeviceRequest for id = {id} already exists.",
     ),
     Reason.NO_REQUEST: (404, "devicecontrol/Not Found", "There is no newDeviceRequest for device id {id}."),
-    # Its parentheses are Cumulocity's.
+    # The unbalanced parenthesis is Cumulocity's.
     Reason.NOT_ACCEPTED: (
         404,
         "devicecontrol/Not Found",
@@ -46,7 +46,7 @@ ERRORS: dict[Reason, tuple[int, str, str]] = {
     Reason.CREDENTIALS_GIVEN: (
         404,
         "devicecontrol/Not Found",
-        f"{_NOT_AVAILABLE} The time to fetch them is over: register the device again.",
+        f"{_NOT_AVAILABLE} The time to fetch them has expired: register the device again.",
     ),
     Reason.NOT_PENDING: (
         422,
@@ -56,7 +56,7 @@ ERRORS: dict[Reason, tuple[int, str, str]] = {
     Reason.CONTESTED: (
         422,
         "devicecontrol/Contested",
-        "Another client asked for device id {id} too. Accept it with its security token, or delete it.",
+        "Another client also asked for device id {id}. Accept the request with the security token, or delete it.",
     ),
     Reason.WRONG_TOKEN: (422, "devicecontrol/Invalid Security Token", _NO_MATCH),
     Reason.BLOCKED: (422, "devicecontrol/Invalid Security Token", _NO_MATCH + _NOW_BLOCKED),
@@ -88,13 +88,13 @@ _BAD_LENGTH = "A device id has 1 to 1000 characters."
 
 
 def refuse(outcome: Outcome, _now_ms: int) -> Answer:
-    """Return Cumulocity's error object, with our code beside it."""
+    """Return Cumulocity's error object, plus the code of claimsvc."""
     if not isinstance(outcome, Refused):
         raise TypeError(f"no Cumulocity answer for {type(outcome).__name__}")
     status, kind, text = error_of(outcome)
     body: dict[str, object] = {"error": kind, "message": text, "info": INFO, "code": outcome.reason.value}
     if (status, kind, text) == _FORBIDDEN:
-        body["detail"] = outcome.message  # Cumulocity's text does not say what is missing
+        body["detail"] = outcome.message  # Cumulocity's text does not name what is missing
     if outcome.retry_after_ms is not None:
         body["retryAfterMs"] = outcome.retry_after_ms
     return Answer(status, body)

@@ -40,11 +40,12 @@ CREDENTIALS = "/devicecontrol/deviceCredentials"
 _ACCEPT_ALL, _LIMIT = "acceptAll", "limit"
 PAGE, LARGEST_PAGE = 5, 2_000
 LONGEST_ENROLLMENT_TOKEN = 32
-# --- wire models; members nobody knows mean nothing
+
+# --- wire models; unknown members are ignored
 
 
 class RequestBody(BaseModel):
-    """A request to make."""
+    """A request to create."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -57,7 +58,7 @@ class RequestBody(BaseModel):
 
 
 class StatusBody(BaseModel):
-    """What an operator makes of a request."""
+    """The new status of a request."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -66,7 +67,7 @@ class StatusBody(BaseModel):
 
 
 class PollBody(BaseModel):
-    """A device's question."""
+    """A device's poll."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -80,7 +81,7 @@ class PollBody(BaseModel):
 def _create(call: Call) -> Command:
     body = parse(RequestBody, call.body)
     if body.id in {_ACCEPT_ALL, _LIMIT}:
-        raise Rejected(Reason.INVALID_VALUE, f"{body.id} stands for a call, not for a device")
+        raise Rejected(Reason.INVALID_VALUE, f"{body.id} is the name of a call and cannot be a device id")
     properties = to_json(body.customProperties).decode() if body.customProperties is not None else None
     enrollment = _token(body.enrollmentToken)
     return CreateRequest(call.caller, body.id, body.tenantId, body.groupId, body.type, properties, enrollment)
@@ -89,7 +90,7 @@ def _create(call: Call) -> Command:
 def _update(call: Call) -> Command:
     body = parse(StatusBody, call.body)
     if body.status != RequestStatus.ACCEPTED:
-        raise Rejected(Reason.INVALID_VALUE, "the one status that can be set is ACCEPTED")
+        raise Rejected(Reason.INVALID_VALUE, "the only status that can be set is ACCEPTED")
     return AcceptRequest(call.caller, call.variables["id"], _token(body.securityToken))
 
 
@@ -142,7 +143,7 @@ def encode(outcome: Outcome, now_ms: int) -> Answer:
 
 
 def encode_credentials(outcome: Outcome, now_ms: int) -> Answer:
-    """Return the answer to a poll: 201, because some clients take nothing else."""
+    """Return the answer to a poll. Its status is 201, because some clients accept no other."""
     if not isinstance(outcome, CredentialsGiven):
         return refuse(outcome, now_ms)
     body: dict[str, object] = {
@@ -154,12 +155,12 @@ def encode_credentials(outcome: Outcome, now_ms: int) -> Answer:
     if outcome.secret is not None:
         body["password"] = outcome.secret.text
     else:
-        body["login"] = "must exist at the broker: this service keeps no logins"
+        body["login"] = "must exist on the broker: this service keeps no logins"
     return Answer(201, body)
 
 
 def encode_page(outcome: Outcome, now_ms: int) -> Answer:
-    """Return a page with its statistics, and the paths of its neighbours."""
+    """Return a page with its statistics and the paths of the previous and the next page."""
     if not isinstance(outcome, RequestPage):
         return refuse(outcome, now_ms)
     listing = outcome.listing
@@ -189,7 +190,7 @@ def _page_path(page: RequestPage, number_: int) -> str:
 
 
 def request_json(request: DeviceRequest) -> dict[str, object]:
-    """Return a request in Cumulocity's shape; members without a value are left out."""
+    """Return a request in Cumulocity's shape, without members that have no value."""
     body: dict[str, object] = {
         "id": request.id,
         "self": f"{REQUESTS}/{quote(request.id, safe='')}",
@@ -231,7 +232,7 @@ SECTION = Section(
     (
         _route("POST", REQUESTS, _create, "CreateRequest"),
         _route("GET", REQUESTS, _list, "ListRequests", encode_page),
-        # Before the routes of one request; no device is called so.
+        # Before the routes of one request: no device can have these ids.
         _route("POST", f"{REQUESTS}/{_ACCEPT_ALL}", lambda call: AcceptAll(call.caller), "AcceptAll"),
         _route("GET", f"{REQUESTS}/{_LIMIT}", lambda call: ReadLimit(call.caller), "ReadLimit"),
         _route("GET", _ONE, _on_request(ReadRequest), "ReadRequest"),

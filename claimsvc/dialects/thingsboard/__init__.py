@@ -1,1 +1,1 @@
-"""ThingsBoard's words: its device topics, provisioning by key, and its REST calls."""
+"""ThingsBoard's dialect: its device topics, its provisioning by key, and its REST calls."""

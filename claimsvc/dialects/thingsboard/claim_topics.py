@@ -36,8 +36,8 @@ RPC_TOPIC = "v1/devices/me/rpc/request/"
 RPC_ANSWER = "v1/devices/me/rpc/response/"
 
 LONGEST_DURATION_MS = 2**53
-"""Longer durations are this long; the operator's maximum is far below."""
-_MAX_INFLIGHT = 100  # ThingsBoard's own value; clients read it and wait at it
+"""The longest duration. Longer ones are cut to it; the operator's maximum is much shorter."""
+_MAX_INFLIGHT = 100  # ThingsBoard's value; its clients send no more messages at a time
 _UNLIMITED = {"messages": "", "telemetryMessages": "", "telemetryDataPoints": ""}
 
 _EXPECTED = {
@@ -47,7 +47,7 @@ _EXPECTED = {
 
 
 class ClaimBody(BaseModel):
-    """What a device says of its window; both fields optional, null is absent."""
+    """The body of a claim message. Both members are optional; null means absent."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -59,7 +59,7 @@ _CLAIM = TypeAdapter(ClaimBody)
 
 
 def endpoints(limits: Limits) -> list[Endpoint]:
-    """Return the topics of this dialect with the operator's limits."""
+    """Return the endpoints of devices and gateways."""
     claim = _reader("OpenWindow", _decode_claim, encode_claim, limits.payload_bytes, lambda _: CLAIM_ANSWER)
     gateway = _reader(
         "OpenWindows",
@@ -83,7 +83,7 @@ def endpoints(limits: Limits) -> list[Endpoint]:
 
 
 def encode_notice(notice: ClaimNotice) -> tuple[str, bytes]:
-    """Return the topic behind the root, and the payload, that tell a device of its claim or release."""
+    """Return the topic below the root and the payload that inform a device of its claim or release."""
     state = "claimed" if notice.claimed else "released"
     return f"{USERS}/{notice.principal}/{CLAIM_STATE}", b'{"state":"%s","time":%d}' % (state.encode(), notice.at_ms)
 
@@ -107,7 +107,7 @@ def _reader(
 def _decode_claim(inbound: Inbound) -> OpenWindow:
     payload = inbound.payload or b"{}"
     try:
-        # Parsed first, since the validating parser lets NaN pass in members it does not know.
+        # Parse first: the validating parser accepts NaN in members that it does not know.
         body = _CLAIM.validate_python(from_json(payload, allow_inf_nan=False))
     except ValidationError as error:
         raise _malformed_claim(error) from None
@@ -124,14 +124,14 @@ def _decode_gateway(inbound: Inbound, most: int) -> OpenWindows:
     try:
         entries = from_json(payload, allow_inf_nan=False)
     except ValueError:
-        raise malformed("the payload is no JSON") from None
+        raise malformed("the payload is not JSON") from None
     if not isinstance(entries, dict):
-        raise malformed("an object is expected, with a member per device")
+        raise malformed("an object with a member for each device is expected")
     if not entries:
         raise malformed("the message names no device")
     if len(entries) > most:
         raise Rejected(Reason.TOO_LARGE, f"at most {most} devices in a message")
-    texts = cache(lambda: values.number_texts(payload))  # parsed once, and only if a key is a number
+    texts = cache(lambda: values.number_texts(payload))  # parse once, and only if a key is a number
     decoded = tuple(_decode_entry(name, value, texts) for name, value in entries.items())
     return OpenWindows(inbound.caller, decoded, inbound.received_at_ms, redelivered=inbound.redelivered)
 
@@ -159,7 +159,7 @@ def _duration_ms(body: ClaimBody) -> int | None:
     if isinstance(duration, str):
         if not (duration.isascii() and duration.isdigit()):
             raise malformed(_EXPECTED["durationMs"])
-        # Java's parser reads a long; text beyond that is as long as can be, and never a slow big number.
+        # Java's parser reads a long. Cut longer texts instead of parsing them, which would be slow.
         duration = int(duration) if len(duration) <= len(str(2**63)) else LONGEST_DURATION_MS
     return min(duration, LONGEST_DURATION_MS) if duration is not None else None
 
@@ -168,10 +168,10 @@ def _decode_rpc(inbound: Inbound) -> ReadSessionLimits:
     try:
         body = from_json(inbound.payload)
     except ValueError:
-        raise malformed("the payload is no JSON") from None
+        raise malformed("the payload is not JSON") from None
     method = body.get("method") if isinstance(body, dict) else None
     if method != "getSessionLimits":
-        raise Rejected(Reason.NO_SUCH_CALL, "the one method here is getSessionLimits")
+        raise Rejected(Reason.NO_SUCH_CALL, "the only method is getSessionLimits")
     return ReadSessionLimits(inbound.caller)
 
 
@@ -186,14 +186,14 @@ def encode_claim(outcome: Outcome, _now_ms: int) -> bytes:
 
 
 def encode_gateway(outcome: Outcome, _now_ms: int) -> bytes:
-    """Return the answer to a gateway: an object per device, or a single failure."""
+    """Return the answer to a gateway: an object for each device, or one failure."""
     if not isinstance(outcome, WindowsOpened):
         return to_json(_failure(outcome))
     return to_json({name: _entry(entry) for name, entry in outcome.entries})
 
 
 def encode_rpc(outcome: Outcome, limits: Limits) -> bytes:
-    """Return the limits that ThingsBoard's clients read after they connect."""
+    """Return the limits that ThingsBoard's clients read after connecting."""
     if not isinstance(outcome, SessionLimits):
         return to_json({key: value for key, value in _failure(outcome).items() if key != "status"})
     answer: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""ThingsBoard's REST calls about devices, claims and attributes, in its shapes and status words."""
+"""ThingsBoard's REST calls about devices, claims and attributes."""
 
 from __future__ import annotations
 
@@ -82,10 +82,10 @@ def entity_id(entity: str, value: str) -> dict[str, str]:
 
 
 def error(outcome: Outcome, now_ms: int, texts: Mapping[Reason, str]) -> Answer:
-    """Return ThingsBoard's error object, with our code and, after a lockout, the time left beside it.
+    """Return ThingsBoard's error object. Members of claimsvc are the code and, after a lockout, the time left.
 
-    `texts` are ThingsBoard's own sentences. Its sentence for everything a caller may not do says neither why nor
-    what is missing: `detail` does.
+    `texts` are ThingsBoard's own sentences. For a missing permission, the member `detail` adds the cause, which
+    ThingsBoard's sentence does not name.
     """
     if not isinstance(outcome, Refused):
         raise TypeError(f"no ThingsBoard answer for {type(outcome).__name__}")
@@ -107,7 +107,7 @@ def error(outcome: Outcome, now_ms: int, texts: Mapping[Reason, str]) -> Answer:
 
 
 NOBODY = "13814000-1dd2-11b2-8080-808080808080"
-"""ThingsBoard's null id: the customer of a device nobody owns."""
+"""ThingsBoard's null id: the customer of a device without an owner."""
 
 
 _LATEST = 2**53
@@ -117,7 +117,7 @@ _TOKEN_MAX = 255
 
 
 TEXTS: dict[Reason, str] = {
-    # ThingsBoard's own sentences; elsewhere its clients show ours.
+    # ThingsBoard's own sentences. For other reasons its clients show those of `MESSAGES`.
     Reason.NOT_PERMITTED: "You don't have permission to perform this operation!",
     Reason.NOT_A_CUSTOMER: "You don't have permission to perform this operation!",
     Reason.NOT_THE_OWNER: "You don't have permission to perform this operation!",
@@ -137,7 +137,7 @@ CLAIM_WORDS: dict[Reason, str] = {
 
 # --- wire models
 class ClaimRequest(BaseModel):
-    """The key a customer presents; null, missing or no body at all is the empty key."""
+    """The key of a claim. Null, a missing member or a missing body mean the empty key."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -145,13 +145,13 @@ class ClaimRequest(BaseModel):
 
 
 class AdditionalInfo(BaseModel):
-    """What ThingsBoard keeps beside a device; only the gateway mark means something here."""
+    """ThingsBoard's additional information. Only the gateway mark is used."""
 
     gateway: bool = False
 
 
 class DeviceBody(BaseModel):
-    """A device to make, or with its id to change."""
+    """A device to create or, with an id, to change."""
 
     name: str
     type: Annotated[str, Field(min_length=1, max_length=255)] = "default"
@@ -161,7 +161,7 @@ class DeviceBody(BaseModel):
 
 
 class ClaimingData(BaseModel):
-    """The `claimingData` attribute: it always has an end."""
+    """The `claimingData` attribute. Its end is required."""
 
     model_config = ConfigDict(strict=True)
 
@@ -210,9 +210,9 @@ def _set_attributes(call: Call) -> Command:
     try:
         attributes = from_json(call.body, allow_inf_nan=False)
     except ValueError:
-        raise malformed("the body is no JSON") from None
+        raise malformed("the body is not JSON") from None
     if not isinstance(attributes, dict):
-        raise malformed("an object is expected, with a member per attribute")
+        raise malformed("an object with a member for each attribute is expected")
     may_replace = flag(call.query, "replace")
     window = None
     if CLAIMING_DATA in attributes:
@@ -221,7 +221,7 @@ def _set_attributes(call: Call) -> Command:
         if error := name_error(name):
             raise malformed(f"an attribute: {error}")
         if value is None:
-            raise malformed(f"{name}: null is no value")
+            raise malformed(f"{name}: null is not a value; delete the attribute instead")
     texts = tuple((name, _json_text(name, value)) for name, value in attributes.items())
     return SetAttributes(call.caller, call.variables["deviceId"], texts, window)
 
@@ -234,7 +234,7 @@ def _json_text(name: str, value: object) -> str:
 
 
 def _server_window(value: Any, *, may_replace: bool) -> ServerWindow:
-    """Read `claimingData`, an object or the text of one: ThingsBoard takes both."""
+    """Read `claimingData`: an object or, as in ThingsBoard, the text of an object."""
     data = parse(ClaimingData, value.encode() if isinstance(value, str) else to_json(value))
     return ServerWindow(claim_key(data.secretKey or ""), data.expirationTime, may_replace)
 
@@ -265,7 +265,7 @@ def refuse(outcome: Outcome, now_ms: int) -> Answer:
 
 
 def encode(outcome: Outcome, now_ms: int) -> Answer:
-    """Return the answer to any call of this dialect but a claim."""
+    """Return the answer to a call, except a claim."""
     if isinstance(outcome, Found) and isinstance(outcome.item, Device):
         return Answer(200, device_json(outcome.item))
     if isinstance(outcome, Released):
@@ -306,7 +306,7 @@ def device_json(device: Device) -> dict[str, object]:
 
 
 def _credentials_json(found: FoundCredential) -> dict[str, object]:
-    """`credentialsId` and the password are null once the reissue window is over."""
+    """Return a login. `credentialsId` and the password are null after the reissue window."""
     credential = found.credential
     text = found.secret.text if found.secret else None
     shape: dict[str, object] = {"deviceId": entity_id("DEVICE", found.device.id)}
@@ -324,7 +324,7 @@ def _credentials_json(found: FoundCredential) -> dict[str, object]:
 
 
 def _basic(credential: Credential, password: str | None) -> str:
-    """ThingsBoard gives this value as a text that holds JSON."""
+    """Return username and password as ThingsBoard does: as a text that contains JSON."""
     return to_json({"clientId": None, "userName": credential.login, "password": password}).decode()
 
 

@@ -1,4 +1,4 @@
-"""ThingsBoard's REST calls about device profiles, as far as provisioning needs them."""
+"""ThingsBoard's REST calls about device profiles, limited to provisioning."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ TEXTS: dict[Reason, str] = {
 }
 
 
-# --- wire models; members that mean nothing here are ignored, so that an answer can be changed and sent back
+# --- wire models; unused members are ignored, so that a client can edit an answer and send it back
 
 Code = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
-"""A key or secret: visible ASCII characters, which every device can be made to send."""
+"""A key or secret: visible ASCII characters, which every device can send."""
 
 
 class ProvisionConfiguration(BaseModel):
-    """The strategy once more, and the secret."""
+    """The strategy again, and the secret."""
 
     model_config = ConfigDict(strict=True)
 
@@ -52,13 +52,13 @@ class ProvisionConfiguration(BaseModel):
 
 
 class ProfileData(BaseModel):
-    """What of a profile's data is about provisioning."""
+    """The part of a profile's data that is about provisioning."""
 
     provisionConfiguration: ProvisionConfiguration | None = None
 
 
 class ProfileBody(BaseModel):
-    """A profile to make, or with its id to change; null is absent."""
+    """A profile to create or, with an id, to change. Null means absent."""
 
     model_config = ConfigDict(strict=True)
 
@@ -77,17 +77,17 @@ def _save(call: Call) -> Command:
     configuration = (body.profileData and body.profileData.provisionConfiguration) or ProvisionConfiguration()
     text = configuration.provisionDeviceSecret
     profile_id = body.id.id if body.id else None
-    # A change leaves the secret as it is where it names none; a new profile gets one.
+    # A change without a secret leaves the old one; a new profile without one gets a generated secret.
     secret = None if profile_id is not None and text is None else Secret(SecretKind.PROVISION_SECRET, text)
     strategy = _strategy(body.provisionType, configuration.type)
     return SaveProfile(call.caller, profile_id, body.name, strategy, body.provisionDeviceKey, secret)
 
 
 def _strategy(*given: str | None) -> Strategy | None:
-    """Return the strategy, which may stand in two places. Raises Rejected."""
+    """Return the strategy, which two members can name. Raises Rejected if they differ."""
     words = {word for word in given if word is not None}
     if len(words) > 1:
-        raise malformed("provisionType: profileData.provisionConfiguration.type says something else")
+        raise malformed("provisionType: profileData.provisionConfiguration.type has another value")
     for word in words:
         if word not in STRATEGIES:
             raise Rejected(Reason.INVALID_VALUE, f"provisionType: one of {', '.join(STRATEGIES)} is expected")
@@ -113,7 +113,7 @@ def refuse(outcome: Outcome, now_ms: int) -> Answer:
 
 
 def encode(outcome: Outcome, now_ms: int) -> Answer:
-    """Return the answer to any call about profiles."""
+    """Return the answer to a call about profiles."""
     if isinstance(outcome, Found) and isinstance(outcome.item, DeviceProfile):
         return Answer(200, profile_json(outcome.item, outcome.secret))
     if isinstance(outcome, ProfilePage):
@@ -124,7 +124,7 @@ def encode(outcome: Outcome, now_ms: int) -> Answer:
 
 
 def profile_json(profile: DeviceProfile, secret: Secret | None = None) -> dict[str, Any]:
-    """Return a profile in ThingsBoard's shape; its secret only in the answer to the call that set it."""
+    """Return a profile in ThingsBoard's shape. Only the answer to the call that set its secret shows it."""
     word = WORDS[profile.strategy]
     configuration = {"type": word, "provisionDeviceSecret": secret.text if secret else None}
     return {

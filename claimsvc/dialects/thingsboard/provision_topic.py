@@ -1,6 +1,6 @@
 """ThingsBoard's provisioning by key, in JSON. Facts: docs/original-systems.md#provisioning-session.
 
-Every request is answered: the vendor's client waits a minute for an answer, and breaks at a failure without a text.
+Every request gets an answer with a text: the vendor's client waits a minute for it, and breaks without the text.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ ASK, ANSWER = "/provision/request", "/provision/response"
 
 STATUSES: dict[Reason, str] = dict.fromkeys(Reason, "FAILURE") | {Reason.UNKNOWN_KEY: "NOT_FOUND"}
 TEXTS: dict[Reason, str] = {
-    # ThingsBoard's own sentence, also where nothing is provisioned any more; elsewhere ours says more than its one.
+    # ThingsBoard's own text, also for a disabled profile. The texts of `MESSAGES` say more than its other one.
     Reason.UNKNOWN_KEY: "Provision data was not found!",
 }
 
 _LONGEST = 255
-_NO_LOGIN = "username: a login needs one; a password or client id alone is none"
+_NO_LOGIN = "username: a login needs a username; a password or client id alone is not enough"
 
 
 # --- wire model
@@ -38,7 +38,7 @@ Text = Annotated[str, Field(max_length=_LONGEST)]
 
 
 class ProvisionBody(BaseModel):
-    """What a device shows and wishes for; null is absent, as the vendor's client sends it."""
+    """The body of a provisioning request. Null means absent, because the vendor's client sends it so."""
 
     model_config = ConfigDict(strict=True)
 
@@ -57,7 +57,7 @@ _BODY = TypeAdapter(ProvisionBody)
 
 
 def endpoints(limit_bytes: int) -> list[Endpoint]:
-    """Return the one topic of provisioning, in the lanes of the login `provision` alone."""
+    """Return the endpoint of provisioning. Only the lanes of the login `provision` have it."""
     return [Endpoint(DIALECT, ASK, lambda inbound: _read(inbound, limit_bytes), login=PROVISION)]
 
 
@@ -81,7 +81,7 @@ def _read(inbound: Inbound, limit_bytes: int) -> Request:
 
 def _body(payload: bytes) -> ProvisionBody:
     try:
-        # Parsed first, since the validating parser lets NaN pass in members it does not know.
+        # Parse first: the validating parser accepts NaN in members that it does not know.
         return _BODY.validate_python(from_json(payload, allow_inf_nan=False))
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
@@ -105,7 +105,7 @@ def _command(inbound: Inbound, body: ProvisionBody) -> ProvisionDevice:
 
 
 def _name(text: str | None) -> str | None:
-    """Return the trimmed name; an empty one is None. Raises Rejected for one of blanks, as ThingsBoard refuses it."""
+    """Return the trimmed name; None if it is empty. Raises Rejected for a blank name, as ThingsBoard does."""
     if not text:
         return None
     if not text.strip():
@@ -118,13 +118,13 @@ def _wish(body: ProvisionBody) -> Wish:
     if kind not in _WISHES:
         raise Rejected(
             Reason.UNSUPPORTED_CREDENTIALS,
-            f"credentialsType: {' or '.join(_WISHES)} is expected, over MQTT and as JSON",
+            f"credentialsType: {' or '.join(_WISHES)} is expected",
         )
     return _WISHES[kind](body)
 
 
 def _access_token(body: ProvisionBody) -> Wish:
-    token = body.token or None  # an empty text counts as absent in ThingsBoard
+    token = body.token or None  # in ThingsBoard an empty text means absent
     return Wish(None, Secret(SecretKind.ACCESS_TOKEN, token), is_secret_given=token is not None)
 
 
@@ -145,7 +145,7 @@ _WISHES: dict[str, Callable[[ProvisionBody], Wish]] = {
 
 
 def _encoder(client_id: str | None) -> Encode:
-    """Return what words an answer; the client id is told back, and nobody is held to it."""
+    """Return the encoder of an answer. The answer repeats the client id, which has no effect."""
 
     def encode(outcome: Outcome, _now_ms: int) -> bytes:
         if isinstance(outcome, Provisioned):
@@ -159,7 +159,7 @@ def _encoder(client_id: str | None) -> Encode:
 
 def _success(outcome: Provisioned, client_id: str | None) -> dict[str, object]:
     if outcome.secret is None:
-        raise ValueError("a login is given with its secret")
+        raise ValueError("the answer needs the secret of the login")
     text, stored = outcome.secret.text, outcome.credential
     if stored.kind is CredentialKind.ACCESS_TOKEN:
         answer: dict[str, object] = {"credentialsValue": text, "credentialsType": "ACCESS_TOKEN"}
@@ -168,7 +168,7 @@ def _success(outcome: Provisioned, client_id: str | None) -> dict[str, object]:
         answer = {"credentialsValue": login, "credentialsType": "MQTT_BASIC"}
     answer["status"] = "SUCCESS"
     if outcome.is_name_made_up:
-        answer["deviceName"] = outcome.device.name  # not ThingsBoard's: the device learns its name in no other way
+        answer["deviceName"] = outcome.device.name  # not ThingsBoard's member: the device needs its generated name
     return answer
 
 
