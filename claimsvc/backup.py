@@ -1,4 +1,4 @@
-"""A backup: the database in one file, and the key without which nobody can use it, beside it or elsewhere."""
+"""Backups: a copy of the database in one file, and optionally a copy of the key file that it needs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from claimsvc.store.sqlite.sqlite_files import copy
 
 
 class BackupError(Exception):
-    """The backup cannot be made as asked for; nothing was changed."""
+    """The backup cannot be written; nothing was changed."""
 
 
 @immutable
 class Backup:
-    """What was written. `key` is the copy of the key file, where one was wanted."""
+    """A finished backup. `key` is the copy of the key file, if there is one."""
 
     path: Path
     bytes: int
@@ -31,28 +31,28 @@ def back_up(
 ) -> Backup:
     """Write a backup to `target`, and a copy of the key file into `key_directory` if one is given.
 
-    Nothing is ever overwritten, and a file under its final name is whole. `progress` is told the pages done and all
-    of them. Raises BackupError, StoreError or OSError.
+    Never overwrites a file. A file under its final name is complete. `progress` receives the number of pages copied
+    and the number of all pages. Raises BackupError, StoreError or OSError.
     """
     if not database.exists():
-        raise BackupError(f"there is no database {database}")
+        raise BackupError(f"no database at {database}: check store.path")
     key_copy = key_directory / key.name if key_directory is not None else None
     for path in (target, *((key_copy,) if key_copy else ())):
         if path.exists():
-            raise BackupError(f"{path} exists already, and nothing is overwritten")
+            raise BackupError(f"{path} exists already; it is not overwritten")
     if not target.parent.is_dir():
-        raise BackupError(f"there is no directory {target.parent}")
+        raise BackupError(f"no directory {target.parent}")
     if key_copy is not None and not key.exists():
-        raise BackupError(f"there is no key file {key}")
+        raise BackupError(f"no key file {key}")
     with _draft_of(target) as draft, ExitStack() as on_failure:
         schema = copy(database, draft, progress)
         if key_copy is not None:
             on_failure.callback(key_copy.unlink, missing_ok=True)
             write_private(key_copy, key.read_text())
         try:
-            link(draft, target)  # unlike a rename it fails where somebody was faster
+            link(draft, target)  # unlike a rename, it fails if the target has been created meanwhile
         except FileExistsError:
-            raise BackupError(f"{target} exists already, and nothing is overwritten") from None
+            raise BackupError(f"{target} exists already; it is not overwritten") from None
         on_failure.pop_all()
     sync_directory(target.parent)
     return Backup(target, target.stat().st_size, schema, key_copy)
@@ -60,7 +60,7 @@ def back_up(
 
 @contextmanager
 def _draft_of(target: Path) -> Iterator[Path]:
-    """Give a name beside `target`, and remove in the end what lies there, with what SQLite put beside it."""
+    """Yield a temporary path beside `target`. At the end, remove this file and the files that SQLite adds to it."""
     draft = target.with_name(f".{target.name}.{getpid()}.part")
     try:
         yield draft

@@ -1,4 +1,4 @@
-"""Names of environment variables that are no settings: where the settings are, and what operators' commands read."""
+"""Names of the environment variables that are no settings: the settings file, and options of operators' commands."""
 
 CONFIG = "CLAIMSVC_CONFIG"
 OPERATOR_URL = "CLAIMSVC_OPERATOR_URL"

@@ -1,4 +1,4 @@
-"""What a store begins with: its first admin, and the demo's accounts. No broker is needed for either."""
+"""Create the first contents of a store: the first admin, shared logins, the demo's accounts. Needs no broker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from claimsvc.settings import CredentialStore, Settings
 SEED_DEVICE = "Test Claiming Device"
 SEED_TOKEN = "Eypdinl1gUF5fSerOPJF"  # noqa: S105 - the token in ThingsBoard's documentation
 DEMO_ACCOUNTS = {
-    # name of the account: its principal, outside the default tenant with the tenant in front
+    # name of the account: its principal, prefixed with the tenant unless it is the default tenant
     "admin": "admin",
     "manager": f"{MANAGEMENT_TENANT}%2Fmanager",
     "customer": "customer",
@@ -38,19 +38,19 @@ DEMO_ACCOUNTS = {
 
 
 class FoundingError(Exception):
-    """What should be made cannot be."""
+    """An account cannot be created."""
 
 
 @immutable
 class Account:
-    """A login. `password` is None where somebody else keeps the broker's logins."""
+    """A login. `password` is None if the service does not keep the broker's logins."""
 
     username: str
     password: str | None
 
 
 async def found(settings: Settings, username: str, tenant: str) -> Account | None:
-    """Make the store and an admin of `tenant`; None when that admin exists. Raises as `open_service`."""
+    """Create the store and an admin of `tenant`. Return None if the admin exists. Raises as `open_service`."""
     async with open_service(settings, open_log("error", "text", sys.stderr)) as service:
         secret = Secret(SecretKind.PASSWORD, None)
         command = CreateUser(settings.mqtt.username, username, None, (), ("admin",), secret, tenant)
@@ -58,12 +58,12 @@ async def found(settings: Settings, username: str, tenant: str) -> Account | Non
     if isinstance(outcome, Refused) and outcome.reason is Reason.ALREADY_EXISTS:
         return None
     if not isinstance(outcome, Found) or not isinstance(outcome.item, User):
-        raise FoundingError(outcome.message if isinstance(outcome, Refused) else "no admin was made")
+        raise FoundingError(outcome.message if isinstance(outcome, Refused) else "the admin was not created")
     return Account(outcome.item.principal, outcome.secret.text if outcome.secret else None)
 
 
 async def found_shared(settings: Settings, name: str) -> Account:
-    """Make a login that new devices share, with a new password. Raises as `open_service`."""
+    """Create a login that new devices share, or give it a new password. Raises as `open_service`."""
     password = random_password()
     secret = Secret(SecretKind.PASSWORD, password, is_generated=True)
     async with open_service(settings, open_log("error", "text", sys.stderr)) as service:
@@ -72,10 +72,9 @@ async def found_shared(settings: Settings, name: str) -> Account:
 
 
 async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Account]:
-    """Make the demo's accounts, whatever of them is missing, and return them.
+    """Create the demo's accounts that do not exist, and return all of them. Raises as `open_service`, FoundingError.
 
-    Their passwords are written down first, so that a crash in between leaves no account without one.
-    Raises as `open_service`, and FoundingError.
+    Their passwords are saved first, so that a crash leaves no account with an unknown password.
     """
     accounts = _accounts(accounts_file)
     caller = settings.mqtt.username
@@ -101,7 +100,7 @@ async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Accou
         if await _missing(service, FindDevice(caller, "gateway")):
             await _make(service, CreateGateway(caller, "gateway", password("gateway")))
         if await _missing(service, ReadUser(caller, "customer")):
-            # The user comes last: a crash before it only leaves a customer nobody belongs to.
+            # The user comes last: a crash before it leaves only a customer without users.
             await _make(service, user("customer", "customer", await _customer(service, caller)))
     return accounts
 
@@ -109,7 +108,7 @@ async def found_demo(settings: Settings, accounts_file: Path) -> dict[str, Accou
 async def _customer(service: Service, caller: str) -> str:
     (outcome,) = await service.execute_own([CreateCustomer(caller, "Demo Customer")])
     if not isinstance(outcome, Found) or not isinstance(outcome.item, Customer):
-        raise FoundingError("no demo customer was made")
+        raise FoundingError("the demo customer was not created")
     return outcome.item.id
 
 
@@ -120,16 +119,16 @@ async def _missing(service: Service, question: Command) -> bool:
 async def _make(service: Service, *commands: Command) -> None:
     for outcome in await service.execute_own(commands):
         if isinstance(outcome, Refused) and outcome.reason is not Reason.ALREADY_EXISTS:
-            raise FoundingError(f"a demo account: {outcome.message}")
+            raise FoundingError(f"a demo account was not created: {outcome.message}")
 
 
 def _accounts(path: Path) -> dict[str, Account]:
-    """Return the accounts of an earlier start, or fresh ones written down."""
+    """Return the accounts of an earlier start; generate and save the missing ones."""
     try:
         known = json.loads(path.read_text()) if path.exists() else {}
         accounts = {name: Account(entry["username"], entry["password"]) for name, entry in known.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FoundingError(f"{path} is damaged ({error}); remove the directory to begin afresh") from None
+        raise FoundingError(f"{path} is damaged ({error}); delete the directory to start again") from None
     missing = {name: username for name, username in DEMO_ACCOUNTS.items() if name not in accounts}
     if missing:
         accounts |= {name: Account(username, random_password()) for name, username in missing.items()}

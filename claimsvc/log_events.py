@@ -1,4 +1,4 @@
-"""Every event of the log: its level, what it means, and the fields its line may have. A test holds the code to it."""
+"""All events of the log: level, meaning and possible fields. A test compares the code with this table."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from claimsvc.immutable import immutable
 
 @immutable
 class LogEvent:
-    """One kind of line. A field that is not always there is named as well."""
+    """One kind of log line. `fields` includes those that are not always present."""
 
     levels: tuple[str, ...]
     meaning: str
@@ -16,27 +16,36 @@ class LogEvent:
 
 LOG_EVENTS: dict[str, LogEvent] = {
     # The life of the process.
-    "started": LogEvent(("info",), "the store is open; the broker comes next", ("version", "store")),
-    "stopping": LogEvent(("info",), "asked to end; the batch in hand is finished and answered"),
-    "stopped": LogEvent(("info",), "all is handed over; what was not acknowledged stays with the broker"),
+    "started": LogEvent(
+        ("info",), "the store is open; the service connects to the broker next", ("version", "store")
+    ),
+    "stopping": LogEvent(("info",), "a signal to stop was received; the current batch is finished and answered"),
+    "stopped": LogEvent(("info",), "all answers are sent; requests that were not acknowledged stay on the broker"),
     # The session with the broker.
     "broker_connected": LogEvent(
         ("info",),
-        "requests are heard from now on; `session_present` tells whether the broker still had our queue",
+        "the service receives requests from now on; `session_present`: the broker had kept the session and its queue",
         ("session_present",),
     ),
-    "broker_lost": LogEvent(("warning",), "why, and when the next try is", ("error", "retry_in_s")),
-    "session_taken_over": LogEvent(("error",), "somebody connected with our client id", ("error", "retry_in_s")),
+    "broker_lost": LogEvent(
+        ("warning",), "the connection was lost or could not be opened: reason and next try", ("error", "retry_in_s")
+    ),
+    "session_taken_over": LogEvent(
+        ("error",), "another client connected with the service's client id", ("error", "retry_in_s")
+    ),
     "session_lost": LogEvent(
         ("error",),
-        "the broker threw our session and its queue away: a thief, or a restart without persistence",
+        "the broker has deleted the service's session and its queue: another client took it over, or the broker "
+        "restarted without persistence",
         ("error",),
     ),
-    "subscription_downgraded": LogEvent(("warning",), "the broker grants less than QoS 1", ("filter", "granted_qos")),
+    "subscription_downgraded": LogEvent(
+        ("warning",), "the broker granted a lower QoS than 1", ("filter", "granted_qos")
+    ),
     # Requests and their answers.
     "handled": LogEvent(
         ("info", "debug"),
-        "a message was handled; at `debug` the poll of a new device that is refused and changes nothing",
+        "a message was handled; level `debug`: the refused poll of a new device, which changes nothing",
         (
             *("lane", "principal", "command", "outcome", "reason", "detail", "device", "ms"),
             *("entries", "refused", "reasons", "answered"),
@@ -44,48 +53,58 @@ LOG_EVENTS: dict[str, LogEvent] = {
     ),
     "rate_limited": LogEvent(
         ("warning",),
-        "so many `messages` of this `principal` and `command` came too often; one line for many, and no `handled` "
-        "for them",
+        "requests of this `principal` and `command` came too fast and were refused; one line for `messages` "
+        "requests, which have no `handled` lines",
         ("principal", "command", "messages"),
     ),
     "answers_refused": LogEvent(
         ("error",),
-        "so many `messages` of ours were not taken by the broker, most likely by its ACL, which must be mended: who "
-        "asked hears nothing",
+        "the broker refused this many `messages` of the service, and the clients got no answer; fix the ACL, the "
+        "most likely cause",
         ("messages",),
     ),
-    "answer_too_large": LogEvent(("error",), "an answer is larger than the broker takes", ("topic", "bytes")),
+    "answer_too_large": LogEvent(("error",), "an answer is larger than the broker accepts", ("topic", "bytes")),
     "response_topic_ignored": LogEvent(
-        ("warning",), "a client asked for its answer outside its lane", ("principal",)
+        ("warning",), "a client requested its answer outside its lane", ("principal",)
     ),
     "qos0_discarded": LogEvent(
-        ("warning",), "more QoS 0 requests came than could be handled; how many were dropped", ("messages",)
+        ("warning",),
+        "QoS 0 requests came faster than they could be handled; `messages` of them were discarded",
+        ("messages",),
     ),
-    "internal_error": LogEvent(("error",), "a message broke us; it was answered `internal`", ("topic", "exception")),
+    "internal_error": LogEvent(
+        ("error",),
+        "a bug: handling the message raised an exception; the client got the answer `internal`",
+        ("topic", "exception"),
+    ),
     # The store and the broker's logins.
     "batch_failed": LogEvent(
         ("error",),
-        "the store could not be written; nothing was acknowledged, it comes again",
+        "the database could not be written; nothing was acknowledged, and the broker delivers the messages again",
         ("error", "messages"),
     ),
     "import_failed": LogEvent(
         ("error",),
-        "a slice of a file could not be written, so many rows being `done`; the file comes again and goes on there",
+        "a part of a file could not be written after `done` rows; the broker delivers the file again, and the import "
+        "continues there",
         ("error", "done"),
     ),
-    "sweep_failed": LogEvent(("error",), "old rows could not be removed; tried again in a minute", ("error",)),
+    "sweep_failed": LogEvent(("error",), "old rows could not be deleted; the next try is in a minute", ("error",)),
     "logins_written": LogEvent(
-        ("info",), 'Mosquitto\'s password file is new (`credentials.store = "password_file"`)', ("logins",)
+        ("info",), 'Mosquitto\'s password file was written (`credentials.store = "password_file"`)', ("logins",)
     ),
     "logins_behind": LogEvent(
         ("error",),
-        "the password file or the reload failed; it is tried again, and the answers that promise a login wait",
+        "writing the password file or reloading the broker failed; it is retried, and answers that contain a login "
+        "wait for it",
         ("error",),
     ),
     "login_left_out": LogEvent(
-        ("error",), "a login of ours is in the password file already, as somebody else's", ("login",)
+        ("error",),
+        "a login was not written: the password file has an entry of this name that claimsvc did not write",
+        ("login",),
     ),
     "password_file_retired": LogEvent(
-        ("info",), "the plugin keeps the logins now: ours were taken out of Mosquitto's password file"
+        ("info",), "the plugin keeps the logins now: claimsvc's entries were removed from Mosquitto's password file"
     ),
 }

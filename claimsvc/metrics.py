@@ -1,6 +1,7 @@
-"""Prometheus metrics: counted where things happen, read when they are asked for.
+"""Prometheus metrics: counters that the service increments, and gauges that are read on each scrape.
 
-Labels are looked up once per kind of request, never per message, and what can be counted per batch is.
+For speed, labels are looked up once per kind of request, not per message, and counters are updated per batch if
+possible.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histo
 from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-BUILD = Info("claimsvc_build", "The release that runs")
+BUILD = Info("claimsvc_build", "The running release")
 REQUESTS = Counter("claimsvc_requests", "Requests handled", ["dialect", "command", "outcome", "reason"])
 EVENTS = Counter("claimsvc_audit_events", "Audit events committed", ["event"])
 BATCH_SIZE = Histogram(
@@ -27,37 +28,37 @@ COMMIT_SECONDS = Histogram(
     "Time to make a batch durable",
     buckets=(0.001, 0.002, 0.005, 0.01, 0.05, 0.2, 1, 5),
 )
-CONNECTIONS = Counter("claimsvc_connections", "Connections made to the broker: the first, and each reconnect")
-CONNECTION_FAILURES = Counter("claimsvc_connection_failures", "Connections that were lost or not made", ["cause"])
-SESSIONS_LOST = Counter("claimsvc_sessions_lost", "Times the broker had thrown our session and its queue away")
-CONNECTED = Gauge("claimsvc_connected", "Whether the session with the broker stands (1) or not (0)")
-REDONE = Counter("claimsvc_batches_failed", "Batches that could not be committed and are delivered again")
-INTERNAL_ERRORS = Counter("claimsvc_internal_errors", "Requests that broke the service and were answered so")
-DISCARDED = Counter("claimsvc_discarded", "QoS 0 requests discarded because more came than could be handled")
-ANSWERS_REFUSED = Counter("claimsvc_answers_refused", "Answers the broker did not take, most likely by its ACL")
-WAITING = Gauge("claimsvc_waiting_requests", "Requests received that wait for their batch")
+CONNECTIONS = Counter("claimsvc_connections", "Connections to the broker: the first one and each reconnect")
+CONNECTION_FAILURES = Counter("claimsvc_connection_failures", "Connections that were lost or failed", ["cause"])
+SESSIONS_LOST = Counter("claimsvc_sessions_lost", "Times the broker had deleted the service's session and its queue")
+CONNECTED = Gauge("claimsvc_connected", "1 if the service is connected to the broker, otherwise 0")
+REDONE = Counter("claimsvc_batches_failed", "Batches that could not be committed; their messages are delivered again")
+INTERNAL_ERRORS = Counter("claimsvc_internal_errors", "Requests answered with `internal` because of a bug")
+DISCARDED = Counter("claimsvc_discarded", "QoS 0 requests discarded because they came too fast")
+ANSWERS_REFUSED = Counter("claimsvc_answers_refused", "Answers the broker refused, most likely because of its ACL")
+WAITING = Gauge("claimsvc_waiting_requests", "Received requests that wait for their batch")
 WAITING_BYTES = Gauge("claimsvc_waiting_bytes", "Payload of the requests that wait for their batch")
 LOGINS_BEHIND = Gauge(
-    "claimsvc_logins_behind", "Whether the broker's password file is behind the store (1) or not (0)"
+    "claimsvc_logins_behind", "1 if the broker's password file is older than the store, otherwise 0"
 )
 
 STORE_GAUGES = {
-    "windows_open": "Claim windows that are open",
+    "windows_open": "Open claim windows",
     "requests_waiting": "Device requests whose device has not connected yet",
     "requests_pending": "Device requests that wait for acceptance",
-    "lockouts": "Lockouts that hold: of a user at one device, or of a user altogether",
+    "lockouts": "Active lockouts: of a user at one device, or of a user at all devices",
     "database_bytes": "Size of the database and its write-ahead log",
-    "disk_free_bytes": "Room on the disk of the database",
+    "disk_free_bytes": "Free space on the disk of the database",
 }
-"""What is read from the store, by name; each becomes a gauge `claimsvc_<name>`."""
+"""Gauges read from the store, by name; each becomes a metric `claimsvc_<name>`."""
 FRESH_S = 10.0
-"""What was read from the store serves at least so long."""
+"""Values read from the store are cached for at least this time ..."""
 REST_FACTOR = 200
-"""And so many times as long as reading it took: it may cost half a percent of a core, however large the store."""
+"""... and for this many times the time to read them: reading costs at most half a percent of a core."""
 
 
 class Latency(Collector):
-    """How long answers took: a histogram of its own, because the library's costs 2 us a message."""
+    """Histogram of response times. Own code, because the library's histogram costs 2 us per message."""
 
     BOUNDS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 
@@ -67,7 +68,7 @@ class Latency(Collector):
         registry.register(self)
 
     def observe(self, arrived: Iterable[float]) -> None:
-        """Count a batch that is answered now; `arrived` are seconds on the monotonic clock."""
+        """Count a batch that is answered now. `arrived`: arrival times, seconds of the monotonic clock."""
         now, bounds, counts = time.monotonic(), self.BOUNDS_S, self._counts
         total = 0.0
         for each in arrived:
@@ -82,7 +83,7 @@ class Latency(Collector):
         names = [*map(str, self.BOUNDS_S), "+Inf"]
         yield HistogramMetricFamily(
             "claimsvc_request_seconds",
-            "Time from a request's arrival to its answer's departure",
+            "Time from the arrival of a request to the sending of its answer",
             buckets=list(zip(names, sums, strict=True)),
             sum_value=self._sum_s,
         )
@@ -92,10 +93,10 @@ LATENCY = Latency(REGISTRY)
 
 
 class StoreGauges(Collector):
-    """Gauges read from the store when they are asked for, and no more often than it can bear.
+    """Gauges read from the store on a scrape, and cached.
 
-    `read` returns values by the names of STORE_GAUGES and raises `failure` where the store cannot be read; then the
-    gauges are absent and `claimsvc_store_readable` is 0. Scrapes come in threads of their own.
+    `read` returns values by the names of STORE_GAUGES, and raises `failure` if the store cannot be read. Then the
+    gauges are absent and `claimsvc_store_readable` is 0. Each scrape runs in a thread of its own.
     """
 
     def __init__(self, read: Callable[[], Mapping[str, float]], failure: type[Exception]) -> None:
@@ -108,7 +109,7 @@ class StoreGauges(Collector):
         self._fresh_until = 0.0
 
     def describe(self) -> Iterator[Metric]:
-        """Yield nothing: the registry would otherwise read the store when it learns of this."""
+        """Yield nothing. Otherwise the registry would call `collect` and read the store on registration."""
         return iter(())
 
     def collect(self) -> Iterator[Metric]:
@@ -117,8 +118,10 @@ class StoreGauges(Collector):
             if time.monotonic() >= self._fresh_until:
                 self._refresh()
             values, readable, took_s = self._values, self._readable, self._took_s
-        yield GaugeMetricFamily("claimsvc_store_readable", "Whether the database can be read (1)", float(readable))
-        yield GaugeMetricFamily("claimsvc_store_reading_seconds", "Time to read the gauges of the store", took_s)
+        yield GaugeMetricFamily(
+            "claimsvc_store_readable", "1 if the database can be read, otherwise 0", float(readable)
+        )
+        yield GaugeMetricFamily("claimsvc_store_reading_seconds", "Time it took to read these gauges", took_s)
         for name, value in values.items():
             yield GaugeMetricFamily(f"claimsvc_{name}", STORE_GAUGES[name], value)
 
@@ -146,5 +149,5 @@ def events(event: str) -> Counter:
 
 
 def serve(host: str, port: int) -> None:
-    """Offer the metrics over HTTP. Raises OSError when the port is taken."""
+    """Serve the metrics over HTTP. Raises OSError if the port is in use."""
     start_http_server(port, addr=host)

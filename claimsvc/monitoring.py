@@ -1,4 +1,4 @@
-"""What feeds the metrics besides the batches: what the session tells, and gauges read when they are asked for."""
+"""Sources of metrics other than the batches: events of the session, and gauges that are read on each scrape."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ _EVENTS: dict[str, Callable[[Mapping[str, object]], None]] = {
 
 
 def note(event: str, fields: Mapping[str, object]) -> None:
-    """Count what the session tells."""
+    """Count an event of the session."""
     if event in _EVENTS:
         _EVENTS[event](fields)
 
 
 def offer(settings: Settings, service: Service, session: Session) -> None:
-    """Offer the metrics over HTTP where that is wanted. Raises SettingsError when the port cannot be had."""
+    """Serve the metrics over HTTP if `metrics.port` is set. Raises SettingsError if the port cannot be opened."""
     if not settings.metrics.port:
         return
     metrics.BUILD.info({"version": __version__})
-    # What an alert waits for is there from the start: Prometheus does not see a first count that comes from nowhere.
+    # Create the counters that alerts use: Prometheus sees no increase in a counter that appears with its first count.
     metrics.events("claim_locked_out")
     for cause in ("broker_lost", "session_taken_over"):
         metrics.CONNECTION_FAILURES.labels(cause)

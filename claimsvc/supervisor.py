@@ -1,4 +1,4 @@
-"""`claimsvc up`: a private Mosquitto and the service as child processes, restarted when they die."""
+"""`claimsvc up`: run a private Mosquitto and the service as child processes, and restart them when they die."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from claimsvc.settings import Settings, load
 
 INSTALLED_PLUGIN = Path("/usr/lib/claimsvc/claimsvc.so")
 DEATHS, WITHIN_S, PAUSE_S = 5, 10.0, 5.0
-"""A child that died this often within this time is restarted after a pause only."""
+"""A child that died DEATHS times within WITHIN_S seconds is restarted after a pause."""
 STOP_S = 20.0
 _READY_S = 15.0
 
 
 class SupervisorError(Exception):
-    """The demo cannot run."""
+    """The demo cannot start."""
 
 
 @dataclass(slots=True)
@@ -45,26 +45,26 @@ class Child:
     deaths: deque[float] = field(default_factory=lambda: deque(maxlen=DEATHS))
 
     async def start(self, **environment: str) -> None:
-        """Start it in a session of its own, so that Ctrl-C reaches the supervisor alone."""
+        """Start the process in a session of its own, so that Ctrl-C reaches only the supervisor."""
         self.process = await asyncio.create_subprocess_exec(
             *self.command, start_new_session=True, env={**os.environ, **environment}
         )
 
     async def keep(self, console: Console) -> None:
-        """Restart it whenever it dies: at once, and with a pause when it does nothing but die."""
+        """Restart the process whenever it dies: at once, or after a pause if it dies again and again."""
         while True:
             if self.process is None:
                 await self.start()
                 continue
             code = await self.process.wait()
             self.deaths.append(time.monotonic())
-            console.print(f"{self.name} ended with {code}; starting it again", style="yellow")
+            console.print(f"{self.name} exited with {code}; restarting it", style="yellow")
             if len(self.deaths) == DEATHS and self.deaths[-1] - self.deaths[0] < WITHIN_S:
                 await asyncio.sleep(PAUSE_S)
             await self.start()
 
     async def stop(self) -> None:
-        """End it the polite way, and after a while the other one."""
+        """Terminate the process with SIGTERM, and with SIGKILL after STOP_S seconds."""
         process = self.process
         if process is None or process.returncode is not None:
             return
@@ -78,21 +78,21 @@ class Child:
 
 
 def find_plugin() -> Path | None:
-    """Return the broker's plugin where it is built: in this source tree, or installed beside Mosquitto's own."""
+    """Return the path of the broker's plugin, built in this source tree or installed; None if there is none."""
     tree = Path(__file__).resolve().parent.parent / "plugin" / "build" / "claimsvc.so"
     return next((path for path in (tree, INSTALLED_PLUGIN) if path.exists()), None)
 
 
 async def up(directory: Path, port: int, plugin: Path | None, console: Console) -> None:
-    """Run the demo until SIGTERM or Ctrl-C. Raises SupervisorError and what founding raises.
+    """Run the demo until SIGTERM or Ctrl-C. Raises SupervisorError, and as `found_demo`.
 
-    Without the plugin, logins go to Mosquitto's password file.
+    Without the plugin, logins are in Mosquitto's password file.
     """
     mosquitto = shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if mosquitto is None:
-        raise SupervisorError("there is no mosquitto on this machine: scripts/setup installs it")
+        raise SupervisorError("mosquitto is not installed: run scripts/setup")
     if _is_taken(port):
-        raise SupervisorError(f"port {port} of 127.0.0.1 is taken: choose another with --port")
+        raise SupervisorError(f"port {port} of 127.0.0.1 is in use: choose another one with --port")
     settings = write_files(directory, port, plugin)
     accounts = await found_demo(settings, directory / "accounts.json")
     broker = Child("mosquitto", (mosquitto, "-c", str(directory / "mosquitto.conf")))
@@ -111,7 +111,7 @@ async def up(directory: Path, port: int, plugin: Path | None, console: Console) 
             for task in keeping:
                 task.cancel()
     finally:
-        # The service first: it hands its answers over and says goodbye while the broker still listens.
+        # The service first: it still needs the broker for its answers and its offline status.
         await service.stop()
         await broker.stop()
 
@@ -127,11 +127,11 @@ def _is_taken(port: int) -> bool:
 
 
 async def _listening(port: int, broker: Child) -> None:
-    """Wait until the broker accepts connections. Raises SupervisorError when it ends or never does."""
+    """Wait until the broker accepts connections. Raises SupervisorError if it exits or does not listen in time."""
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline:
         if broker.process is not None and broker.process.returncode is not None:
-            raise SupervisorError("mosquitto ended at its start; it says why above")
+            raise SupervisorError("mosquitto exited at its start; see its message above")
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
         except OSError:
@@ -144,7 +144,7 @@ async def _listening(port: int, broker: Child) -> None:
 
 
 async def _ready(service: Child) -> None:
-    """Start the service and wait until it hears requests; it says so as to systemd. Raises SupervisorError."""
+    """Start the service and wait until it receives requests (it sends sd_notify). Raises SupervisorError."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         address = f"{folder}/ready"
         listener.bind(address)
@@ -154,7 +154,7 @@ async def _ready(service: Child) -> None:
             async with asyncio.timeout(_READY_S):
                 await asyncio.get_running_loop().sock_recv(listener, 64)
         except TimeoutError:
-            raise SupervisorError("the service did not reach the broker; it says why above") from None
+            raise SupervisorError("the service did not connect to the broker; see its message above") from None
 
 
 def write_files(directory: Path, port: int, plugin: Path | None) -> Settings:
@@ -176,7 +176,7 @@ def _shipped(name: str) -> str:
 
 
 _DEMO_ACL = """
-# The demo's admin and operator may follow the audit events of their tenant.
+# The demo's admin and operator may read the audit events of their tenant.
 user admin
 topic read claimsvc/events/default/+
 
@@ -186,10 +186,10 @@ topic read claimsvc/events/default/+
 
 
 def broker_conf(directory: Path, port: int, plugin: Path | None) -> str:
-    """Return the shipped mosquitto.conf with this demo's paths and port in place of the shipped ones."""
+    """Return the shipped mosquitto.conf with the demo's paths and port."""
     text = _shipped("mosquitto.conf")
     if plugin is not None:
-        # The shipped file has the two ways of keeping logins one below the other, and the plugin's commented out.
+        # The shipped file has lines for both stores of logins; those for the plugin are commented out.
         text = re.sub(r"(?m)^password_file ", "#password_file ", text)
         text = re.sub(r"(?m)^#(plugin|plugin_opt_store|plugin_opt_open_logins) ", r"\1 ", text)
         logins = {"plugin": str(plugin), "plugin_opt_store": str(directory / "claimsvc.db")}
@@ -205,9 +205,9 @@ def broker_conf(directory: Path, port: int, plugin: Path | None) -> str:
     for name, value in values.items():
         line = re.compile(rf"(?m)^{name} .*$")
         if len(line.findall(text)) != 1:
-            raise RuntimeError(f"the shipped mosquitto.conf has not one line {name}")
+            raise RuntimeError(f"the shipped mosquitto.conf must have exactly one line {name}")
         text = line.sub(f"{name} {value}".replace("\\", r"\\"), text)
-    # Started by root, Mosquitto would become another user, who cannot read this directory.
+    # If root starts Mosquitto, it would switch to a user that cannot read this directory.
     return f"{text}\nuser {pwd.getpwuid(os.geteuid()).pw_name}\n"
 
 
@@ -230,7 +230,7 @@ broker_pid_file = {quoted(directory / "mosquitto.pid")}
 
 
 def instructions(port: int, directory: Path, accounts: dict[str, Account], plugin: Path | None) -> str:
-    """Return what `up` prints: the accounts, and lines to copy and try."""
+    """Return the text that `up` prints: the accounts, and commands to copy and try."""
     width = max(len(each.username) for each in accounts.values())
     table = "\n".join(f"  {name:9} {each.username:{width}}  {each.password}" for name, each in accounts.items())
 
@@ -238,7 +238,7 @@ def instructions(port: int, directory: Path, accounts: dict[str, Account], plugi
         who = accounts[name]
         lane = f"claimsvc/u/{who.username}"
         login = f"-p {port} -u {who.username} -P {who.password}"
-        # A repeated request id gives the first answer again, so each try gets an id of its own.
+        # A repeated request id returns the first answer again, so each try gets a new id.
         fresh = "R=$RANDOM; " if "$R" in topic else ""
         return f'{fresh}mosquitto_rr {login} -t "{lane}/{topic}" -e "{lane}/{answer}" {message}'
 
@@ -264,27 +264,27 @@ def instructions(port: int, directory: Path, accounts: dict[str, Account], plugi
     token = f"mosquitto_rr -V 311 -p {port} -u {SEED_TOKEN} -t {claim} -e {claim}/response {window}"
     plain = "\n".join((token, *claim_and_release(SEED_DEVICE)))
     return f"""
-claimsvc and its own Mosquitto run on 127.0.0.1:{port}; everything lies in {directory}
-{_WITHOUT_PLUGIN if plugin is None else f"Mosquitto looks logins up by the plugin {plugin}."}
+claimsvc and its own Mosquitto run on 127.0.0.1:{port}; all files are in {directory}
+{_WITHOUT_PLUGIN if plugin is None else f"Mosquitto checks logins with the plugin {plugin}."}
 
   account   {"username":{width}}  password
 {table}
 
-Copy and try: a device opens a claim window and then listens, a customer claims it,
-gives it back, and an admin reads what happened.
+Copy and try: a device opens a claim window and then listens, a customer claims and
+releases it, and an admin reads the audit events.
 
 {tries}
 {"" if plugin is None else _PLAIN.format(plain)}
-Ctrl-C ends both.
+Press Ctrl-C to stop both.
 """
 
 
 _WITHOUT_PLUGIN = """\
-Without the plugin (make -C plugin builds it): logins are in Mosquitto's password file, and only those
-with a password work."""
+The plugin is not built (make -C plugin builds it). Logins are in Mosquitto's password file; access tokens
+do not work."""
 
 _PLAIN = f"""
-The same with a device as ThingsBoard knows it, "{SEED_DEVICE}": an access token, plain topics, no lane.
+The same with an unmodified ThingsBoard device, "{SEED_DEVICE}": access token and plain topics.
 
 {{}}
 """

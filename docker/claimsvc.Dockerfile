@@ -1,4 +1,4 @@
-# The service. Built from the repository: see docker-compose.yml.
+# The service. Build it from the root of the repository: see docker-compose.yml.
 FROM python:3.12-slim AS build
 WORKDIR /source
 COPY constraints.txt pyproject.toml README.md LICENSE mosquitto.conf ./
@@ -10,7 +10,7 @@ RUN python -m venv /opt/claimsvc \
 FROM python:3.12-slim
 RUN groupadd --gid 1984 claimsvc \
  && useradd --uid 1984 --gid claimsvc --no-create-home claimsvc \
- # Both images share it: files in it get the group, and the broker's plugin reads and locks them.
+ # Both containers mount it. New files inherit its group, so that the broker's plugin can read and lock them.
  && install -d -o claimsvc -g claimsvc -m 2770 /var/lib/claimsvc
 COPY --from=build /opt/claimsvc /opt/claimsvc
 COPY docker/claimsvc.toml /etc/claimsvc/claimsvc.toml

@@ -1,1 +1,1 @@
-"""A look at the live system from outside, as a client: whether it answers, and whether it holds what it promises."""
+"""Checks of the live system from outside, as an MQTT client: availability and isolation between clients."""

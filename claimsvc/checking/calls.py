@@ -1,4 +1,4 @@
-"""REST over MQTT in one's own lane, as far as the examination needs it."""
+"""Minimal REST over MQTT client for the checks."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from claimsvc.mqtt.caller import REFUSED, Caller, CallerError, NotAllowedError
 
 
 class NotAnsweredError(CallerError):
-    """The answer is none that can be understood."""
+    """The answer cannot be parsed, or is an error."""
 
 
 @immutable
 class Answer:
-    """What the service said."""
+    """An answer of the service."""
 
     status: int
     body: Any
 
     @property
     def told(self) -> str:
-        """Return what a refusal says, in one line."""
+        """Return the status and message of a refusal in one line."""
         body = self.body if isinstance(self.body, dict) else {}
         return f"{self.status} {body.get('message') or body.get('error') or ''}".strip()
 
@@ -40,9 +40,10 @@ class Calls:
     async def ask(
         self, method: str, path: str, body: object = None, *, qos: int = 1, expires_s: int | None = 30
     ) -> Answer:
-        """Make a call and return its answer. It is thrown away where the service does not get it in time.
+        """Make a call and return its answer. Raises CallerError.
 
-        At QoS 0 it is not even kept. Raises CallerError.
+        The broker discards a request that the service does not receive within `expires_s`. It does not queue a
+        request of QoS 0 at all.
         """
         request_id = secrets.token_hex(8)
         answer_topic = f"{self._lane}/response/{request_id}"
@@ -56,4 +57,6 @@ class Calls:
             answer = from_json(heard.payload)
             return Answer(int(answer["status"]), answer["body"])
         except (ValueError, KeyError, TypeError):
-            raise NotAnsweredError(f"the answer to {method} {path} is none of claimsvc's") from None
+            raise NotAnsweredError(
+                f"cannot parse the answer to {method} {path}: it does not come from claimsvc"
+            ) from None

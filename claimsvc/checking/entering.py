@@ -1,4 +1,4 @@
-"""Who gets in: nobody without a login, nobody with a wrong password; and what the broker is."""
+"""Checks of the broker itself and of its login: version, losses, transport, anonymous clients, wrong passwords."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import re
 from dataclasses import replace
 
-from claimsvc.checking.finding import Seen, UnseenError
+from claimsvc.checking.finding import Seen, SkippedError
 from claimsvc.checking.scene import Account, Scene, Site, nonce
 from claimsvc.checking.write_checks import CLAIM
 from claimsvc.dialects.message import Outbound
@@ -22,66 +22,71 @@ from claimsvc.mqtt.caller import (
 
 _OLDEST = (2, 0)
 _RETAINED_S = 1.0
-"""How long a retained message may take. It comes right behind the subscription, or not at all."""
+"""How long a retained message may take. It comes right after the subscription, or not at all."""
 _VERSION, _DROPPED = "$SYS/broker/version", "$SYS/broker/publish/messages/dropped"
 _READ_SYS = (
     "let the service read it: `topic read $SYS/#` below `user {name}` in the ACL file (and sys_interval above 0)"
 )
-_SILENT = "Mosquitto tells of it for a minute after each change, and there was none lately"
-"""Its $SYS messages expire, but for the version."""
+_SILENT = "Mosquitto reports it only for a minute after each change, and nothing changed recently"
+"""Its $SYS messages expire, except the version."""
 
 
 async def see_version(site: Site, service: Caller) -> Seen:
-    """Which broker it is."""
-    told = await _retained(service, _VERSION)
-    if told is None:
-        raise UnseenError(f"{_VERSION} cannot be read", _READ_SYS.format(name=site.service_name))
-    version = re.search(r"(\d+)\.(\d+)", told)
+    """Check the broker's version."""
+    text = await _retained(service, _VERSION)
+    if text is None:
+        raise SkippedError(f"{_VERSION} cannot be read", _READ_SYS.format(name=site.service_name))
+    version = re.search(r"(\d+)\.(\d+)", text)
     old = version is None or (int(version[1]), int(version[2])) < _OLDEST
-    return Seen([told] if old else [], "older ones know neither MQTT 5 nor the plugin", seen=told)
+    return Seen([text] if old else [], "upgrade: older brokers support neither MQTT 5 nor the plugin", seen=text)
 
 
 async def see_losses(site: Site, service: Caller) -> Seen:
-    """Whether the broker has dropped messages since its start: no client is told of that."""
-    told = await _retained(service, _DROPPED)
-    if told is None and await _retained(service, _VERSION) is not None:
-        raise UnseenError(_SILENT, f"watch {_DROPPED}: who stays subscribed hears of each change")
-    if told is None or not told.isdigit():
-        raise UnseenError(f"{_DROPPED} cannot be read", _READ_SYS.format(name=site.service_name))
-    troubles = [f"{told} messages"] if int(told) else []
-    change = "a queue was full, of the service or of somebody else: see max_queued_messages and max_queued_bytes"
+    """Check that the broker has dropped no messages since its start. It reports losses to no client."""
+    text = await _retained(service, _DROPPED)
+    if text is None and await _retained(service, _VERSION) is not None:
+        raise SkippedError(_SILENT, f"monitor {_DROPPED} with a client that stays subscribed: it sees each change")
+    if text is None or not text.isdigit():
+        raise SkippedError(f"{_DROPPED} cannot be read", _READ_SYS.format(name=site.service_name))
+    troubles = [f"{text} messages dropped"] if int(text) else []
+    change = "the queue of the service or of another client was full: see max_queued_messages and max_queued_bytes"
     return Seen(troubles, change, as_warning=True)
 
 
 async def see_transport(site: Site, service: Caller) -> Seen:
-    """Whether passwords travel in the clear over a network."""
+    """Check that no passwords travel in the clear over a network."""
     local = site.service.host in {"localhost", "::1"} or site.service.host.startswith("127.")
     troubles = [] if local or site.service.tls else [f"{site.service.host} without TLS"]
-    change = "mqtt.tls = true, and a TLS listener at the broker"
+    change = "mqtt.tls = true, and a TLS listener on the broker"
     return Seen(troubles, change, as_warning=True)
 
 
 async def see_anonymous(site: Site, service: Caller) -> Seen:
-    """Whether somebody without a login gets in."""
+    """Check that a client without a login is refused."""
     stranger = replace(site.service, username=None, password=None)
     return await _refused(stranger, "allow_anonymous false, in every listener")
 
 
 async def see_wrong_password(scene: Scene) -> Seen:
-    """Whether a wrong password opens anything."""
+    """Check that a wrong password is refused."""
     stranger = replace(scene.options(scene.attacker), password=nonce())
-    change = "look for an authentication plugin that says yes to everybody, and at the password file"
+    change = "look for an authentication plugin that accepts every login, and check the password file"
     return await _refused(stranger, change)
 
 
 async def see_plugin(scene: Scene) -> Seen:
-    """Whether the plugin is there: with it a plain topic becomes one in the lane, and the answer a plain one."""
+    """Check that the plugin is loaded exactly if the settings say so.
+
+    The plugin moves a request from its plain topic to the lane, and the answer from the lane to the plain topic.
+    """
     present = await _answers_plainly(scene, scene.attacker)
     if scene.site.expects_plugin:
-        troubles = [] if present else ["a plain topic gets no answer"]
-        return Seen(troubles, "see plugin.md: the lines `plugin` and `plugin_opt_store`", seen="it is loaded")
-    troubles = ["it is loaded, and not used"] if present else []
-    return Seen(troubles, 'credentials.store = "plugin"', seen="it is not, nor expected", as_warning=True)
+        troubles = [] if present else ["a request on a plain topic gets no answer"]
+        return Seen(
+            troubles, "see plugin.md: the lines `plugin` and `plugin_opt_store`", seen="loaded, as configured"
+        )
+    troubles = ["the plugin is loaded but not used"] if present else []
+    return Seen(troubles, 'credentials.store = "plugin"', seen="no plugin, as configured", as_warning=True)
 
 
 async def _answers_plainly(scene: Scene, account: Account) -> bool:
@@ -91,7 +96,7 @@ async def _answers_plainly(scene: Scene, account: Account) -> bool:
             await calls.caller.subscribe(topic)
             if await calls.caller.publish(Outbound(CLAIM, b"{}")) >= REFUSED:
                 return False
-            await calls.ask("GET", "/claimsvc/users")  # answered behind it
+            await calls.ask("GET", "/claimsvc/users")  # answered after it
             return (await calls.caller.receive(timeout_s=_RETAINED_S)).topic == topic
         except CallerError:
             return False
@@ -100,13 +105,13 @@ async def _answers_plainly(scene: Scene, account: Account) -> bool:
 async def _refused(stranger: CallerOptions, change: str) -> Seen:
     try:
         async with open_caller(stranger):
-            return Seen(["the broker lets it in"], change)
+            return Seen(["the broker accepts the connection"], change)
     except LoginRefusedError:
         return Seen()
 
 
 async def _retained(service: Caller, topic: str) -> str | None:
-    """Return what is retained on a topic, or None where nothing is that this login may read."""
+    """Return the retained message of a topic, or None if there is none that this login may read."""
     message: asyncio.Future[Heard] = asyncio.get_running_loop().create_future()
 
     def hear(heard: Heard) -> None:

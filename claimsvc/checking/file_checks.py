@@ -1,4 +1,4 @@
-"""The files of the service: its database, its key, the broker's password file."""
+"""Checks of the service's files: database, key files, the broker's password file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from claimsvc.checking.finding import Finding, Verdict, passed_or, unseen
+from claimsvc.checking.finding import Finding, Verdict, passed_or, skipped
 from claimsvc.immutable import immutable
 from claimsvc.store.contract import StoreError
 from claimsvc.store.sqlite.sqlite_files import Inspection, inspect
@@ -16,12 +16,12 @@ LEAST_FREE_BYTES = 256 * 1024 * 1024
 _OTHERS = 0o007
 _FINGERPRINT, _TENANT = "key_fingerprint", "default_tenant"
 UNSERVED = "/+#"
-"""Characters that a login of a stock broker must not have: it is a level of its lane."""
+"""Characters that a login on a stock broker must not have, because the login is one level of its lane's topics."""
 
 
 @immutable(kw_only=True)
 class Files:
-    """Where they are. `fingerprint` returns that of the key in the key file, and may raise `key_failure`."""
+    """The files to check. `fingerprint` returns the fingerprint of the key file and may raise `key_failure`."""
 
     database: Path
     key: Path
@@ -31,7 +31,7 @@ class Files:
 
 
 def is_there(path: Path) -> bool:
-    """Return whether a file can be seen; not where its directory is closed to this user."""
+    """Return whether a file exists; False if its directory is closed to this user."""
     try:
         return path.exists()
     except OSError:
@@ -39,18 +39,18 @@ def is_there(path: Path) -> bool:
 
 
 def examine_files(files: Files) -> Iterator[Finding]:
-    """Yield what there is to say of them."""
+    """Yield the findings about the files."""
     try:
         found = inspect(files.database, _FINGERPRINT, _TENANT)
     except StoreError as error:
-        missing = "run `claimsvc init`, look at store.path, or run this as the service's user"
-        change = "see the backup's page" if is_there(files.database) else missing
+        missing = "run `claimsvc init`, correct store.path, or run this command as the service's user"
+        change = "restore a backup: see backup.md" if is_there(files.database) else missing
         yield Finding(DATABASE, "the database can be read", Verdict.FAIL, f"{files.database}: {error}", change)
     else:
         size_mb = files.database.stat().st_size / 1e6
         yield passed_or(
             DATABASE,
-            "the database is whole",
+            "the database is intact",
             [found.damage] if found.damage else [],
             "stop the service and restore a backup",
             seen=f"{files.database}, {size_mb:.1f} MB",
@@ -62,59 +62,62 @@ def examine_files(files: Files) -> Iterator[Finding]:
 
 
 def _schema(found: Inspection) -> Finding:
-    name, seen = "the schema is this release's", f"schema {found.schema}"
+    name, seen = "the schema matches this release", f"schema {found.schema}"
     if found.schema > found.newest_schema:
-        told = f"{seen}, and this release knows {found.newest_schema}"
-        return Finding(DATABASE, name, Verdict.FAIL, told, "use the newer release")
+        newer = f"{seen}; this release supports up to {found.newest_schema}"
+        return Finding(DATABASE, name, Verdict.FAIL, newer, "use the newer release")
     if found.schema < found.newest_schema:
-        told = f"{seen} of {found.newest_schema}"
-        return Finding(DATABASE, name, Verdict.WARN, told, "a backup, and then a start of this release brings it up")
+        older = f"{seen}; this release uses {found.newest_schema}"
+        change = "make a backup, then start this release: it upgrades the database"
+        return Finding(DATABASE, name, Verdict.WARN, older, change)
     return Finding(DATABASE, name, Verdict.PASS, seen)
 
 
 def _key(files: Files, found: Inspection) -> Finding:
-    name = "key file and settings belong to the database"
+    name = "key file and settings match the database"
     troubles = []
     if not is_there(files.key):
-        troubles.append(f"there is no {files.key}")
+        troubles.append(f"no file {files.key}")
     else:
         try:
             if found.values.get(_FINGERPRINT, "") not in {"", files.fingerprint()}:
-                troubles.append(f"{files.key} is of another database")
+                troubles.append(f"{files.key} belongs to another database")
         except (files.key_failure, OSError) as error:
             troubles.append(str(error))
     tenant = found.values.get(_TENANT, files.tenant)
     if tenant != files.tenant:
-        troubles.append(f"tenants.default is {files.tenant!r}, and the database was made with {tenant!r}")
-    return passed_or(
-        DATABASE, name, troubles, "restore the key file, or the setting, that the database was made with"
-    )
+        troubles.append(f"tenants.default is {files.tenant!r}, but the database was created with {tenant!r}")
+    change = "restore the key file, or the setting, that the database was created with"
+    return passed_or(DATABASE, name, troubles, change)
 
 
 def _space(database: Path) -> Finding:
-    name = "the disk has room"
+    name = "the disk has free space"
     try:
         free = shutil.disk_usage(database.parent).free
     except OSError as error:
-        return unseen(DATABASE, name, f"{database.parent}: {error.strerror}")
+        return skipped(DATABASE, name, f"{database.parent}: {error.strerror}")
     return passed_or(
         DATABASE,
         name,
-        [f"{free / 1e6:.0f} MB are left"] if free < LEAST_FREE_BYTES else [],
-        "make room: with a full disk nothing is lost, and nothing is answered either",
-        seen=f"{free / 1e9:.1f} GB are left",
+        [f"{free / 1e6:.0f} MB free"] if free < LEAST_FREE_BYTES else [],
+        "free some space: on a full disk the service loses nothing but answers nothing",
+        seen=f"{free / 1e9:.1f} GB free",
     )
 
 
 def _privacy(files: Files) -> Finding:
-    """Nobody outside of owner and group may read what the service keeps; the key is its owner's alone."""
-    name = "its files are private"
+    """Check the modes: owner and group only, and the key file for its owner only."""
+    name = "the service's files are private"
     private = [files.database, files.key, *(files.key.with_name(each) for each in ("broker-password", "client-id"))]
     allowed = {files.key: 0o600}
-    private = [path for path in private if is_there(path)]  # what is missing is told elsewhere, where it matters
+    private = [path for path in private if is_there(path)]  # other checks report missing files
     if not private:
-        return unseen(
-            DATABASE, name, f"{files.database.parent}: none of them can be seen", "run it as the service's user"
+        return skipped(
+            DATABASE,
+            name,
+            f"{files.database.parent}: none of its files can be seen",
+            "run this command as the service's user",
         )
     troubles = []
     for path in private:
@@ -125,24 +128,24 @@ def _privacy(files: Files) -> Finding:
 
 
 def examine_logins(paths: Sequence[Path], *, is_known: bool) -> Finding:
-    """Warn of logins in the broker's password files that cannot be the name of a lane.
+    """Warn of logins in the broker's password files that cannot have a lane.
 
-    `is_known` says whether the broker is known to have these files and no other.
+    `is_known` is True if these are known to be all password files of the broker.
     """
-    name = "every login can be a lane"
+    name = "every login can have a lane"
     if not paths and not is_known:
-        return unseen(PASSWORDS, name, "no password file is known", "give --mosquitto-conf")
+        return skipped(PASSWORDS, name, "no password file is known", "pass --mosquitto-conf")
     troubles = []
     for path in paths:
         try:
             troubles += [repr(login) for login in _unserved(path.read_text(errors="replace").splitlines())]
         except FileNotFoundError:
             if len(paths) == 1:
-                return unseen(PASSWORDS, name, f"there is no {path}")
-            continue  # the broker would not start with it, either
+                return skipped(PASSWORDS, name, f"no file {path}")
+            continue  # the broker would not start without it
         except OSError as error:
-            return unseen(PASSWORDS, name, f"{path}: {error.strerror}")
-    change = f"such a login cannot be served: rename it, without any of {' '.join(UNSERVED)}"
+            return skipped(PASSWORDS, name, f"{path}: {error.strerror}")
+    change = f"the service cannot serve such a login: rename it, without any of {' '.join(UNSERVED)}"
     return passed_or(PASSWORDS, name, troubles, change, seen=" ".join(map(str, paths)), as_warning=True)
 
 

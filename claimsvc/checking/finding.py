@@ -1,4 +1,4 @@
-"""What an examination says: one finding after the other, each with what was seen and what to change."""
+"""Findings of the checks: what was checked, the verdict, what was seen and what to change."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from claimsvc.immutable import immutable
 
 
 class Verdict(StrEnum):
-    """How a thing stands. `UNSEEN`: it could not be examined, and the finding says why."""
+    """The result of a check. `SKIPPED`: it could not be run; the finding says why."""
 
     PASS = "pass"  # noqa: S105 - a word
     WARN = "warn"
     FAIL = "fail"
-    UNSEEN = "unseen"
+    SKIPPED = "skipped"
 
 
 @immutable
 class Finding:
-    """One thing that was examined. `name` is what ought to be so."""
+    """The result of one check. `name` says what should be true."""
 
     area: str
     name: str
     verdict: Verdict
     seen: str = ""
     change: str = ""
-    """What to do about it; empty where nothing needs doing."""
+    """What to do about it; empty if there is nothing to do."""
 
 
-class UnseenError(Exception):
-    """A thing could not be examined; the text says why. `change` is what would help."""
+class SkippedError(Exception):
+    """A check could not be run; the text says why. `change` says what would help."""
 
     def __init__(self, why: str, change: str = "") -> None:
         super().__init__(why)
@@ -39,25 +39,25 @@ class UnseenError(Exception):
 
 @immutable
 class Seen:
-    """What a probe saw: troubles and what to do about them, or none."""
+    """What a check saw: the problems, if any, and what to do about them."""
 
     troubles: Sequence[str] = ()
     change: str = ""
     seen: str = ""
     as_warning: bool = False
-    """Whether the troubles are worth a word only."""
+    """Problems are warnings, not failures."""
 
 
 def passed_or(
     area: str, name: str, troubles: Iterable[str], change: str, *, seen: str = "", as_warning: bool = False
 ) -> Finding:
-    """Return a finding that passes where there is no trouble, and names each one otherwise."""
+    """Return a finding that passes if there are no problems, and otherwise names each one."""
     found = tuple(troubles)
     if not found:
         return Finding(area, name, Verdict.PASS, seen)
     return Finding(area, name, Verdict.WARN if as_warning else Verdict.FAIL, "; ".join(found), change)
 
 
-def unseen(area: str, name: str, why: object, change: str = "") -> Finding:
-    """Return a finding about what could not be examined."""
-    return Finding(area, name, Verdict.UNSEEN, str(why), change)
+def skipped(area: str, name: str, why: object, change: str = "") -> Finding:
+    """Return a finding about a check that could not be run."""
+    return Finding(area, name, Verdict.SKIPPED, str(why), change)

@@ -1,6 +1,6 @@
-"""What the broker keeps and lets through, tried with messages of our own on topics nobody else has.
+"""Checks of the broker's limits, tried with test messages on unused topics.
 
-Bounded in number, size and time: a limit above what is tried cannot be seen from outside, and the findings say so.
+Number, size and time of the messages are bounded. A higher limit cannot be seen from outside; the findings say so.
 """
 
 from __future__ import annotations
@@ -8,64 +8,64 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from claimsvc.checking.finding import Seen, UnseenError
+from claimsvc.checking.finding import Seen, SkippedError
 from claimsvc.checking.scene import Scene, Site
 from claimsvc.dialects.message import Outbound
 from claimsvc.mqtt.caller import REFUSED, Caller, CallerError, CallTimeoutError, Granted, open_caller
 
 QUEUED = 1_500
-"""Messages that are left waiting: more than the 1 000 that Mosquitto keeps unless told otherwise."""
+"""Number of test messages in the queue: more than the 1 000 that Mosquitto keeps by default."""
 _AT_A_TIME = 100
 _SILENCE_S = 2.0
 _KEPT_S = 60
 _ENOUGH_INFLIGHT = 1_000
-_CONF = "see max_queued_bytes in mosquitto.conf, or give --mosquitto-conf"
+_CONF = "see max_queued_bytes in mosquitto.conf, or pass --mosquitto-conf"
 
 
 async def see_granted(site: Site, service: Caller) -> Seen:
-    """What the broker says in CONNACK of itself."""
+    """Check the limits that the broker states in CONNACK."""
     said = service.granted
     troubles = []
     if said.receive_maximum < _ENOUGH_INFLIGHT:
-        troubles.append(f"only {said.receive_maximum} messages may be on their way at a time")
+        troubles.append(f"only {said.receive_maximum} messages may be in flight")
     if said.highest_qos < 1:
         troubles.append("no QoS above 0")
     if not said.retains:
-        troubles.append("nothing is retained, and so not the service's status")
+        troubles.append("no retained messages, so the service's status cannot be retained")
     change = "max_inflight_messages 0 (on Mosquitto 2.1: 65535), max_qos 2, retain_available true"
     return Seen(troubles, change, seen=_shown(said))
 
 
 def _shown(said: Granted) -> str:
     unlimited = said.receive_maximum == Granted().receive_maximum
-    return "no limit is stated" if unlimited else f"{said.receive_maximum} at a time"
+    return "no limit stated" if unlimited else f"{said.receive_maximum} at a time"
 
 
 async def see_queue(scene: Scene) -> Seen:
-    """Whether a queue keeps more than the default 1 000: that of a throw-away client which is away."""
+    """Check that the queue of an offline client keeps more than the default of 1 000 messages."""
     topic = scene.lane(scene.attacker, "check/queue")
     waiter = replace(
         scene.site.service, client_id=f"{scene.client_id}-queue", clean_start=False, session_expiry_s=_KEPT_S
     )
     async with open_caller(waiter) as away:
         if await away.subscribe(topic) >= REFUSED:
-            raise UnseenError("the service's own login may not subscribe there")
+            raise SkippedError(f"the service's login may not subscribe to {topic}")
     try:
         if not await _fill(scene.service, topic):
-            raise UnseenError("the service's own login may not publish there")
+            raise SkippedError(f"the service's login may not publish to {topic}")
         async with open_caller(waiter) as back:
             kept = await _drained(back)
     finally:
         async with open_caller(replace(waiter, clean_start=True, session_expiry_s=0)):
-            pass  # and the session with all that waits in it is gone
+            pass  # a clean start deletes the session and its queue
     if kept < QUEUED:
-        change = "max_queued_messages 1000000000 (not 0, at which Mosquitto 2.0 cuts off whoever is denied a message)"
-        return Seen([f"{kept} of {QUEUED} messages were kept, though each was acknowledged"], change)
-    return Seen(seen=f"all of {QUEUED} messages; more were not tried: {_CONF}")
+        change = "max_queued_messages 1000000000 (not 0: Mosquitto 2.0 then disconnects a client on a denied message)"
+        return Seen([f"{kept} of {QUEUED} messages were kept, although each was acknowledged"], change)
+    return Seen(seen=f"all {QUEUED} messages; more were not tried: {_CONF}")
 
 
 async def _fill(service: Caller, topic: str) -> bool:
-    """Have so many messages wait; False where they may not be published."""
+    """Publish QUEUED messages. Return False if the broker refuses them."""
     for first in range(0, QUEUED, _AT_A_TIME):
         messages = (Outbound(topic, b"%d" % number) for number in range(first, first + _AT_A_TIME))
         codes = await asyncio.gather(*(service.publish(each, expires_s=_KEPT_S) for each in messages))
@@ -85,7 +85,7 @@ async def _drained(back: Caller) -> int:
 
 
 async def see_sizes(scene: Scene) -> Seen:
-    """Whether the largest requests get through: one of a gateway is answered, one of any kind passes the broker."""
+    """Check that the largest gateway message is answered and that the largest payload passes the broker."""
     site = scene.site
     troubles = []
     stated = scene.service.granted.largest_packet
@@ -102,7 +102,7 @@ async def see_sizes(scene: Scene) -> Seen:
 
 
 async def _is_answered(scene: Scene, size: int) -> bool:
-    """Whether the service answers a message of this size; as its sender is no gateway, by a refusal."""
+    """Return whether the service answers a message of this size: with a refusal, as the sender is no gateway."""
     request, answer = (scene.lane(scene.attacker, f"v1/gateway/claim{end}") for end in ("", "/response"))
     try:
         async with scene.entered(scene.attacker) as attacker:

@@ -1,4 +1,4 @@
-"""Whether the service lives: one question, through the broker and the database, and back."""
+"""A round trip: one request through the broker and the database, and its answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from claimsvc.checking.scene import Site
 from claimsvc.mqtt.caller import Caller, CallerError, CallerOptions, Heard, open_caller
 
 _QUESTION = "/claimsvc/tenants?limit=1"
-"""Loads a permission and reads a page: both connections to the database."""
+"""Loads a permission and reads a page, and so uses both connections to the database."""
 
 
 class UnhealthyError(CallerError):
@@ -22,13 +22,12 @@ class UnhealthyError(CallerError):
 
 
 async def round_trip(options: CallerOptions, root: str) -> float:
-    """Ask as the service's own login, and return the seconds from the question to its answer.
+    """Send a request with the service's login and return the seconds until its answer. Raises CallerError.
 
-    The question is of QoS 0: while the service is down, the broker must not keep one for every look at it.
-    Raises CallerError.
+    The request has QoS 0: while the service is down, the broker must not queue one for each check.
     """
     if options.username is None:
-        raise UnhealthyError("the service has no username at the broker")
+        raise UnhealthyError("the service has no username on the broker")
     async with open_caller(options) as caller:
         offline = asyncio.get_running_loop().create_future()
 
@@ -44,19 +43,19 @@ async def round_trip(options: CallerOptions, root: str) -> float:
             try:
                 await asyncio.wait({asking, offline}, return_when=asyncio.FIRST_COMPLETED)
                 if not asking.done():
-                    raise UnhealthyError(f"{root}/status says that the service is offline")
+                    raise UnhealthyError(f"the service is offline (topic {root}/status)")
                 answer = asking.result()
             finally:
                 asking.cancel()
     if answer.status != 200:  # noqa: PLR2004 - HTTP's
-        raise UnhealthyError(f"the service answers {answer.told}")
+        raise UnhealthyError(f"the service answered with an error: {answer.told}")
     return time.monotonic() - began
 
 
 async def see_answer(site: Site, service: Caller) -> Seen:
-    """Look whether it does."""
+    """Check that the service answers."""
     try:
         took_s = await round_trip(site.service, site.root)
     except CallerError as error:
-        return Seen([str(error)], "start it, or see its log: what follows needs it")
+        return Seen([str(error)], "start the service, or see its log: the checks that follow need it")
     return Seen(seen=f"in {took_s * 1_000:.0f} ms")

@@ -1,6 +1,6 @@
-"""Attacks: hearing what is another's. Spies subscribe to everything there is, then there is something to be heard.
+"""Attacks by reading: spies subscribe to messages of another account, then such messages are published.
 
-The victim hears it all the while, or nothing could be told from the spies' silence.
+The victim must receive them too. Otherwise the spies' silence would prove nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from claimsvc.dialects.message import Outbound
 from claimsvc.immutable import immutable
 from claimsvc.mqtt.caller import CallTimeoutError, ConnectionLostError, open_caller
 
-_GRANTS = "grant reading by the lines of config/acl, each with its literal tail; nobody else `{root}/#` or `#`"
+_GRANTS = "use the `read` lines of config/acl with their literal tails; grant no other client `{root}/#` or `#`"
 
 
 @immutable
@@ -26,13 +26,13 @@ class _Spy:
 
 
 async def see_names(scene: Scene) -> Seen:
-    """Whether a lane can be read by its name."""
+    """Check that a client cannot read another lane by its name."""
     filters = {
         "its claim answers": scene.lane(scene.victim, f"{CLAIM}/response"),
         "its REST answers": scene.lane(scene.victim, "response/+"),
         "the whole lane": scene.lane(scene.victim, "#"),
         "credentials of a client id": scene.client_lane(scene.site.bootstrap, "s/dcr"),
-        "what a client id is provisioned with": scene.client_lane(scene.site.provision, "/provision/response"),
+        "provisioning answers of a client id": scene.client_lane(scene.site.provision, "/provision/response"),
     }
     troubles = await _overheard(scene, filters)
     credentials = {"credentials of a client id": scene.client_lane(scene.site.bootstrap, "s/dcr")}
@@ -43,7 +43,7 @@ async def see_names(scene: Scene) -> Seen:
 
 
 async def see_wildcards(scene: Scene) -> Seen:
-    """Whether anything of another's comes by a wildcard."""
+    """Check that a client cannot read messages of others by a wildcard."""
     root = scene.site.root
     filters = [f"{root}/#", f"{root}/u/+/#", f"{root}/u/+/response/+", f"{root}/c/+/+/s/dcr", "+/+/+/+/+", "#"]
     filters += [f"{root}/events/#", f"{CLAIM}/response", "+/devices/+/claim/response"]
@@ -52,11 +52,11 @@ async def see_wildcards(scene: Scene) -> Seen:
 
 
 async def see_shared_subscriptions(scene: Scene) -> Seen:
-    """Whether anything of another's comes by a shared subscription, in a group of the attacker's own."""
+    """Check that a client cannot read messages of others by a shared subscription in a group of its own."""
     group = f"$share/check-{nonce()}"
     filters = {
-        "$share/.../<another's lane>/#": f"{group}/{scene.lane(scene.victim, '#')}",
-        "$share/.../<requests of everybody>": f"{group}/{scene.site.root}/u/+/request/+/+/#",
+        "$share/.../<another lane>/#": f"{group}/{scene.lane(scene.victim, '#')}",
+        "$share/.../<all requests>": f"{group}/{scene.site.root}/u/+/request/+/+/#",
         "$share/.../#": f"{group}/#",
     }
     troubles = await _overheard(scene, filters)
@@ -65,9 +65,9 @@ async def see_shared_subscriptions(scene: Scene) -> Seen:
 
 
 async def see_response_topics(scene: Scene) -> Seen:
-    """Whether the service can be made to answer into another's lane, or over its own status."""
+    """Check that a Response Topic cannot make the service answer into another lane or overwrite its status."""
     targets = {
-        "another's lane": scene.lane(scene.victim, f"response/{nonce()}"),
+        "another lane": scene.lane(scene.victim, f"response/{nonce()}"),
         "the service's status": f"{scene.site.root}/status",
     }
     heard: set[str] = set()
@@ -83,20 +83,21 @@ async def see_response_topics(scene: Scene) -> Seen:
             listening.enter_context(judge.listening(topic, lambda message: heard.add(message.topic)))
             request = Outbound(scene.lane(scene.attacker, f"request/{nonce()}/GET/claimsvc/users"), b"")
             await attacker.caller.publish(request, response_topic=topic)
-        await attacker.ask("GET", "/claimsvc/users")  # answered behind them
+        await attacker.ask("GET", "/claimsvc/users")  # answered after them
         await scene.settled(judge)
     troubles = [name for name, topic in targets.items() if topic in heard]
-    return Seen([f"reached: {', '.join(troubles)}"] if troubles else [], "report it: the service must not follow it")
+    change = "report this bug: the service must ignore such a Response Topic"
+    return Seen([f"reached: {', '.join(troubles)}"] if troubles else [], change)
 
 
 def _heard_by(names: list[str]) -> list[str]:
-    return [f"heard by: {', '.join(names)}"] if names else []
+    return [f"readable: {', '.join(names)}"] if names else []
 
 
 async def _overheard(scene: Scene, filters: Mapping[str, str], client_id: str = "") -> list[str]:
-    """Return the names of the filters by which the attacker hears what is not its own.
+    """Return the names of the filters that deliver messages of others to the attacker. Raises CallerError.
 
-    With a client id there is one filter: it is one connection's. Raises CallerError.
+    With a client id, `filters` has one entry, because a client id can have one connection only.
     """
     async with AsyncExitStack() as stack:
         victim = await stack.enter_async_context(scene.entered(scene.victim))
@@ -110,7 +111,7 @@ async def _overheard(scene: Scene, filters: Mapping[str, str], client_id: str = 
 
 
 async def _say_secrets(scene: Scene, victim: Calls) -> bytes:
-    """Have requests, answers, credentials and an audit event pass, and return what marks those of our making."""
+    """Publish answers, credentials and an audit event that all carry a secret payload, and return the payload."""
     secret = word(nonce())
     answers = scene.lane(scene.victim, f"{CLAIM}/response")
     await victim.caller.subscribe(answers)
@@ -129,10 +130,10 @@ async def _say_secrets(scene: Scene, victim: Calls) -> bytes:
 
 
 async def _heard_secrets(scene: Scene, spy: Calls, secret: bytes) -> bool:
-    """Return whether a spy heard anything that is not its own, once it has heard all that came before its last word.
+    """Return whether a spy received messages of others, after everything sent before its own last call has arrived.
 
-    A connection that the broker ended for the subscription hears nothing either. Raises CallerError where the last
-    word does not come back, and so nothing can be told from its silence.
+    A spy that the broker disconnected because of its subscription has received nothing. Raises CallerError if the
+    last call gets no answer, because the spy's silence then proves nothing.
     """
     unheard: CallTimeoutError | None = None
     try:

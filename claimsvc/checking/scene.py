@@ -1,7 +1,7 @@
-"""The stage of the examination: two throw-away accounts at the live broker, and the service's own login.
+"""The setup of the live checks: two temporary accounts on the live broker, and the service's own login.
 
-The accounts are users without any role, made and deleted over MQTT as any admin would. They are deleted also when the
-examination is interrupted; what one left behind that was killed, the next one deletes.
+The accounts are users without a role, created and deleted over MQTT as an admin would. They are deleted even if the
+checks are interrupted. Accounts left behind by a killed run are deleted by the next run.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from claimsvc.mqtt.caller import Caller, CallerError, CallerOptions, open_caller
 
 PREFIX = "claimsvc-check-"
 _LEFT_BEHIND_S = 600
-"""Accounts older than this are of an examination that was killed."""
+"""Accounts older than this were left behind by a killed run."""
 _USERS = "/claimsvc/users"
 
 
 class NoAccountsError(CallerError):
-    """The throw-away accounts cannot be made."""
+    """The temporary accounts cannot be created."""
 
 
 @immutable(kw_only=True)
@@ -55,7 +55,7 @@ class Site:
 
 @immutable
 class Account:
-    """A throw-away login."""
+    """A temporary login."""
 
     username: str
     password: str = field(repr=False)
@@ -63,25 +63,25 @@ class Account:
 
 @immutable
 class Scene:
-    """Who is there: the service's login connected as `service`, and the two accounts."""
+    """The connections and accounts of the checks. `service` is connected with the service's login."""
 
     site: Site
     service: Caller
     attacker: Account
     victim: Account
     client_id: str
-    """A client id whose lane nobody uses."""
+    """A client id that no other client uses."""
 
     def lane(self, account: Account, tail: str) -> str:
         """Return a topic in an account's lane."""
         return f"{self.site.root}/u/{account.username}/{tail}"
 
     def client_lane(self, login: str, tail: str) -> str:
-        """Return a topic in the lane of the client id at a shared login."""
+        """Return a topic in the lane of a shared login and `client_id`."""
         return f"{self.site.root}/c/{login}/{self.client_id}/{tail}"
 
     def strange_ids(self) -> dict[str, str]:
-        """Return client ids of a wrong login by which a careless grant would reach the lane of the client id."""
+        """Return client ids with which another login could reach the lane of `client_id` through a careless ACL."""
         return {
             "that same client id": self.client_id,
             "the client id `<id>/s`": f"{self.client_id}/s",
@@ -89,7 +89,7 @@ class Scene:
         }
 
     def options(self, account: Account, client_id: str = "", will: Outbound | None = None) -> CallerOptions:
-        """Return how an account connects."""
+        """Return the options to connect as an account."""
         username, password = account.username, account.password
         return replace(self.site.service, username=username, password=password, client_id=client_id, will=will)
 
@@ -102,7 +102,7 @@ class Scene:
             yield Calls(caller, self.site.root, account.username)
 
     async def settled(self, judge: Caller) -> None:
-        """Wait until a client of the service's login hears a word of its own, and so all before it.
+        """Wait until `judge` receives a message that it publishes itself, and so everything sent before it.
 
         Raises CallerError.
         """
@@ -112,23 +112,23 @@ class Scene:
 
 
 def nonce() -> str:
-    """Return a word nobody has used."""
+    """Return a random word."""
     return secrets.token_hex(6)
 
 
 def word(mark: str) -> bytes:
-    """Return a payload that holds `mark`: an audit event as its readers know them, and no request of any kind."""
+    """Return a payload that contains `mark`. It is a valid audit event and an invalid request."""
     return to_json({"event": "claimsvc_check", "time": time.time_ns() // 1_000_000, "detail": mark})
 
 
 @asynccontextmanager
 async def set_up(site: Site, service: Caller, tell: Callable[[Finding], None]) -> AsyncIterator[Scene]:
-    """Make the accounts, and delete them in the end, however it ends; `tell` hears where that fails.
+    """Create the accounts, and delete them at the end in any case; a failure to do so is a finding for `tell`.
 
     Raises NoAccountsError or CallerError.
     """
     if not site.keeps_logins:
-        raise NoAccountsError("credentials.store is `none`: the service cannot make throw-away logins")
+        raise NoAccountsError("credentials.store is `none`: the service cannot create temporary logins")
     calls = Calls(service, site.root, site.service_name)
     await _delete_left_behind(calls)
     stem = f"{PREFIX}{int(time.time())}-{secrets.token_hex(4)}"
@@ -144,15 +144,15 @@ async def set_up(site: Site, service: Caller, tell: Callable[[Finding], None]) -
 async def _make(calls: Calls, username: str) -> Account:
     answer = await calls.ask("POST", _USERS, {"username": username})
     if answer.status != 201:  # noqa: PLR2004 - HTTP's
-        raise NoAccountsError(f"the service makes no account: {answer.told}")
+        raise NoAccountsError(f"the service refuses to create an account: {answer.told}")
     return Account(answer.body["principal"], answer.body["password"])
 
 
 async def _delete(site: Site, names: list[str]) -> Finding | None:
-    """Delete accounts, on a connection of its own: the examination may have cost the first one.
+    """Delete the accounts over a new connection, because a check may have lost the first one. Return a failure.
 
-    What the service does not answer waits for it at the broker, without end: so each is asked for, whatever becomes
-    of the one before. Returns what went wrong.
+    A request without an answer stays queued on the broker until the service handles it. So the request for each
+    account is sent even if the one before got no answer.
     """
     troubles: list[str] = []
     try:
@@ -163,8 +163,8 @@ async def _delete(site: Site, names: list[str]) -> Finding | None:
         troubles.append(str(error))
     if not troubles:
         return None
-    change = f"DELETE {_USERS}/<name> of {' and '.join(names)}; the next `claimsvc check` does it, ten minutes on"
-    return Finding("accounts", "the throw-away accounts are deleted", Verdict.WARN, "; ".join(troubles), change)
+    change = f"run `claimsvc check` again in ten minutes, or DELETE {_USERS}/<name> for {' and '.join(names)}"
+    return Finding("accounts", "the temporary accounts are deleted", Verdict.WARN, "; ".join(troubles), change)
 
 
 async def _trouble_deleting(calls: Calls, name: str) -> CallerError | None:

@@ -1,7 +1,7 @@
-"""Attacks: publishing where one must not. The judge is the service's own login, which may read everything.
+"""Attacks by publishing to forbidden topics. The judge is a client with the service's login: it may read everything.
 
-What a broker answers to the attacker does not count: only whether anything arrives. On a broker that lets them
-through, the attacks are harmless: they ask, in the victim's name, for what the victim may not have either.
+Only messages that arrive count, not what the broker answers to the attacker. The attacks are harmless even if they
+succeed: they request, in the victim's name, only what the victim may not have either.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from claimsvc.mqtt.caller import (
 )
 
 CLAIM = "v1/devices/me/claim"
-_GRANTS = "grant lanes by the lines of config/acl, each with its literal tail; nobody else `{root}/#` or `#`"
+_GRANTS = "use the lines of config/acl with their literal tails; grant no other client `{root}/#` or `#`"
 
 
 class BlindError(CallerError):
-    """The judge hears nothing, and cannot judge."""
+    """The judge does not receive its own messages, so its silence proves nothing."""
 
 
 async def see_foreign_lanes(scene: Scene) -> Seen:
-    """Whether one account can publish into another's lane."""
+    """Check that an account cannot publish into another lane."""
     root = scene.site.root
     targets = {
         "its claim topic": scene.lane(scene.victim, CLAIM),
@@ -43,7 +43,7 @@ async def see_foreign_lanes(scene: Scene) -> Seen:
 
 
 async def see_impersonation(scene: Scene) -> Seen:
-    """Whether one account can speak as the service: its lane, its status, its audit events."""
+    """Check that an account cannot publish in the service's lane, or its status or audit events."""
     root = scene.site.root
     targets = {
         "REST calls of the service": f"{root}/u/{scene.site.service_name}/request/{nonce()}/GET/claimsvc/tenants",
@@ -55,36 +55,36 @@ async def see_impersonation(scene: Scene) -> Seen:
 
 
 async def see_own_lane(scene: Scene) -> Seen:
-    """Whether grants are literal: in the own lane, too, only what the dialects have may be published."""
+    """Check that an account can publish, even in its own lane, only to the topics of the dialects."""
     targets = {
-        "answers in the own lane": scene.lane(scene.attacker, f"response/{nonce()}"),
-        "any topic in the own lane": scene.lane(scene.attacker, f"check/{nonce()}"),
+        "answers in its own lane": scene.lane(scene.attacker, f"response/{nonce()}"),
+        "any topic in its own lane": scene.lane(scene.attacker, f"check/{nonce()}"),
     }
     troubles = await _through(scene, targets)
-    change = "a grant such as `pattern readwrite .../u/%u/#` opens a lane to whoever has a name with a slash: "
-    return Seen(_reached(troubles), change + "take the lines of config/acl")
+    change = "use the lines of config/acl: `pattern readwrite .../u/%u/#` opens other lanes to a name with a slash"
+    return Seen(_reached(troubles), change)
 
 
 async def see_client_lanes(scene: Scene) -> Seen:
-    """Publish in the lanes of shared logins with another login, whatever client id it chooses."""
+    """Check that another login cannot publish in the lanes of shared logins, whatever client id it chooses."""
     poll = "request/1/POST/devicecontrol/deviceCredentials"
     targets = {
         "its request for credentials": scene.client_lane(scene.site.bootstrap, "s/ucr"),
-        "its request by REST": scene.client_lane(scene.site.bootstrap, poll),
+        "its REST request": scene.client_lane(scene.site.bootstrap, poll),
         "its credentials": scene.client_lane(scene.site.bootstrap, "s/dcr"),
-        "its provisioning": scene.client_lane(scene.site.provision, "/provision/request"),
-        "what it is provisioned with": scene.client_lane(scene.site.provision, "/provision/response"),
+        "its provisioning request": scene.client_lane(scene.site.provision, "/provision/request"),
+        "its provisioning answer": scene.client_lane(scene.site.provision, "/provision/response"),
     }
     troubles = await _through(scene, targets)
     for how, client_id in scene.strange_ids().items():
         found = await _through(scene, targets, client_id)
         troubles += [f"{each}, by {how}" for each in found if each not in troubles]
-    change = "the lines for %u and %c of config/acl, each with its literal tail: a client chooses its own id"
+    change = "use the lines for %u and %c of config/acl with their literal tails: a client chooses its own client id"
     return Seen(_reached(troubles), change)
 
 
 async def see_denials(scene: Scene) -> Seen:
-    """Whether a message that is denied costs its sender the connection, as with a queue limit of 0."""
+    """Check that a denied message does not disconnect its sender, as it does with a queue limit of 0."""
     troubles = []
     async with scene.entered(scene.attacker) as attacker:
         try:
@@ -92,7 +92,7 @@ async def see_denials(scene: Scene) -> Seen:
             await attacker.caller.publish(Outbound(f"v1/devices/me/telemetry/{nonce()}", b"{}"))
         except ConnectionLostError as error:
             troubles.append(str(error))
-    change = "Mosquitto 2.0 does so with max_queued_messages 0: set 1000000000"
+    change = "set max_queued_messages 1000000000: with 0 Mosquitto 2.0 disconnects the sender of a denied message"
     return Seen(troubles, change)
 
 
@@ -101,10 +101,10 @@ def _reached(names: list[str]) -> list[str]:
 
 
 async def _through(scene: Scene, targets: Mapping[str, str], client_id: str = "") -> list[str]:
-    """Return the names of the targets at which a message of the attacker's arrives.
+    """Return the names of the targets at which a message of the attacker arrives. Raises CallerError.
 
-    Behind each attack the judge publishes there itself: what it then has not heard did not arrive, and a judge that
-    does not hear itself cannot judge. Raises CallerError.
+    After the attacks the judge publishes to each target itself. An attack that it has not received by then did not
+    arrive; a judge that does not receive its own message cannot judge.
     """
     heard: set[tuple[str, bytes]] = set()
     kept: dict[str, bytes] = {}
@@ -118,7 +118,7 @@ async def _through(scene: Scene, targets: Mapping[str, str], client_id: str = ""
         for topic in targets.values():
             listening.enter_context(judge.listening(topic, hear))
             await judge.subscribe(topic)
-        await scene.settled(judge)  # what is retained came before
+        await scene.settled(judge)  # retained messages have arrived by then
         attacks, wills, controls = (
             {name: Outbound(topic, _marked(kept.get(topic, b""), number)) for name, topic in targets.items()}
             for number in range(3)
@@ -133,12 +133,12 @@ async def _through(scene: Scene, targets: Mapping[str, str], client_id: str = ""
     blind = [name for name in targets if _key(controls[name]) not in heard]
     through = [*(name for name in targets if name in arrived), *(f"{name}, by a will" for name in willed)]
     if blind and not through:
-        raise BlindError(f"the service's own login does not hear what it publishes: {', '.join(blind)}")
+        raise BlindError(f"the service's login does not receive its own messages: {', '.join(blind)}")
     return through
 
 
 async def _attack(scene: Scene, attack: Outbound, will: Outbound, client_id: str) -> None:
-    """Publish, and again by a will. That the broker ends or refuses the connection, too, is a way to deny it."""
+    """Publish directly, then by a will. A broker that closes or refuses the connection has denied the attack."""
     with suppress(ConnectionLostError):
         async with scene.entered(scene.attacker, client_id) as attacker:
             await attacker.caller.publish(attack)
@@ -152,5 +152,8 @@ def _key(outbound: Outbound) -> tuple[str, bytes]:
 
 
 def _marked(kept: bytes, number: int) -> bytes:
-    """Return a payload that is known again. What is retained there stays in force: spaces more or less are none."""
+    """Return a recognisable payload. For a topic with a retained message it is that message plus spaces.
+
+    So an attack that succeeds does not change the meaning of the retained message.
+    """
     return kept + b" " * (1 + number) if kept else word(nonce())

@@ -1,12 +1,12 @@
-"""The console command, a file for each group of commands; `claimsvc --help` lists them all.
+"""The command `claimsvc`: one file for each group of commands; `claimsvc --help` lists them all.
 
-Only what is asked for is loaded: the whole service would take most of the time of a command that does not run it.
+Only the module of the given command is loaded. Importing the whole service takes longer than most commands run.
 """
 
 from importlib import import_module
 
 MODULES = {
-    # the module that has a command; all others are the operators'
+    # command: its module; every other command is in OPERATORS
     **dict.fromkeys(("serve", "init", "up"), "service"),
     "backup": "backup_command",
     "check": "check",
@@ -17,7 +17,7 @@ OPERATORS = "operators"
 
 
 def load(command: str | None) -> None:
-    """Load the module of a command; all of them for none, or for an option in its place."""
+    """Load the module of a command. Without a command, or with an option in its place, load all modules."""
     names = {*MODULES.values(), OPERATORS}
     if command is not None and not command.startswith("-"):
         names = {MODULES.get(command, OPERATORS)}

@@ -25,12 +25,12 @@ def backup_command(
         typer.Option("--with-key", metavar="DIR", help="Also copy the key file into this directory."),
     ] = None,
 ) -> None:
-    """Copy the database, while the service runs or not. The copy is examined before it gets its name.
+    """Copy the database; the service may be running. The copy is checked before it gets its final name.
 
-    Exit codes: 0 made, 2 not made (the reason is told, nothing is left behind), 130 interrupted.
+    Exit codes: 0 backup written, 2 failed (nothing is left behind), 130 interrupted.
     """
     settings = read_settings(config)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # either way the draft is removed
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the partial copy is removed here too
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     console = Console(stderr=True)
     try:
@@ -38,7 +38,7 @@ def backup_command(
             task = bar.add_task("")
 
             def show(done: int, pages: int) -> None:
-                doing = "copying" if done < pages else "examining"
+                doing = "copying" if done < pages else "checking"
                 bar.update(task, completed=done, total=pages, description=doing)
 
             key_directory = with_key.absolute() if with_key else None
@@ -48,10 +48,8 @@ def backup_command(
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     out = Console(soft_wrap=True, highlight=False, markup=False)
-    out.print(f"backup    {made.path}  ({made.bytes / 1e6:.1f} MB, schema {made.schema}, examined)")
+    out.print(f"backup    {made.path}  ({made.bytes / 1e6:.1f} MB, schema {made.schema}, checked)")
     if made.key is not None:
-        out.print(f"key file  {made.key}  (keep it apart from the backup: together they are every secret)")
+        out.print(f"key file  {made.key}  (store it apart from the backup: together they reveal every secret)")
     else:
-        out.print(
-            f"key file  {settings.key_path} is not in it, and without it the backup cannot be used: keep a copy"
-        )
+        out.print(f"key file  {settings.key_path} is not included: keep a copy, a backup is useless without it")

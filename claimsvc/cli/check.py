@@ -1,4 +1,4 @@
-"""The command `check`: settings, files and the live broker, examined."""
+"""The command `check`: examine settings, files and the live broker."""
 
 from __future__ import annotations
 
@@ -32,19 +32,20 @@ def check_command(
     config: Config = None,
     mosquitto_conf: Annotated[
         Path | None,
-        typer.Option("--mosquitto-conf", metavar="FILE", help="Read the broker's configuration, too."),
+        typer.Option("--mosquitto-conf", metavar="FILE", help="Also check this mosquitto.conf."),
     ] = None,
     as_json: Annotated[  # noqa: FBT002 - a flag
         bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for any one answer.")] = 10.0,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait for each answer.")] = 10.0,
 ) -> None:
-    """Examine settings, files and the live broker, which is attacked with throw-away accounts.
+    """Check settings, files and the live broker. Tries attacks on the broker with temporary accounts.
 
-    Run it beside the service, as its user. The accounts are made by the running service and deleted in the end.
+    Run it on the service's machine, as the service's user, while the service runs. The service creates the accounts;
+    they are deleted at the end.
 
-    Exit codes: 0 nothing failed (warnings and what could not be examined do not count), 1 something failed,
-    2 the broker could not be reached, or an option or a file cannot be used, 130 interrupted.
+    Exit codes: 0 nothing failed (warnings and skipped checks do not count), 1 a check failed, 2 the broker cannot be
+    reached or an option or a file cannot be used, 130 interrupted.
     """
     settings = read_settings(config)
     try:
@@ -56,12 +57,12 @@ def check_command(
         code = _examine(settings, conf, timeout, report)
     report.end(code)
     if code == EXIT_INTERRUPTED:
-        raise failure(InterruptedError("interrupted; the throw-away accounts are deleted"), code)
+        raise failure(InterruptedError("interrupted; the temporary accounts are deleted"), code)
     raise typer.Exit(code)
 
 
 def _examine(settings: Settings, conf: Conf | None, timeout_s: float, report: Report) -> int:
-    """Tell every finding, and return the exit code."""
+    """Report every finding and return the exit code."""
     try:
         for finding in _at_rest(settings, conf):
             report.tell(finding)
@@ -74,7 +75,7 @@ def _examine(settings: Settings, conf: Conf | None, timeout_s: float, report: Re
 
 
 def _at_rest(settings: Settings, conf: Conf | None) -> Iterator[Finding]:
-    """Yield what files say."""
+    """Yield the findings that need no broker."""
     has_plugin = settings.credentials.store is CredentialStore.PLUGIN
     if conf is not None:
         yield from examine_conf(conf, _largest_bytes(settings), with_plugin=has_plugin)
@@ -96,7 +97,7 @@ def _at_rest(settings: Settings, conf: Conf | None) -> Iterator[Finding]:
 
 
 async def _live(settings: Settings, timeout_s: float, tell: Tell) -> None:
-    # What ends other commands interrupts this one, so that it tidies up.
+    # Treat SIGTERM as Ctrl-C, so that the temporary accounts are deleted.
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os.kill, os.getpid(), signal.SIGINT)
     site = Site(
         bootstrap=BOOTSTRAP,
@@ -113,6 +114,6 @@ async def _live(settings: Settings, timeout_s: float, tell: Tell) -> None:
 
 
 def _largest_bytes(settings: Settings) -> int:
-    """Return the largest payload that the service takes."""
+    """Return the largest payload that the service accepts, in bytes."""
     limits: dict[str, int] = settings.limits.model_dump()
     return max(value for name, value in limits.items() if name.endswith("_bytes"))

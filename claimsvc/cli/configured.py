@@ -1,4 +1,4 @@
-"""What commands share that run beside the service, on its settings: reading them, and running to the end."""
+"""Shared by the commands that use the service's settings: read the settings and run a coroutine to its end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXPECTED_ERRORS = (
     supervisor.SupervisorError,
     PasswordFileError,
     CallerError,
-    OSError,  # a directory nobody may write to, and the like: the text names it
+    OSError,  # such as a directory without write permission; the text names it
 )
 _DEFAULT_CONFIG = Path("config/claimsvc.toml")
 
@@ -42,13 +42,13 @@ Config = Annotated[
         "--config",
         "-c",
         envvar=environment.CONFIG,
-        help=f"Settings file (TOML). Without it: {_DEFAULT_CONFIG} where that exists, else the defaults.",
+        help=f"Settings file (TOML). Without it: {_DEFAULT_CONFIG} if it exists, otherwise the defaults.",
     ),
 ]
 
 
 def read_settings(config: Path | None, code: int = EXIT_UNUSABLE) -> Settings:
-    """Return the settings; a failure ends the command with this exit code."""
+    """Return the settings. A failure ends the command with this exit code."""
     try:
         return load(config or (_DEFAULT_CONFIG if _DEFAULT_CONFIG.exists() else None))
     except SettingsError as error:
@@ -56,9 +56,9 @@ def read_settings(config: Path | None, code: int = EXIT_UNUSABLE) -> Settings:
 
 
 def run(work: Coroutine[Any, Any, T], code: int = EXIT_UNUSABLE) -> T:
-    """Run a command to its end, on the fast loop. Files it makes are for its owner and group.
+    """Run a command to its end on uvloop. Files it creates are readable by their owner and group only.
 
-    An expected failure is told in one line and ends the command with this exit code.
+    An expected failure is printed in one line and ends the command with this exit code.
     """
     os.umask(0o007)
     try:

@@ -1,6 +1,6 @@
-"""What all commands share: the application, and how a failure ends: one clear line and an exit code, no traceback.
+"""Shared by all commands: the typer application, and failures as one line and an exit code, without a traceback.
 
-Light, since every command waits for it: nothing of the service is imported here.
+Imports nothing of the service, because every command waits for this module.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def root(
 
 
 def failure(error: Exception, code: int = EXIT_UNUSABLE) -> typer.Exit:
-    """Tell of a failure in one line and return the exit that goes with it."""
+    """Print a failure in one line on standard error and return the exit to raise."""
     text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"claimsvc: {text}", markup=False)
     return typer.Exit(code)

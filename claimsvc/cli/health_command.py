@@ -1,4 +1,4 @@
-"""The command `health`: for containers and whoever else asks every few seconds."""
+"""The command `health`: a check for containers and process supervisors."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from claimsvc.cli.console import app
 from claimsvc.settings import Settings
 
 _EXIT_UNHEALTHY = 1
-"""Also where the settings cannot be read: Docker knows no other code."""
+"""Also used if the settings cannot be read: Docker knows no other code."""
 
 
 @app.command("health")
 def health_command(
     config: Config = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds the whole may take.")] = 5.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds the whole check may take.")] = 5.0,
 ) -> None:
-    """Ask the running service something, through broker and database, and say in one line whether it answers.
+    """Send the running service a request that passes through broker and database, and print the response time.
 
-    Exit codes: 0 it answers, 1 it does not, for whatever reason.
+    Exit codes: 0 the service answered, 1 anything else.
     """
     settings = read_settings(config, _EXIT_UNHEALTHY)
     took_s = run(_within(settings, timeout), _EXIT_UNHEALTHY)

@@ -1,4 +1,4 @@
-"""How findings are told: as they are found, on a screen, or all together in JSON."""
+"""Reports of `check`: lines on the screen, printed as findings come, or one JSON object at the end."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ from claimsvc import __version__
 from claimsvc.checking.finding import Finding, Verdict
 from claimsvc.settings import Settings
 
-_STYLES = {Verdict.PASS: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red", Verdict.UNSEEN: "cyan"}
+_STYLES = {Verdict.PASS: "green", Verdict.WARN: "yellow", Verdict.FAIL: "bold red", Verdict.SKIPPED: "cyan"}
 _COUNTED = {
     Verdict.PASS: "passed",
-    Verdict.WARN: "to look at",
+    Verdict.WARN: "warnings",
     Verdict.FAIL: "failed",
-    Verdict.UNSEEN: "not examined",
+    Verdict.SKIPPED: "skipped",
 }
-_INDENT = 9
+_INDENT = 10
 _NAME = 46
 _UNBROKEN = 10_000
-"""The width of a file: lines there are for other programs."""
+"""Width used if the output is no terminal: other programs read lines that are never wrapped."""
 _WIDE = 110
-"""From this width on, what was seen stands beside the name and not below it."""
+"""From this terminal width on, the details are printed beside the name, otherwise below it."""
 
 
 class Report(ABC):
-    """Findings told one by one."""
+    """Receives the findings one by one and counts them."""
 
     def __init__(self) -> None:
         self.counts: Counter[Verdict] = Counter()
 
     @property
     def has_failed(self) -> bool:
-        """Whether anything has failed."""
+        """Return whether any check has failed."""
         return bool(self.counts[Verdict.FAIL])
 
     def tell(self, finding: Finding) -> None:
-        """Tell one finding."""
+        """Count and report one finding."""
         self.counts[finding.verdict] += 1
         self._show(finding)
 
     @contextmanager
     def examining(self, settings: Settings) -> Iterator[None]:
-        """Tell what is examined, and that it takes its time."""
+        """Report the settings and show progress while the checks run."""
         yield
 
     @abstractmethod
     def end(self, code: int) -> None:
-        """Tell the sum. `code` is the command's exit code."""
+        """Report the counts. `code` is the command's exit code."""
 
     @abstractmethod
     def _show(self, finding: Finding) -> None: ...
 
 
 class JsonReport(Report):
-    """One JSON object in the end."""
+    """Prints one JSON object at the end."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,12 +74,12 @@ class JsonReport(Report):
 
     @contextmanager
     def examining(self, settings: Settings) -> Iterator[None]:
-        """Remember the settings, secrets masked."""
+        """Keep the settings, with secrets masked."""
         self._settings = settings.model_dump(mode="json")
         yield
 
     def end(self, code: int) -> None:
-        """Print it."""
+        """Print the JSON object."""
         counts = {verdict.value: self.counts[verdict] for verdict in Verdict}
         whole = {"version": __version__, "exit": code, "counts": counts, "findings": self._findings}
         typer.echo(json.dumps({**whole, "settings": self._settings}, indent=2))
@@ -89,7 +89,7 @@ class JsonReport(Report):
 
 
 class ScreenReport(Report):
-    """Lines for people; on a terminal with colours, and as wide as it is."""
+    """Prints human-readable lines; on a terminal with colours and wrapped to its width."""
 
     def __init__(self, console: Console | None = None) -> None:
         super().__init__()
@@ -100,22 +100,22 @@ class ScreenReport(Report):
 
     @contextmanager
     def examining(self, settings: Settings) -> Iterator[None]:
-        """Show the settings that are not the defaults, and a sign of life."""
-        self._head("settings", "those that are not the defaults")
+        """Show the settings that differ from the defaults, and a status line while the checks run."""
+        self._head("settings", "only those that differ from the defaults")
         for name, value in _changed(settings):
             self._print(f"  {name} = ", Text(str(value)))
-        with self._console.status("examining; accounts of the name claimsvc-check-... come and go"):
+        with self._console.status("checking; temporary accounts are named claimsvc-check-..."):
             yield
 
     def end(self, code: int) -> None:
         """Show the counts."""
-        told = [
+        words = [
             Text(f"{self.counts[verdict]} {word}", _STYLES[verdict])
             for verdict, word in _COUNTED.items()
             if self.counts[verdict]
         ]
         self._console.print()
-        self._console.print(Text(", ").join(told))
+        self._console.print(Text(", ").join(words))
 
     def _show(self, finding: Finding) -> None:
         if finding.area != self._area:
@@ -141,7 +141,7 @@ class ScreenReport(Report):
         self._print(Text(area, "bold").append("  " if more else ""), Text(more, "dim"))
 
     def _print(self, head: Text | str, text: Text) -> None:
-        """Print a text behind its head; what has no room goes below, under its beginning."""
+        """Print a text after its head; lines that wrap are indented below its beginning."""
         if not text:
             if str(head).strip():
                 self._console.print(head)
@@ -154,7 +154,7 @@ class ScreenReport(Report):
 
 
 def _changed(settings: Settings) -> Iterator[tuple[str, object]]:
-    """Yield the settings that are not the defaults, by their full names, secrets masked."""
+    """Yield the settings that differ from the defaults: full name and value, secrets masked."""
     for section in type(settings).model_fields:
         given = getattr(settings, section)
         if not isinstance(given, BaseModel):  # a key of no section; by default there is none

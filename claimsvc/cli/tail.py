@@ -1,4 +1,4 @@
-"""The command `tail`: the service's log, for people."""
+"""The command `tail`: show the service's log in human-readable form."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _PANEL = "Connection"
 
 
 class _Output(Console):
-    """Standard output; who stops reading it has seen enough, which rich would call a failure."""
+    """Standard output. A closed pipe (`| head`) is no failure here, as it would be for rich."""
 
     def on_broken_pipe(self) -> None:
-        """Leave it to the command."""
+        """Raise BrokenPipeError for the command to handle."""
         raise BrokenPipeError
 
 
 class TailError(Exception):
-    """The command cannot be understood as it was given."""
+    """The options do not fit together."""
 
 
 def _option(name: str, help_text: str) -> Any:
@@ -55,24 +55,24 @@ def _option(name: str, help_text: str) -> Any:
 def tail_command(  # noqa: PLR0913 - each is an option
     *,
     file: Annotated[
-        Path | None, typer.Argument(help="The log; without it (or with -) standard input.", show_default=False)
+        Path | None, typer.Argument(help="The log file; without it, or with -, standard input.", show_default=False)
     ] = None,
     keep_on: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on as the file grows, also when it is rotated or emptied.")
+        bool, typer.Option("--follow", "-f", help="Keep reading as the file grows, is rotated or is emptied.")
     ] = False,
     lines: Annotated[
-        int | None, typer.Option("--lines", "-n", min=0, help="Begin with so many of the last matching lines.")
+        int | None, typer.Option("--lines", "-n", min=0, help="Start with this many of the last matching lines.")
     ] = None,
     device: Annotated[str | None, _option("device", "Only entries about this device.")] = None,
-    principal: Annotated[str | None, _option("principal", "Only entries of whoever asked.")] = None,
+    principal: Annotated[str | None, _option("principal", "Only entries about requests of this principal.")] = None,
     outcome: Annotated[
-        str | None, _option("outcome", "Only requests that ended so: done, refused, repeated.")
+        str | None, _option("outcome", "Only requests with this outcome: done, refused or repeated.")
     ] = None,
     reason: Annotated[str | None, _option("reason", "Only refusals for this reason, such as wrong_key.")] = None,
     event: Annotated[str | None, _option("event", "Only this event, such as handled or broker_lost.")] = None,
-    level: Annotated[Level, typer.Option("--level", help="The least level.")] = Level.DEBUG,
+    level: Annotated[Level, typer.Option("--level", help="Only entries of this level or above.")] = Level.DEBUG,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Pass matching lines on as they are, and no others.")
+        bool, typer.Option("--json", help="Print matching lines unchanged, and nothing else.")
     ] = False,
     url: Annotated[
         str | None,
@@ -80,7 +80,7 @@ def tail_command(  # noqa: PLR0913 - each is an option
             "--url",
             "-u",
             metavar="URL",
-            help="Instead of a log: audit events from mqtt://user@host:port, or mqtts://.",
+            help="Show audit events instead of a log, from mqtt://user@host:port or mqtts://.",
             rich_help_panel=_PANEL,
         ),
     ] = None,
@@ -90,19 +90,19 @@ def tail_command(  # noqa: PLR0913 - each is an option
     key: Key = None,
     root: Root = "claimsvc",
 ) -> None:
-    """Show the service's log for people: aligned, coloured on a terminal, filtered.
+    """Show the service's log in human-readable form: aligned, filtered, and coloured on a terminal.
 
-    PATTERN may hold * and ?. Lines that are no JSON pass through as they are (with --json: to standard error).
-    With --url: the audit events as they happen, of the tenants whose events this login may read.
+    PATTERN may contain * and ?. Lines that are not JSON are printed unchanged (with --json: on standard error).
+    With --url: shows audit events as they happen, for the tenants whose events this login may read.
 
-    Exit codes: 0 at the end of the file, 2 where it cannot be read, 3 no broker, 4 the login is refused,
-    5 it may not listen, 130 interrupted.
+    Exit codes: 0 end of the file, 2 the file cannot be read, 3 no connection to the broker, 4 the login is refused,
+    5 the login may not subscribe to events, 130 interrupted.
     """
     wanted = Wanted(event, device, principal, outcome, reason, level)
     tail = _Tail(wanted, None if as_json else Page(_Output(highlight=False)), lines)
     if url is not None:
         if file is not None or keep_on:
-            raise failure(TailError("give a file or --url, not both"))
+            raise failure(TailError("--url cannot be combined with a file or --follow"))
         with ending(Screen(as_json=as_json)), _unread():
             options = caller_options(url, password_file, ca, cert, key, timeout=_CONNECT_S)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -121,12 +121,12 @@ def tail_command(  # noqa: PLR0913 - each is an option
 
 @contextmanager
 def _unread() -> Iterator[None]:
-    """End quietly where whoever reads our output has seen enough."""
+    """End without an error when the reader closes the pipe."""
     try:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # What is still buffered must not be tried again at the exit.
+        # Otherwise Python would try to write the rest of the buffer again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit from None
 
@@ -139,8 +139,8 @@ async def _listen(options: CallerOptions, root: str, tail: _Tail) -> None:
         if granted >= REFUSED:
             raise NotAllowedError(f"subscribe to {topic}", granted)
         if sys.stderr.isatty():
-            # Mosquitto grants a subscription whose messages its ACL then keeps back.
-            typer.echo(f"listening to {topic}; what this login may not read does not show", err=True)
+            # Mosquitto grants the subscription even if its ACL then withholds the messages.
+            typer.echo(f"subscribed to {topic}; events that this login may not read are not shown", err=True)
         async for heard in caller.messages():
             for line in heard.payload.decode(errors="replace").splitlines():
                 tail.take(line)
@@ -148,18 +148,18 @@ async def _listen(options: CallerOptions, root: str, tail: _Tail) -> None:
 
 
 def _source(file: Path | None, *, keep_on: bool) -> Iterator[str | None]:
-    """Return where the lines come from; a None among them says that the present end is reached."""
+    """Return the lines to show; a None among them marks the current end of the file."""
     if file is not None and str(file) != "-":
         return follow(file) if keep_on else whole(file)
     if keep_on:
-        raise TailError("--follow needs a file; standard input is followed to its end anyway")
+        raise TailError("--follow needs a file; standard input is always read to its end")
     if sys.stdin.isatty():
-        raise TailError("give a file, or pipe the log in: journalctl -u claimsvc -o cat -f | claimsvc tail")
+        raise TailError("give a log file, or pipe the log: journalctl -u claimsvc -o cat -f | claimsvc tail")
     return map(text, sys.stdin.buffer)
 
 
 class _Tail:
-    """Shows what matches of the lines it takes; with `last`, of what is there already only so much."""
+    """Shows the lines that match. With `last`, shows only that many of the lines that exist at the start."""
 
     def __init__(self, wanted: Wanted, page: Page | None, last: int | None) -> None:
         self._wanted = wanted
@@ -167,7 +167,7 @@ class _Tail:
         self._waiting: deque[tuple[str, Entry | None]] | None = None if last is None else deque(maxlen=last)
 
     def take(self, line: str | None) -> None:
-        """Take a line; None says that what is there already has been read."""
+        """Take a line; None marks the end of the lines that exist at the start."""
         if line is None:
             for each in self._waiting or ():
                 self._show(*each)

@@ -1,1 +1,1 @@
-"""Reading the service's structured log and audit events: lines in, entries found, shown for people."""
+"""Read the service's structured log and audit events, and show them in human-readable form."""

@@ -1,6 +1,6 @@
-"""One line of the log or one audit event as an entry, and whether it is one that is looked for.
+"""Parse a line of the log, or an audit event, into an entry; match entries against a filter.
 
-Both are JSON objects with an `event`. A line that is none is no entry: another program wrote it.
+Both are JSON objects with an `event`. Any other line comes from another program and is no entry.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MS = 1_000
 
 
 class Level(StrEnum):
-    """The levels of the log, the least first."""
+    """The levels of the log, in ascending order."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -32,29 +32,29 @@ _LEVELS = tuple(Level)
 
 @immutable
 class Entry:
-    """What one line says. `time` is None where it has none that can be read."""
+    """A parsed line. `time` is None if the line has no readable time."""
 
     event: str
     level: str
     time: datetime | None
     fields: Mapping[str, Any]
-    """The rest, in the order of the line."""
+    """All other members, in the order of the line."""
 
     def values(self, name: str) -> Iterator[str]:
-        """Yield what a field says; for the devices and reasons of a gateway's message, each of them."""
+        """Yield the values of a field. A gateway's message has several devices and reasons."""
         entries = self.fields.get("reasons")
         for_each = entries if isinstance(entries, dict) else {}
         found: list[object] = [self.fields.get(name)]
         if name == "device":
             found += for_each.keys()
         elif name == "reason":
-            # An audit event has its reason as its detail.
+            # An audit event has its reason in `detail`.
             found += [*for_each.values(), self.fields.get("detail")]
         yield from (str(value) for value in found if value is not None)
 
 
 def parse(line: str) -> Entry | None:
-    """Return the entry a line is, or None."""
+    """Return the entry of a line, or None if the line is none."""
     if not line.lstrip().startswith("{"):
         return None
     try:
@@ -82,7 +82,7 @@ def _time(value: object) -> datetime | None:
 
 @immutable
 class Wanted:
-    """What is looked for: each pattern given must match (`*` and `?` stand for anything)."""
+    """A filter: every pattern given must match. Patterns may contain `*` and `?`."""
 
     event: str | None = None
     device: str | None = None
@@ -90,10 +90,10 @@ class Wanted:
     outcome: str | None = None
     reason: str | None = None
     level: Level = Level.DEBUG
-    """The least level."""
+    """The lowest level that matches."""
 
     def matches(self, entry: Entry) -> bool:
-        """Return whether an entry is looked for. A level nobody knows is never too low."""
+        """Return whether an entry matches. An unknown level always matches."""
         if entry.level in _LEVELS and _LEVELS.index(Level(entry.level)) < _LEVELS.index(self.level):
             return False
         if self.event is not None and not fnmatchcase(entry.event, self.event):

@@ -1,4 +1,4 @@
-"""Lines of a log file, also while it grows, is rotated or is emptied."""
+"""Read the lines of a log file, even while it grows, is rotated or is emptied."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ def whole(path: Path) -> Iterator[str]:
 
 
 def text(line: bytes) -> str:
-    """Return a line without its end; what is no UTF-8 is replaced."""
+    """Return a line without its line end. Invalid UTF-8 is replaced."""
     return line.decode(errors="replace").rstrip("\r\n")
 
 
 def follow(path: Path, pause: Callable[[], None] = lambda: time.sleep(_PAUSE_S)) -> Iterator[str | None]:
-    """Yield the lines of a file, and go on for ever; None each time the end is reached.
+    """Yield the lines of a file for ever, and None each time the end is reached.
 
-    A file put in its place (logrotate's `create`) is read from its beginning after the rest of the old one; one that
-    was emptied (`copytruncate`) is read from its beginning again. Raises OSError where there is none to begin with.
+    If another file takes its place (logrotate's `create`), the rest of the old file is read first, then the new one.
+    If the file is emptied (`copytruncate`), it is read from its beginning. Raises OSError if there is no file at the
+    start.
     """
     file: BinaryIO = path.open("rb")
     try:
@@ -41,7 +42,7 @@ def follow(path: Path, pause: Callable[[], None] = lambda: time.sleep(_PAUSE_S))
                 rest = b""
                 file.seek(0)
             elif (successor := _successor(path, file)) is not None:
-                rest = yield from _lines(file, rest)  # what came between the last look and the rotation
+                rest = yield from _lines(file, rest)  # lines written between the last read and the rotation
                 if rest:
                     yield text(rest)
                 rest = b""
@@ -52,7 +53,7 @@ def follow(path: Path, pause: Callable[[], None] = lambda: time.sleep(_PAUSE_S))
 
 
 def _lines(file: BinaryIO, rest: bytes) -> Generator[str, None, bytes]:
-    """Yield the lines up to the end, and return the beginning of one whose end is not written yet."""
+    """Yield the complete lines, and return the beginning of a line that is not complete yet."""
     while chunk := file.readline(_LONGEST_LINE):
         rest += chunk
         if rest.endswith(b"\n") or len(rest) >= _LONGEST_LINE:
@@ -66,7 +67,7 @@ def _was_emptied(file: BinaryIO) -> bool:
 
 
 def _successor(path: Path, file: BinaryIO) -> BinaryIO | None:
-    """Return the file that took this one's place, if one did; while there is none, the old one is good enough."""
+    """Return the file that has taken this file's place, or None."""
     try:
         now, old = path.stat(), os.fstat(file.fileno())
         if (now.st_dev, now.st_ino) == (old.st_dev, old.st_ino):

@@ -1,4 +1,4 @@
-"""How an entry is shown: one line where it fits, the rest below it; the columns of requests line up."""
+"""Show entries: each on one line if it fits, otherwise on several; the columns of requests are aligned."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from rich.text import Text
 from claimsvc.tailing.entry import Entry
 
 _INDENT = 13
-"""Behind the time, and in front of what has no room behind it."""
+"""Width of the time column, and indent of continuation lines."""
 _COMMAND, _OUTCOME = 17, 18
 _LEVEL_STYLES = {"debug": "dim", "warning": "yellow", "error": "bold red"}
 _OUTCOME_STYLES = {"done": "green", "repeated": "cyan", "refused": "yellow"}
 _SHOWN_FIRST = ("principal", "command", "outcome", "reason", "device", "ms", "exception")
 _SHOWN_NEVER = {"lane", "deviceId", "tenantId"}
-"""They say again what others say; `--json` has them."""
+"""Redundant fields; `--json` shows them."""
 _OBEYED = re.compile(r"\x1b(?!\[[0-9;]*m)|[\x00-\x08\x0b-\x1a\x1c-\x1f\x7f-\x9f]")
-"""What a terminal would obey, colours apart: another program may show its lines in some."""
+"""Control characters and escape sequences that a terminal executes, except colours of other programs' lines."""
 
 
 class Page:
-    """Shows entries one below the other. On no terminal: no colour, and each on one line."""
+    """Prints entries. Without a terminal: no colour, and each entry on one line."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -49,14 +49,14 @@ class Page:
                 self._print(Text(" " * _INDENT + _plain(each), "dim"))
 
     def pass_on(self, line: str) -> None:
-        """Show a line of another program as it is; a terminal is spared what it would obey."""
+        """Show a line of another program unchanged; on a terminal, without its control sequences."""
         if self._console.is_terminal:
             self._print(Text.from_ansi(_harmless(line)))
         else:
             self._print(Text(line))
 
     def _filled(self, line: Text, parts: Iterable[str]) -> Iterator[Text]:
-        """Put the parts behind the line while there is room, and below it then, word by word."""
+        """Append the parts to the line, and break it between words at the terminal's width."""
         width = self._console.width if self._console.is_terminal else 0
         for word in " ".join(parts).split(" "):
             if width and line.cell_len > _INDENT and line.cell_len + 1 + cell_len(word) > width:
@@ -73,25 +73,25 @@ class Page:
 
 
 def _request(entry: Entry) -> Text:
-    """Return what was asked, what came of it, by whom, about which device, in how long."""
+    """Return the columns of a request: command, result, principal, device, milliseconds."""
     fields = entry.fields
     outcome = str(fields.get("outcome", ""))
-    told = str(fields.get("reason") or outcome)
-    who = str(fields.get("principal") or fields.get("lane", ""))
+    result = str(fields.get("reason") or outcome)
+    principal = str(fields.get("principal") or fields.get("lane", ""))
     text = Text(f"{_shown(fields.get('command', '')):<{_COMMAND}} ", "bold")
-    text.append(f"{_shown(told):<{_OUTCOME}} ", _OUTCOME_STYLES.get(outcome, ""))
+    text.append(f"{_shown(result):<{_OUTCOME}} ", _OUTCOME_STYLES.get(outcome, ""))
     device = fields.get("device")
-    if who and who != device:
-        text.append(_shown(who), "cyan")
+    if principal and principal != device:
+        text.append(_shown(principal), "cyan")
     if device is not None:
-        text.append(" > " if who != device else "", "dim").append(_shown(device), "magenta")
+        text.append(" > " if principal != device else "", "dim").append(_shown(device), "magenta")
     if fields.get("ms") is not None:
         text.append(f" {_shown(fields['ms'])} ms", "dim")
     return text
 
 
 def _event(entry: Entry) -> Text:
-    """Return what happened, and the principal and device of it where it has them."""
+    """Return the columns of any other event: its name, and its principal and device if it has them."""
     fields = entry.fields
     text = Text(f"{_shown(entry.event):<{_COMMAND}} ", _LEVEL_STYLES.get(entry.level, "bold"))
     if entry.level in {"warning", "error"}:
@@ -100,8 +100,8 @@ def _event(entry: Entry) -> Text:
         if fields.get(name) is not None:
             text.append("> " if name == "device" and fields.get("principal") is not None else "", "dim")
             text.append(f"{_shown(fields[name])} ", style)
-    told = [f"{name}={_quoted(fields[name])}" for name in ("command", "outcome", "reason", "ms") if name in fields]
-    return text.append(" ".join(told))
+    shown = [f"{name}={_quoted(fields[name])}" for name in ("command", "outcome", "reason", "ms") if name in fields]
+    return text.append(" ".join(shown))
 
 
 def _is_rest(name: str, value: object) -> bool:
@@ -119,7 +119,7 @@ def _quoted(value: Any) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return what a field says without colours, which could hide the next, or what turns the order of letters."""
+    """Return a field's text without control characters, colours and marks that reverse the direction of text."""
     return text if text.isprintable() else "".join(each if each.isprintable() else "\ufffd" for each in text)
 
 

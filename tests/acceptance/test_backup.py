@@ -138,5 +138,5 @@ def test_nothing_is_overwritten(build: Build, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     copy.write_text("precious")
     done = backup(world, str(copy))
-    assert (done.returncode, done.stderr) == (2, f"claimsvc: {copy} exists already, and nothing is overwritten\n")
+    assert (done.returncode, done.stderr) == (2, f"claimsvc: {copy} exists already; it is not overwritten\n")
     assert copy.read_text() == "precious"

@@ -52,7 +52,7 @@ def test_ctrl_c_while_it_loads_is_no_traceback(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-PRINTED = "Ctrl-C ends both"
+PRINTED = "Press Ctrl-C to stop both"
 """The last line of what `up` tells its user."""
 
 
@@ -215,7 +215,7 @@ def test_a_child_that_is_killed_is_started_again(child: str, up: Up) -> None:
     demo = up()
     before = demo.children()
     os.kill(before[child], signal.SIGKILL)
-    demo.wait_for(f"{child} ended with -9")
+    demo.wait_for(f"{child} exited with -9")
     demo.wait_for("broker_connected")
     after = demo.children()
     assert {name for name in before if before[name] != after[name]} == {child}
@@ -275,7 +275,7 @@ def test_init_makes_a_login_that_devices_share(name: str, tmp_path: Path) -> Non
     for _ in range(2):
         done = run("init", "-c", str(config), f"--{name}")
         assert (done.returncode, done.stderr) == (0, "")
-        shown = re.search(rf"devices +{name}\npassword +(\w+) +\(shown this once\)", done.stdout)
+        shown = re.search(rf"devices +{name}\npassword +(\w+) +\(shown once\)", done.stdout)
         assert shown
         (stored,) = re.findall(rf"(?m)^{name}:(.+)$", (tmp_path / "passwords").read_text())
         assert password_matches(shown[1], stored)

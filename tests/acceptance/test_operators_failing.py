@@ -43,7 +43,7 @@ TLS = ("device", "list", "--url", "mqtts://a@host")
     [
         pytest.param(["device", "list", "--url", ""], ["CLAIMSVC_OPERATOR_URL"], id="no URL"),
         pytest.param(["device", "list", "--url", "http://admin@host"], ["--url"], id="a URL of another kind"),
-        pytest.param(["device", "list", "--url", "mqtt://host"], ["the user is missing"], id="a URL of nobody"),
+        pytest.param(["device", "list", "--url", "mqtt://host"], ["no username"], id="a URL of nobody"),
         pytest.param(["device", "list", "--url", "mqtt://a:b@host"], ["--password-file"], id="a password in sight"),
         pytest.param(["device", "list", "--url", "mqtt://a@host:x"], ["--url"], id="a port that is none"),
         pytest.param(["device", "list", "--password-file", "/none"], ["/none"], id="no password file"),
@@ -92,10 +92,10 @@ def test_a_users_password_is_asked_for_twice(root: Commands, shared_world: World
     """It is shown nowhere, and must be the same both times."""
     name, line = fresh("chooser"), root.line("user", "add", "NAME", "--ask-password", "--json")
     line = [name if part == "NAME" else part for part in line]
-    asked = f"New password of {name}: "
-    code, said = at_terminal(line, (asked, "chosen-by-me\n"), ("Once more: ", "something-else\n"))
+    asked = f"New password for {name}: "
+    code, said = at_terminal(line, (asked, "chosen-by-me\n"), ("Repeat the password: ", "something-else\n"))
     assert (code, "the two passwords differ" in said) == (2, True)
-    code, said = at_terminal(line, (asked, "chosen-by-me\n"), ("Once more: ", "chosen-by-me\n"))
+    code, said = at_terminal(line, (asked, "chosen-by-me\n"), ("Repeat the password: ", "chosen-by-me\n"))
     assert (code, "chosen-by-me" in said) == (0, False)
     with Admin(shared_world.port, Account(name, "chosen-by-me")):
         pass

@@ -25,14 +25,14 @@ def test_u17_a_second_key_needs_a_word(root: Commands, as_: As) -> None:
     one_line(root.run("label", name, "--new-key"), 1, "key_exists", "--replace")
     one_line(root.quick("label", name, "--replace"), 2, "--new-key")
     customer = as_("customer")
-    assert customer.run("claim", name, "--key-file", "-", typed=printed + "\n").out == f"{name} is claimed.\n"
+    assert customer.run("claim", name, "--key-file", "-", typed=printed + "\n").out == f"Claimed {name}.\n"
     customer.ask("release", name, "--yes")
     printed = root.ask("device", "secret", name)["secretKey"]
     root.ask("label", name, "--new-key", "--replace")
     one_line(customer.run("claim", name, "--key-file", "-", typed=printed + "\n"), 1, "FAILURE")
     why = " ".join(root.run("why", name).out.split())
-    assert "The claim key was replaced" in why
-    assert "a label printed before that no longer works" in why
+    assert "replaced the claim key" in why
+    assert "labels printed before that no longer work" in why
     replaced = root.ask("device", "secret", name, "--replace")["secretKey"]
     assert customer.run("claim", name, "--key-file", "-", typed=replaced + "\n").code == 0
 
@@ -57,14 +57,14 @@ def test_u17_a_file_sent_again_keeps_printed_labels(root: Commands, as_: As, tmp
     printed = keys_in(root.ask("device", "secrets", str(file))["file"])
     file.write_text(f"name\n{first}\n{second}\n{third}\n")
     rehearsed = root.run("device", "secrets", str(file), "--dry-run")
-    assert (rehearsed.code, "3 rows: 1 could be done, 2 would fail." in rehearsed.out) == (1, True)
-    assert "2 devices have an open claim key" in rehearsed.err
+    assert (rehearsed.code, "3 rows: 1 would succeed, 2 would fail." in rehearsed.out) == (1, True)
+    assert "2 devices have a valid claim key" in rehearsed.err
     done = root.run("device", "secrets", str(file))
     assert (done.code, "3 rows: 1 done (1 new), 2 failed." in done.out) == (1, True)
     assert "--replace" in done.err
     assert "replaced" not in done.out.split("\n", 1)[0]
     claim = as_("customer").run("claim", first, "--key-file", "-", typed=printed[first] + "\n")
-    assert claim.out == f"{first} is claimed.\n"
+    assert claim.out == f"Claimed {first}.\n"
 
 
 def test_u17_a_file_replaces_keys_when_told(root: Commands, as_: As, tmp_path: Path) -> None:
@@ -74,12 +74,12 @@ def test_u17_a_file_replaces_keys_when_told(root: Commands, as_: As, tmp_path: P
     file.write_text("\n".join(["name", *names, ""]))
     printed = keys_in(root.ask("device", "secrets", str(file))["file"])
     rehearsed = root.run("device", "secrets", str(file), "--dry-run", "--replace")
-    assert rehearsed.out.startswith("2 rows: 2 could be done, 0 would fail. 2 keys would be replaced. Nothing was")
+    assert rehearsed.out.startswith("2 rows: 2 would succeed, 0 would fail. 2 keys would be replaced. Nothing was")
     done = root.run("device", "secrets", str(file), "--replace", "--out", str(tmp_path / "new.csv"))
     assert done.out == "2 rows: 2 done (0 new), 0 failed. 2 keys replaced.\n"
     customer, name = as_("customer"), names[0]
     one_line(customer.run("claim", name, "--key-file", "-", typed=printed[name] + "\n"), 1, "FAILURE")
-    assert "The claim key was replaced" in " ".join(root.run("why", name).out.split())
+    assert "replaced the claim key" in " ".join(root.run("why", name).out.split())
     new = keys_in(str(tmp_path / "new.csv"))[name]
     assert customer.run("claim", name, "--key-file", "-", typed=new + "\n").code == 0
 
@@ -92,7 +92,7 @@ def test_u8_a_customers_user_claims_without_a_role_named(root: Commands, shared_
     root.ask("device", "add", device)
     key = root.ask("device", "secret", device)["secretKey"]
     ann = Commands(shared_world.port, Account(made["principal"], made["password"]), tmp_path)
-    assert ann.run("claim", device, "--key-file", "-", typed=key + "\n").out == f"{device} is claimed.\n"
+    assert ann.run("claim", device, "--key-file", "-", typed=key + "\n").out == f"Claimed {device}.\n"
 
 
 def test_u8_a_refusal_names_what_is_missing(root: Commands, shared_world: World, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_service_that_is_silent(root: Commands, play: Play) -> None:
     """After three times it is given up, and said what that may mean."""
     service = play(lambda _: [])
     service.say("online")
-    one_line(root.run("customer", "add", "ACME"), 6, "does not answer", "may have been done or not")
+    one_line(root.run("customer", "add", "ACME"), 6, "does not answer", "may have been executed")
     assert len(service.calls) == 3
 
 
@@ -79,7 +79,7 @@ def test_a_service_that_is_offline(root: Commands, play: Play) -> None:
     """It has said so: nobody waits three times, and is told that the broker keeps the request."""
     service = play(lambda _: [])
     service.say("offline")
-    one_line(root.run("customer", "add", "ACME"), 6, "offline", "waits at the broker")
+    one_line(root.run("customer", "add", "ACME"), 6, "offline", "waits on the broker")
     assert len(service.calls) == 1
 
 
@@ -95,7 +95,7 @@ def test_a_service_that_is_offline(root: Commands, play: Play) -> None:
 def test_an_answer_that_is_none(root: Commands, play: Play, told: Told) -> None:
     """Whatever answers there, it is not claimsvc."""
     play(lambda _: [told])
-    one_line(root.quick("user", "list"), 3, "is this claimsvc?")
+    one_line(root.quick("user", "list"), 3, "does not come from claimsvc")
 
 
 def test_a_refusal_cannot_command_the_terminal(root: Commands, play: Play) -> None:
@@ -153,7 +153,7 @@ def test_a_dry_run_leaves_nothing(root: Commands, play: Play, tmp_path: Path) ->
     file.write_text(ROWS)
     done = root.quick("import", str(file), "--dry-run")
     assert service.calls[0].path == "/devicecontrol/bulkNewDeviceRequests?dryRun=true"
-    assert (done.code, done.out.startswith("3 rows: 1 could be done, 2 would fail.")) == (1, True)
+    assert (done.code, done.out.startswith("3 rows: 1 would succeed, 2 would fail.")) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix == ".csv") == ["devices.csv"]
 
 
@@ -180,7 +180,7 @@ def test_rows_the_service_does_not_name(root: Commands, play: Play, tmp_path: Pa
     file = tmp_path / "devices.csv"
     file.write_text(ROWS)
     done = root.quick("import", str(file))
-    assert "did not name 5 more" in done.err
+    assert "did not name 5 more failed rows" in done.err
     assert done.err.endswith("claimsvc: 7 of 9 rows failed\n")
 
 
@@ -208,7 +208,7 @@ def test_keys_go_to_a_file(root: Commands, play: Play, tmp_path: Path) -> None:
     told = root.quick("device", "secrets", str(file), "--json")
     assert (told.json["file"], "csv" in told.json) == (str(tmp_path / "names.keys.csv"), False)
     sheet = tmp_path / "sheet.html"
-    assert local("labels", str(out), str(sheet)).out.startswith("1 labels are in")
+    assert local("labels", str(out), str(sheet)).out.startswith("1 labels written to")
     assert sheet.stat().st_mode & 0o777 == 0o600
 
 
@@ -219,7 +219,7 @@ def test_keys_that_cannot_be_written_are_lost(root: Commands, play: Play, tmp_pa
     file.write_text("name\nLamp\n")
     full = ["prlimit", "--fsize=100000", *root.line("device", "secrets", str(file), "--out", str(out))]
     done = subprocess.run(full, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, "the keys are lost, make new ones" in done.stderr) == (1, True), done
+    assert (done.returncode, "the keys are lost; create new ones" in done.stderr) == (1, True), done
     assert "Traceback" not in done.stderr
 
 
@@ -247,13 +247,13 @@ def test_an_interrupted_import_may_be_done_all_the_same(root: Commands, play: Pl
     command = Commands(root.port, root.account, tmp_path, "--timeout", "60").start("import", str(file))
     assert asked.wait(20)
     code, err = command.interrupt()
-    assert (code, err) == (130, "claimsvc: interrupted; what was asked may be done all the same\n")
+    assert (code, err) == (130, "claimsvc: interrupted; the request may still be executed\n")
 
 
 def test_an_empty_listing_says_so(root: Commands, play: Play) -> None:
     """To a person; a program sees an empty list."""
     play(lambda _: [NO_USERS])
-    assert root.quick("user", "list").err == "There are none.\n"
+    assert root.quick("user", "list").err == "None found.\n"
     done = root.quick("user", "list", "--json")
     assert (done.json, done.err) == ({"users": [], "more": False}, "")
 
@@ -298,7 +298,7 @@ def test_credentials_are_rotated(root: Commands, play: Play, options: list[str],
     call = service.calls[-1]
     assert (call.method, call.path, json.loads(call.body)) == ("POST", "/claimsvc/devices/7/credentials", body)
     assert done.out.count("PLANTED") == 1
-    assert "Old one until" in done.out
+    assert "Old valid until" in done.out
 
 
 def test_credentials_are_revoked(root: Commands, play: Play) -> None:
@@ -306,7 +306,10 @@ def test_credentials_are_revoked(root: Commands, play: Play) -> None:
     service = play(found_then(answer(200, {})))
     one_line(root.quick("credentials", "revoke", "Lamp"), 2, "--yes")
     assert service.calls == []
-    assert root.quick("credentials", "revoke", "Lamp", "--yes").out == "Lamp can no longer log in.\n"
+    assert (
+        root.quick("credentials", "revoke", "Lamp", "--yes").out
+        == "Revoked the credentials of Lamp. It can no longer log in.\n"
+    )
     assert (service.calls[-1].method, service.calls[-1].path) == ("DELETE", "/claimsvc/devices/7/credentials")
 
 
@@ -332,7 +335,7 @@ def test_a_follower_outlives_a_silence(root: Commands, play: Play) -> None:
     assert [json.loads(follow.wait_for(lambda _: True))["event"] for _ in range(2)] == ["one", "two"]
     assert silent.is_set()
     code, err = follow.interrupt()
-    assert (code, "trying on" in err, err.splitlines()[-1]) == (130, True, "claimsvc: interrupted")
+    assert (code, "retrying" in err, err.splitlines()[-1]) == (130, True, "claimsvc: interrupted")
 
 
 def test_a_broker_that_restarts_is_come_back_to(root: Commands, play: Play, stage: World) -> None:

@@ -93,7 +93,7 @@ UNUSABLE: dict[str, tuple[list[str], str]] = {
     "a directory": (["/"], "directory"),
     "no such file to follow": (["-f", "/nowhere/service.log"], "/nowhere/service.log"),
     "nothing to follow": (["-f"], "--follow needs a file"),
-    "a file and a URL": (["/dev/null", "--url", "mqtt://a@b"], "not both"),
+    "a file and a URL": (["/dev/null", "--url", "mqtt://a@b"], "cannot be combined"),
     "a URL of another kind": (["--url", "http://a@b"], "mqtt"),
 }
 

@@ -95,18 +95,18 @@ def _text(database: Path) -> None:
     database.write_text("no database")
 
 
-KEY = "key file and settings belong to the database"
+KEY = "key file and settings match the database"
 TROUBLES: dict[str, tuple[Callable[[Path], object], dict[str, Verdict]]] = {
     "it is not there": (lambda path: path.unlink(), {"the database can be read": Verdict.FAIL}),
     "it is no database": (_text, {"the database can be read": Verdict.FAIL}),
-    "a page is torn": (_damage, {"the database is whole": Verdict.FAIL}),
-    "a newer release wrote it": (_set_version(99), {"the schema is this release's": Verdict.FAIL}),
-    "an older release wrote it": (_set_version(1), {"the schema is this release's": Verdict.WARN}),
+    "a page is torn": (_damage, {"the database is intact": Verdict.FAIL}),
+    "a newer release wrote it": (_set_version(99), {"the schema matches this release": Verdict.FAIL}),
+    "an older release wrote it": (_set_version(1), {"the schema matches this release": Verdict.WARN}),
     "the key is another's": (_other_key, {KEY: Verdict.FAIL}),
     "the key is damaged": (_damaged_key, {KEY: Verdict.FAIL}),
     "there is no key": (_no_key, {KEY: Verdict.FAIL}),
-    "others may read the key": (_open_key, {KEY: Verdict.FAIL, "its files are private": Verdict.FAIL}),
-    "others may read the database": (_open_database, {"its files are private": Verdict.FAIL}),
+    "others may read the key": (_open_key, {KEY: Verdict.FAIL, "the service's files are private": Verdict.FAIL}),
+    "others may read the database": (_open_database, {"the service's files are private": Verdict.FAIL}),
 }
 
 
@@ -131,15 +131,15 @@ def test_files_that_nobody_lets_us_see_are_no_success(tmp_path: Path) -> None:
     given = verdicts(tmp_path / ("n" * 300) / "claimsvc.db")  # refused to root, too
     assert given == {
         "the database can be read": Verdict.FAIL,
-        "the disk has room": Verdict.UNSEEN,
-        "its files are private": Verdict.UNSEEN,
+        "the disk has free space": Verdict.SKIPPED,
+        "the service's files are private": Verdict.SKIPPED,
     }
 
 
 def test_a_disk_that_is_nearly_full_is_found(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is full."""
     monkeypatch.setattr(file_checks, "LEAST_FREE_BYTES", 2**60)
-    assert wrong(database) == {"the disk has room": Verdict.FAIL}
+    assert wrong(database) == {"the disk has free space": Verdict.FAIL}
 
 
 def test_logins_that_are_no_lane(tmp_path: Path) -> None:
@@ -150,6 +150,6 @@ def test_logins_that_are_no_lane(tmp_path: Path) -> None:
     found = examine_logins([first, second, tmp_path / "none"], is_known=True)
     assert (found.verdict, found.seen) == (Verdict.WARN, "'works/line'; '+'; 'bob#1'")
     assert examine_logins([], is_known=True).verdict is Verdict.PASS
-    assert examine_logins([], is_known=False).verdict is Verdict.UNSEEN
-    assert examine_logins([tmp_path], is_known=True).verdict is Verdict.UNSEEN
-    assert examine_logins([tmp_path / "none"], is_known=True).verdict is Verdict.UNSEEN
+    assert examine_logins([], is_known=False).verdict is Verdict.SKIPPED
+    assert examine_logins([tmp_path], is_known=True).verdict is Verdict.SKIPPED
+    assert examine_logins([tmp_path / "none"], is_known=True).verdict is Verdict.SKIPPED

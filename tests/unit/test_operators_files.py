@@ -84,7 +84,7 @@ def test_a_file_beside_is_a_new_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("dry_run", "words"),
-    [(False, "3 rows: 2 done (1 new), 1 failed."), (True, "2 could be done, 1 would fail")],
+    [(False, "3 rows: 2 done (1 new), 1 failed."), (True, "2 would succeed, 1 would fail")],
 )
 def test_a_summary(words: str, *, dry_run: bool) -> None:
     """A dry run says that nothing was changed."""

@@ -51,10 +51,10 @@ def attempts(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("given_state", "sentences"),
     [
-        pytest.param(state(), ["No claim", "the device opens one"], id="nothing happened yet"),
+        pytest.param(state(), ["no failed claim", "open one on the device"], id="nothing happened yet"),
         pytest.param(
             state(events=[told("claim_refused", "wrong_key")], windows=[window()]),
-            ["by ann, failed: the key matched no open window (wrong_key)", "open for 1 min"],
+            ["by ann, failed: the key matched no open window (wrong_key)", "open for another 1 min"],
             id="a wrong key at an open window",
         ),
         pytest.param(
@@ -62,7 +62,7 @@ def attempts(**fields: Any) -> dict[str, Any]:
         ),
         pytest.param(
             state(events=[told("claim_refused", "window_expired")], windows=[window(open=False)]),
-            ["was over when the claim came", "No window is open"],
+            ["came after the window had expired", "No window is open"],
             id="too late",
         ),
         pytest.param(
@@ -73,7 +73,7 @@ def attempts(**fields: Any) -> dict[str, Any]:
                 events=[told("claim_locked_out", "wrong_key"), told("claim_refused", "wrong_key")],
                 attempts=[attempts(lockedUntil=NOW + MINUTE)],
             ),
-            ["it was one too many", "ann is locked out here for 1 min"],
+            ["this failure locked the user out", "ann is locked out of this device for 1 min"],
             id="one too many",
         ),
         pytest.param(
@@ -86,19 +86,19 @@ def attempts(**fields: Any) -> dict[str, Any]:
                 device={**DEVICE, "customerId": "c", "claimedTime": NOW},
                 events=[told("device_claimed"), told("claim_refused", "wrong_key")],
             ),
-            ["by ann, succeeded", "belongs to customer c"],
+            ["by ann, succeeded", "belonged to customer c"],
             id="claimed in the end",
         ),
         pytest.param(
             state(events=[told("claiming_data_set"), told("device_released")]),
-            ["No claim"],
+            ["no failed claim"],
             id="events that are no claims",
         ),
         pytest.param(
-            state(allowByDefault=False, claimingAllowed=False), ["may open none"], id="it may open no window"
+            state(allowByDefault=False, claimingAllowed=False), ["may not open one"], id="it may open no window"
         ),
         pytest.param(
-            state(allowByDefault=False, claimingAllowed=True), ["the device opens one"], id="it may open one"
+            state(allowByDefault=False, claimingAllowed=True), ["open one on the device"], id="it may open one"
         ),
     ],
 )
@@ -137,13 +137,16 @@ def test_u17_why_tells_that_the_key_was_replaced(
 ) -> None:
     """When and by whom: somebody may hold the old label."""
     text = why.verdict(state(events=[told("claim_refused", reason)], keyReplaced=replaced))[0]
-    assert (f"The claim key was replaced {when(NOW)} by root: a label printed before" in text) is is_said
+    assert (f"root replaced the claim key {when(NOW)}: labels printed before" in text) is is_said
 
 
 @pytest.mark.parametrize(
     ("detail", "sentence"),
     [
-        ("not_permitted: DEVICE:CLAIM_DEVICES", "the user lacks a permission, DEVICE:CLAIM_DEVICES: give the role"),
+        (
+            "not_permitted: DEVICE:CLAIM_DEVICES",
+            "the user lacks a permission, DEVICE:CLAIM_DEVICES: give the user the role",
+        ),
         ("not_a_customer", "the user belongs to no customer (not_a_customer)"),
     ],
 )
@@ -164,7 +167,7 @@ def test_why_fits_a_narrow_screen() -> None:
         ),
     )
     assert all(len(line) <= 80 for line in out.getvalue().splitlines())
-    for word in ("by the device", "by claimingData", "over", "1 min", "claim_locked_out"):
+    for word in ("by the device", "by claimingData", "expired", "1 min", "claim_locked_out"):
         assert word in out.getvalue()
 
 
@@ -209,7 +212,7 @@ async def test_a_trouble_that_lasts_is_told_once() -> None:
         async with patience.trying():
             if trouble:
                 raise CannotConnectError(trouble)
-    assert notes == [f"{trouble}; trying on" for trouble in ("lost", "refused", "refused")]
+    assert notes == [f"{trouble}; retrying" for trouble in ("lost", "refused", "refused")]
 
 
 # --- requests
@@ -246,7 +249,7 @@ def test_the_live_view_is_for_eighty_columns() -> None:
         request(id="b", status="BLOCKED"),
     ]
     lines = printed(watching.view(items, NOW, wide=False)).splitlines()
-    assert "1 to accept · 1 blocked · 1 not heard of yet · 1 contested" in lines[0]
+    assert "1 to accept · 1 blocked · 1 not connected · 1 contested" in lines[0]
     assert [line.split()[0] for line in lines[3:6]] == ["a", "b", "z"]
     assert "contested" in lines[3]
     assert "1 min" in lines[3]

@@ -55,9 +55,9 @@ def test_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        ("[claim]\nmax_attemps = 3", "claim.max_attemps: there is no such setting"),
-        ("[claims]\nmax_attempts = 3", "claims: there is no such setting"),
-        ("max_attempts = 3", "max_attempts: there is no such setting"),
+        ("[claim]\nmax_attemps = 3", "claim.max_attemps: no such setting"),
+        ("[claims]\nmax_attempts = 3", "claims: no such setting"),
+        ("max_attempts = 3", "max_attempts: no such setting"),
         ("[mqtt.tls]\nca = 'x'", "mqtt.tls"),
     ],
 )

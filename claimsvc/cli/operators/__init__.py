@@ -1,4 +1,4 @@
-"""The operators' commands: over MQTT like any other client, a file for each group of them."""
+"""The operators' commands, which work over MQTT like any other client: one file for each group."""
 
 from claimsvc.cli.console import app
 from claimsvc.cli.operators import (

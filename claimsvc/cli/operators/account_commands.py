@@ -1,4 +1,4 @@
-"""`claimsvc customer|user ...`: who owns devices, and who may do what."""
+"""`claimsvc customer|user ...`: manage customers, who own devices, and users, who log in."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from claimsvc.cli.operators.lane import segment
 from claimsvc.cli.operators.listing import All, Limit, show_listing
 from claimsvc.cli.operators.screen import Column
 
-customers = typer.Typer(help="Customers: who owns claimed devices.", no_args_is_help=True)
-users = typer.Typer(help="Users: people and programs with a login.", no_args_is_help=True)
+customers = typer.Typer(help="Customers: the owners of claimed devices.", no_args_is_help=True)
+users = typer.Typer(help="Users: persons and programs with a login.", no_args_is_help=True)
 
 _CUSTOMERS, _USERS = "/claimsvc/customers", "/claimsvc/users"
 
@@ -37,14 +37,14 @@ USER_COLUMNS = (
 CustomerId = Annotated[str, typer.Argument(metavar="ID", help="The customer's id, from `customer list`.")]
 Username = Annotated[str, typer.Argument(metavar="USERNAME")]
 OfCustomer = Annotated[str | None, typer.Option("--customer", metavar="ID", help="The customer the user belongs to.")]
-Groups = Annotated[list[str] | None, typer.Option("--group", help="A group; may be given again.")]
-Roles = Annotated[list[str] | None, typer.Option("--role", help="A role; may be given again.")]
-AskPassword = Annotated[bool, typer.Option("--ask-password", help="Ask for a password; else one is made up.")]
+Groups = Annotated[list[str] | None, typer.Option("--group", help="A group; can be repeated.")]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="A role; can be repeated.")]
+AskPassword = Annotated[bool, typer.Option("--ask-password", help="Prompt for a password instead of generating one.")]
 
 
 @command(customers, "add")
 async def add_customer(operator: Operator, title: Annotated[str, typer.Argument(metavar="TITLE")]) -> None:
-    """Make a customer."""
+    """Create a customer."""
     made = await operator.lane.call("POST", _CUSTOMERS, {"title": title})
     operator.screen.result(made, _customer_lines(made))
 
@@ -68,12 +68,12 @@ def _customer_lines(item: dict[str, Any]) -> list[tuple[str, object]]:
 
 @command(customers, "delete")
 def delete_customer(operator: Operator, customer: CustomerId, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
-    """Remove a customer that has neither users nor devices."""
-    confirm(f"Remove customer {customer}?", yes=yes)
+    """Delete a customer that has neither users nor devices."""
+    confirm(f"Delete customer {customer}?", yes=yes)
 
     async def delete() -> None:
         await operator.lane.call("DELETE", f"{_CUSTOMERS}/{segment(customer)}")
-        operator.screen.done({"deleted": customer}, "The customer is removed.")
+        operator.screen.done({"deleted": customer}, f"Deleted customer {customer}.")
 
     return delete()
 
@@ -87,15 +87,17 @@ def add_user(  # noqa: PLR0913 - its options
     role: Roles = None,
     no_roles: Annotated[bool, typer.Option("--no-roles", help="No role, not even `customer`.")] = False,
     of_group: Groups = None,
-    tenant: Annotated[str | None, typer.Option("--tenant", help="Another tenant; for the management tenant.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="Create the user in this tenant; for admins of `management`.")
+    ] = None,
     ask_password: AskPassword = False,
 ) -> Coroutine[Any, Any, None]:
-    """Create a user; the login is shown once. With --customer the user has the role `customer`.
+    """Create a user. The login is shown once.
 
-    --role, --group or --no-roles say otherwise.
+    With --customer the user gets the role `customer`, unless you pass --role, --group or --no-roles.
     """
     if role and no_roles:
-        raise UnusableError("--role gives a role; --no-roles gives none")
+        raise UnusableError("--role cannot be combined with --no-roles")
     body: dict[str, Any] = {"username": username}
     body |= {"roles": role or []} if role or no_roles else {}
     body |= {"groups": of_group} if of_group else {}
@@ -117,8 +119,8 @@ def _login_of(made: dict[str, Any]) -> dict[str, Any]:
 
 
 def _password(username: str) -> dict[str, str]:
-    password = ask_secret(f"New password of {username}", "nobody is there to be asked for a password")
-    if password != ask_secret("Once more", ""):
+    password = ask_secret(f"New password for {username}", "--ask-password needs a terminal")
+    if password != ask_secret("Repeat the password", ""):
         raise UnusableError("the two passwords differ")
     return {"password": password}
 
@@ -152,14 +154,14 @@ def change_user(  # noqa: PLR0913 - its options
     username: Username,
     *,
     customer: OfCustomer = None,
-    no_customer: Annotated[bool, typer.Option("--no-customer", help="Take the customer away.")] = False,
+    no_customer: Annotated[bool, typer.Option("--no-customer", help="Remove the user from its customer.")] = False,
     role: Roles = None,
-    no_roles: Annotated[bool, typer.Option("--no-roles", help="Take all roles away.")] = False,
+    no_roles: Annotated[bool, typer.Option("--no-roles", help="Remove all roles.")] = False,
     of_group: Groups = None,
-    no_groups: Annotated[bool, typer.Option("--no-groups", help="Take the user out of all groups.")] = False,
+    no_groups: Annotated[bool, typer.Option("--no-groups", help="Remove the user from all groups.")] = False,
     ask_password: AskPassword = False,
 ) -> Coroutine[Any, Any, None]:
-    """Change a user; what is not named stays. Roles and groups given take the place of all the user had."""
+    """Change a user. Options you do not pass change nothing; --role and --group replace the whole list."""
     body: dict[str, Any] = {}
     if customer or no_customer:
         body["customerId"] = customer
@@ -170,11 +172,11 @@ def change_user(  # noqa: PLR0913 - its options
     if ask_password:
         body |= _password(username)
     if not body:
-        raise UnusableError("nothing to change: --customer, --role, --group or --ask-password")
+        raise UnusableError("nothing to change: pass --customer, --role, --group or --ask-password")
 
     async def change() -> None:
         changed = await operator.lane.call("PUT", f"{_USERS}/{segment(username)}", body)
-        changed.pop("password", None)  # the user knows it
+        changed.pop("password", None)  # the operator has just typed it
         operator.screen.result(changed, _user_lines(changed))
 
     return change()
@@ -182,11 +184,11 @@ def change_user(  # noqa: PLR0913 - its options
 
 @command(users, "delete")
 def delete_user(operator: Operator, username: Username, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
-    """Remove a user and end the login."""
-    confirm(f"Remove user {username} and end the login?", yes=yes)
+    """Delete a user. Its login stops working."""
+    confirm(f"Delete user {username}? The login stops working.", yes=yes)
 
     async def delete() -> None:
         await operator.lane.call("DELETE", f"{_USERS}/{segment(username)}")
-        operator.screen.done({"deleted": username}, f"User {username} is removed.")
+        operator.screen.done({"deleted": username}, f"Deleted user {username}.")
 
     return delete()

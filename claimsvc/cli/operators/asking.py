@@ -1,4 +1,4 @@
-"""Questions to whoever sits before the terminal: secrets, and whether something is really meant."""
+"""Prompts on the terminal: for secrets, and for confirmation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from claimsvc.cli.operators.failing import FailedError, UnusableError
 
 
 def ask_secret(what: str, otherwise: str) -> str:
-    """Ask for a secret without showing it. Raises UnusableError with `otherwise` where there is nobody to ask."""
+    """Prompt for a secret without echo. Raises UnusableError with the text `otherwise` if there is no terminal."""
     if not sys.stdin.isatty():
         raise UnusableError(otherwise)
     return str(typer.prompt(what, hide_input=True, err=True))
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Ask before what cannot be undone. Raises UnusableError where nobody can be asked, FailedError at a no."""
+    """Prompt before an irreversible action. Raises UnusableError without a terminal, FailedError if refused."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise UnusableError("nobody is there to be asked: give --yes")
+        raise UnusableError("not a terminal: pass --yes to confirm")
     if not typer.confirm(question, err=True):
-        raise FailedError("nothing was done")
+        raise FailedError("cancelled: nothing was changed")

@@ -1,6 +1,6 @@
-"""The options that every operator's command has, and how it is run with them.
+"""The options that all operators' commands share, and the code that runs a command with them.
 
-`command` gives a function those options in place of its first argument.
+`command` replaces a function's first argument by those options.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ Work = TypeVar("Work", bound=Callable[..., Coroutine[Any, Any, None]])
 
 @immutable
 class Operator:
-    """What a command works with: the operator's lane, and the screen."""
+    """The first argument of every command: the operator's lane and the screen."""
 
     lane: Lane
     screen: Screen
 
 
 OVER_MQTT = "Over MQTT, for operators"
-"""The panel of such commands in the list of all."""
+"""Heading of these commands in `claimsvc --help`."""
 _PANEL = "Connection"
 
 Url = Annotated[
@@ -46,7 +46,7 @@ Url = Annotated[
         "-u",
         envvar=OPERATOR_URL,
         metavar="URL",
-        help="Broker and login: mqtt://user@host:port, or mqtts://.",
+        help="Broker and login: mqtt://user@host:port or mqtts://.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -56,14 +56,16 @@ PasswordFile = Annotated[
         "--password-file",
         envvar=OPERATOR_PASSWORD_FILE,
         metavar="FILE",
-        help=f"A file that holds the password; without it ${OPERATOR_PASSWORD}, or it is asked for.",
+        help=f"File with the password. Without it: ${OPERATOR_PASSWORD}, otherwise a prompt.",
         show_envvar=False,
         rich_help_panel=_PANEL,
     ),
 ]
 Authority = Annotated[
     Path | None,
-    typer.Option("--ca", metavar="FILE", help="CA certificates to trust, not the system's.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--ca", metavar="FILE", help="CA certificates to trust instead of the system's.", rich_help_panel=_PANEL
+    ),
 ]
 Certificate = Annotated[
     Path | None, typer.Option("--cert", metavar="FILE", help="Client certificate (PEM).", rich_help_panel=_PANEL)
@@ -81,12 +83,12 @@ Timeout = Annotated[
         "--timeout",
         min=0.1,
         metavar="SECONDS",
-        help="How long to wait for an answer, up to three times.",
+        help="How long to wait for an answer. A request is sent up to three times.",
         rich_help_panel=_PANEL,
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on standard output.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not prompt for confirmation.")]
 
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "url": (Url, ""),
@@ -101,7 +103,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 
 
 def command(group: typer.Typer, name: str) -> Callable[[Work], Work]:
-    """Make a coroutine function a command of `group`: its first argument is the connected operator."""
+    """Register a coroutine function as a command of `group`. Its first argument is the Operator."""
 
     def register(work: Work) -> Work:
         hints = get_type_hints(work, include_extras=True)
@@ -134,10 +136,10 @@ def _conduct(
     root: str,
     work: Callable[[Operator], Coroutine[Any, Any, None]],
 ) -> None:
-    """Do the work, and end with one line and an exit code where it fails.
+    """Run a command. A failure ends it with one line and an exit code.
 
-    A command that asks its user something is a plain function that returns the rest as a coroutine: Ctrl-C would not
-    interrupt a question inside the event loop.
+    A command that prompts is a plain function that returns the rest as a coroutine, because Ctrl-C does not interrupt
+    a prompt inside the event loop.
     """
     with ending(screen):
         lane = Lane(options(), root)

@@ -1,4 +1,4 @@
-"""`claimsvc credentials ...`: give a device another login, or end the one it has."""
+"""`claimsvc credentials ...`: rotate or revoke the credentials of a device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from claimsvc.cli.operators.device_commands import login_lines
 from claimsvc.cli.operators.options import Name, duration_ms
 from claimsvc.cli.operators.screen import when
 
-group = typer.Typer(help="What devices log in with: rotate, revoke.", no_args_is_help=True)
+group = typer.Typer(help="Credentials of devices: rotate, revoke.", no_args_is_help=True)
 
 
 @command(group, "rotate")
@@ -23,13 +23,16 @@ async def rotate_credentials(
     *,
     overlap: Annotated[
         str | None,
-        typer.Option("--overlap", help="How long the old one stays good: 15min, 12h, 30d. Else as it is set."),
+        typer.Option(
+            "--overlap",
+            help="How long the old credentials stay valid: 15min, 12h, 30d. Default: credentials.overlap_ms.",
+        ),
     ] = None,
     access_token: Annotated[
-        bool, typer.Option("--access-token", help="An access token, where the device has no login any more.")
+        bool, typer.Option("--access-token", help="Create an access token, for a device without any login.")
     ] = False,
 ) -> None:
-    """Make a new login for a device, of the kind it has, and show it once."""
+    """Create new credentials for a device, of the kind it has. They are shown once."""
     body: dict[str, object] = {} if overlap is None else {"overlapMs": duration_ms(overlap, "--overlap")}
     if access_token:
         body["credentialsType"] = "ACCESS_TOKEN"
@@ -38,19 +41,19 @@ async def rotate_credentials(
 
 
 def rotated_lines(made: dict[str, Any]) -> list[tuple[str, object]]:
-    """Return what is shown of a rotation."""
-    times = [("Good from", when(made.get("validFrom"))), ("Old one until", when(made.get("oldValidUntil")))]
+    """Return the lines that show a rotation."""
+    times = [("Valid from", when(made.get("validFrom"))), ("Old valid until", when(made.get("oldValidUntil")))]
     return [*login_lines({**made, "principal": None}), *times]
 
 
 @command(group, "revoke")
 def revoke_credentials(operator: Operator, name: Name, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
-    """End every login of a device at once."""
-    confirm(f"End every login of {name} now?", yes=yes)
+    """Revoke all credentials of a device at once."""
+    confirm(f"Revoke all credentials of {name} now?", yes=yes)
 
     async def revoke() -> None:
         await operator.lane.call("DELETE", await _path(operator, name))
-        operator.screen.done({"revoked": name}, f"{name} can no longer log in.")
+        operator.screen.done({"revoked": name}, f"Revoked the credentials of {name}. It can no longer log in.")
 
     return revoke()
 

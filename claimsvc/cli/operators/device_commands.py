@@ -1,4 +1,4 @@
-"""`claimsvc device ...`: make, list, show and remove devices, and let them be claimed."""
+"""`claimsvc device ...`: create, list, show and delete devices, and make them claimable."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from claimsvc.cli.operators.options import Name, duration_ms
 from claimsvc.cli.operators.screen import Column, when
 
 KEY_BYTES = 16
-"""128 bits: nobody guesses such a key, whatever the lockouts."""
+"""128 bits: such a key cannot be guessed, even without lockouts."""
 _TOKEN_BYTES = 15
 NOBODY = "13814000-1dd2-11b2-8080-808080808080"
 """ThingsBoard's null id."""
-ONCE = "   (shown this once)"
+ONCE = "   (shown once)"
 
-group = typer.Typer(help="Devices: make, list, show, remove; let them be claimed.", no_args_is_help=True)
+group = typer.Typer(help="Devices: create, list, show, delete, make claimable.", no_args_is_help=True)
 
 COLUMNS = (
     Column("Name", lambda item: item["name"], whole=True),
     Column("Type", lambda item: item["type"]),
     Column("Label", lambda item: item["label"], wide=True),
-    Column("Made", lambda item: when(item["createdTime"]), wide=True),
+    Column("Created", lambda item: when(item["createdTime"]), wide=True),
     Column("Claimed", lambda item: when(item["claimedTime"]) if item["customerId"] else None),
     Column("By customer", lambda item: item["customerId"], wide=True, whole=True),
     Column("Gateway", lambda item: "is one" if item["gateway"] else "behind one" if item["gatewayId"] else None),
-    # A login that is called otherwise is the exception: a name with `/`, another tenant, a registered device.
+    # The login differs from the name for a name with `/`, another tenant or a registered device.
     Column("Login", lambda item: "its name" if item["principal"] == item["name"] else item["principal"]),
 )
 
@@ -45,10 +45,10 @@ GROUP_COLUMNS = (
 )
 
 Replace = Annotated[
-    bool, typer.Option("--replace", help="Replace a key that is still open; labels printed with it stop working.")
+    bool, typer.Option("--replace", help="Replace a key that is still valid; labels printed with it stop working.")
 ]
 
-Expires = Annotated[str, typer.Option("--expires", help="How long it is good for: 90s, 15min, 12h, 30d, 2w.")]
+Expires = Annotated[str, typer.Option("--expires", help="How long the key is valid: 90s, 15min, 12h, 30d, 2w.")]
 
 
 @command(group, "add")
@@ -56,14 +56,16 @@ async def add_device(
     operator: Operator,
     name: Name,
     *,
-    type_: Annotated[str, typer.Option("--type", help="Its type.")] = "default",
-    label: Annotated[str | None, typer.Option("--label", help="A text for people.")] = None,
-    gateway: Annotated[bool, typer.Option("--gateway", help="It may speak for other devices.")] = False,
+    type_: Annotated[str, typer.Option("--type", help="The device's type.")] = "default",
+    label: Annotated[str | None, typer.Option("--label", help="A human-readable label.")] = None,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="Create a gateway: it may speak for other devices.")
+    ] = False,
     access_token: Annotated[
-        bool, typer.Option("--access-token", help="Its login is an access token: for brokers with the plugin.")
+        bool, typer.Option("--access-token", help="Log in with an access token; needs the broker's plugin.")
     ] = False,
 ) -> None:
-    """Make a device and its login, which is shown once."""
+    """Create a device and its login. The login is shown once."""
     token = secrets.token_urlsafe(_TOKEN_BYTES) if access_token else None
     path = f"/api/device?accessToken={token}" if token else "/api/device"
     body = {"name": name, "type": type_, "label": label, "additionalInfo": {"gateway": gateway}}
@@ -77,7 +79,7 @@ async def add_device(
 async def _login(operator: Operator, device_id: str) -> dict[str, object]:
     found = await operator.lane.call("GET", f"/api/device/{device_id}/credentials")
     if found["credentialsValue"] is None:
-        return {"login": "must exist at the broker: this service keeps no logins"}
+        return {"login": "create it on the broker: this service keeps no logins"}
     basic = from_json(found["credentialsValue"])
     return {"username": basic["userName"], "password": basic["password"]}
 
@@ -95,7 +97,7 @@ _SECRET = {"password", "accessToken"}
 
 
 def login_lines(made: dict[str, Any]) -> list[tuple[str, object]]:
-    """Return what is shown of something just made: its login once."""
+    """Return the lines that show something just created, with its login."""
     present = [(member, title) for member, title in _LOGIN_TITLES.items() if made.get(member) is not None]
     return [(title, f"{made[member]}{ONCE if member in _SECRET else ''}") for member, title in present]
 
@@ -104,13 +106,13 @@ def login_lines(made: dict[str, Any]) -> list[tuple[str, object]]:
 async def list_devices(
     operator: Operator,
     *,
-    prefix: Annotated[str, typer.Option("--prefix", help="Only those whose names begin so.")] = "",
-    group_id: Annotated[str, typer.Option("--group", help="Only those of the group of this id.")] = "",
-    after: Annotated[str, typer.Option("--after", help="Begin behind this name.")] = "",
+    prefix: Annotated[str, typer.Option("--prefix", help="Only devices whose names start with this.")] = "",
+    group_id: Annotated[str, typer.Option("--group", help="Only devices in the group with this id.")] = "",
+    after: Annotated[str, typer.Option("--after", help="Start after this name.")] = "",
     limit: Limit = 100,
     everything: All = False,
 ) -> None:
-    """List devices in order of their names."""
+    """List devices by name."""
     query = {"prefix": prefix, "group": group_id, "after": after}
     path = "/claimsvc/devices?" + "&".join(f"{key}={segment(value)}" for key, value in query.items() if value)
     await show_listing(operator, path, "devices", COLUMNS, None if everything else limit)
@@ -118,7 +120,7 @@ async def list_devices(
 
 @command(group, "groups")
 async def list_device_groups(operator: Operator, *, limit: Limit = 100, everything: All = False) -> None:
-    """List groups of devices, which an import makes."""
+    """List groups of devices. `import` creates them."""
     path = "/claimsvc/deviceGroups"
     await show_listing(operator, path, "deviceGroups", GROUP_COLUMNS, None if everything else limit)
 
@@ -143,7 +145,7 @@ def _lines(device: dict[str, Any]) -> list[tuple[str, object]]:
         ("Label", device["label"]),
         ("Tenant", device["tenantId"]["id"]),
         ("Gateway", bool(info.get("gateway"))),
-        ("Made", when(device["createdTime"])),
+        ("Created", when(device["createdTime"])),
         ("Customer", None if owner == NOBODY else owner),
         ("Claimed", when(info.get("claimedTime"))),
     ]
@@ -155,35 +157,39 @@ def _attribute_lines(attributes: list[dict[str, Any]]) -> list[tuple[str, object
 
 @command(group, "delete")
 def delete_device(operator: Operator, name: Name, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
-    """Remove a device, its windows, attributes and logins."""
-    confirm(f"Remove device {name} and end its logins?", yes=yes)
+    """Delete a device with its claim windows, attributes and logins."""
+    confirm(f"Delete device {name}? Its logins stop working.", yes=yes)
 
     async def delete() -> None:
         await operator.lane.call("DELETE", f"/api/device/{await operator.lane.device_id(name)}")
-        operator.screen.done({"deleted": name}, f"{name} is removed.")
+        operator.screen.done({"deleted": name}, f"Deleted {name}.")
 
     return delete()
 
 
 @command(group, "secret")
 async def make_secret(operator: Operator, name: Name, *, expires: Expires = "30d", replace: Replace = False) -> None:
-    """Create a secret key with which the device can be claimed, and show it once.
+    """Create a secret key to claim the device with. The key is shown once.
 
-    A device that has an open key keeps it unless you give --replace.
+    Fails if the device has a valid key already, unless you pass --replace.
     """
     made = await open_server_window(operator, name, expires, replace=replace)
-    lines = [("Device", name), ("Secret key", f"{made['secretKey']}{ONCE}"), ("Until", when(made["expirationTime"]))]
+    lines = [
+        ("Device", name),
+        ("Secret key", f"{made['secretKey']}{ONCE}"),
+        ("Valid until", when(made["expirationTime"])),
+    ]
     operator.screen.result(made, lines)
 
 
 async def open_server_window(operator: Operator, name: str, expires: str, *, replace: bool) -> dict[str, Any]:
-    """Give a device a server-side key of 128 random bits. Raises UnusableError, and as `Lane.call`.
+    """Open a server window with a key of 128 random bits. Raises UnusableError, and as `Lane.call`.
 
-    An open key is replaced only with `replace`.
+    A valid key is replaced only if `replace` is True.
     """
     lasts_ms = duration_ms(expires, "--expires")
     if not lasts_ms:
-        raise UnusableError("--expires: a window of no time cannot be used")
+        raise UnusableError("--expires: must be longer than 0")
     key = secrets.token_urlsafe(KEY_BYTES)
     expires_at_ms = time.time_ns() // 1_000_000 + lasts_ms
     data = {"claimingData": {"secretKey": key, "expirationTime": expires_at_ms}}
@@ -192,7 +198,7 @@ async def open_server_window(operator: Operator, name: str, expires: str, *, rep
     except CallRefusedError as refused:
         if refused.code != "key_exists":
             raise
-        text = f"{name} has an open claim key, which may be printed on a label: give --replace to replace it"
+        text = f"{name} has a valid claim key, which may be printed on a label: pass --replace to replace it"
         raise CallRefusedError(refused.status, {"message": text, "error": refused.code}) from None
     return {"name": name, "secretKey": key, "expirationTime": expires_at_ms}
 
@@ -202,9 +208,9 @@ async def allow_claiming(
     operator: Operator,
     name: Name,
     *,
-    deny: Annotated[bool, typer.Option("--deny", help="Forbid it again.")] = False,
+    deny: Annotated[bool, typer.Option("--deny", help="Forbid it instead.")] = False,
 ) -> None:
-    """Let a device open claim windows, where the service is set to ask for `claimingAllowed`."""
+    """Allow a device to open claim windows. Needed only if `claim.allow_by_default` is false."""
     await _set_attributes(operator, name, {"claimingAllowed": not deny})
     may = "may not" if deny else "may"
     operator.screen.done({"name": name, "claimingAllowed": not deny}, f"{name} {may} open claim windows.")

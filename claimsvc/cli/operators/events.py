@@ -1,4 +1,4 @@
-"""`claimsvc events`: the audit trail, as it is or as it grows."""
+"""`claimsvc events`: list or follow the audit trail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EVENTS = "/claimsvc/events"
 _PAGE = 100
 _MOST_AT_ONCE = 1_000
 _HEAD = 20
-"""So many of the newest events in a row are where a listing goes on from: times may be equal, and clocks go back."""
+"""A listing resumes at a run of this many newest events: one would not do, as times repeat and clocks go back."""
 
 COLUMNS = (
     Column("Time", lambda item: when(item["time"])),
@@ -42,13 +42,15 @@ Event = dict[str, Any]
 async def show_events(
     operator: Operator,
     *,
-    device: Annotated[str | None, typer.Option("--device", help="Only those about this device.")] = None,
-    since: Annotated[str | None, typer.Option("--since", help="Only the last so long: 15min, 12h, 30d.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Only events about this device.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Only events of the last 15min, 12h, 30d ...")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many to list.")] = 50,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as events happen, until Ctrl-C.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Show new events as they happen, until Ctrl-C.")
+    ] = False,
     every: Every = 2.0,
 ) -> None:
-    """List audit events, newest first; with --follow oldest first, and on as they happen."""
+    """List audit events, newest first. With --follow: oldest first, then new events as they happen."""
     query = [f"device={segment(device)}"] if device is not None else []
     if since is not None:
         query.append(f"since={time.time_ns() // 1_000_000 - duration_ms(since, '--since')}")
@@ -64,11 +66,11 @@ async def show_events(
 
 
 _EVENT_WIDTH = 20
-"""Of the longest, so that what follows stands in a column."""
+"""Width of the longest event name."""
 
 
 def event_line(event: Event) -> Text:
-    """Return an event as a line for a person."""
+    """Return an event as a human-readable line."""
     style = "yellow" if event["event"] in FAILURES else "bold"
     line = Text.assemble((str(when(event["time"])), "dim"), "  ", (f"{clean(event['event']):<{_EVENT_WIDTH}}", style))
     for member in ("device", "principal", "detail"):
@@ -104,7 +106,7 @@ async def _newest(lane: Lane, path: str, limit: int, known: Sequence[Event]) -> 
 
 
 def unseen(found: Sequence[Event], known: Sequence[Event]) -> list[Event]:
-    """Return those of `found`, newest first, that stand before the known ones: all, where those do not come."""
+    """Return the events of `found`, newest first, before the known ones; all of them if no known event follows."""
     if not known:
         return list(found)
     for at in range(len(found)):

@@ -1,4 +1,4 @@
-"""How a command ends before its time: one line on standard error, and an exit code for scripts."""
+"""Failures of an operator's command: one line on standard error, and an exit code for scripts."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ EXIT_SILENT = 6
 EXIT_INTERRUPTED = 130
 
 INTERRUPTED = "interrupted"
-IN_THE_MIDDLE = "interrupted; what was asked may be done all the same"
+IN_THE_MIDDLE = "interrupted; the request may still be executed"
 
 
 class UnusableError(Exception):
-    """An option or a file that the user gave cannot be used."""
+    """An option or a file cannot be used."""
 
 
 class FailedError(Exception):
-    """The command ran, and something of what it was asked for is not done; the text may be empty."""
+    """The command ran, but not everything succeeded. The text may be empty."""
 
 
 _EXITS: tuple[tuple[type[Exception], int], ...] = (
-    # The first that fits: an exception's kind before its kinds' kind.
+    # The first match counts, so a subclass stands before its base class.
     (UnusableError, EXIT_UNUSABLE),
     (LoginRefusedError, EXIT_LOGIN),
     (NotAllowedError, EXIT_FORBIDDEN),
@@ -46,13 +46,13 @@ _EXITS: tuple[tuple[type[Exception], int], ...] = (
 
 @contextmanager
 def ending(screen: Screen) -> Iterator[None]:
-    """Turn whatever ends a command before its time into one line and an exit code."""
+    """Turn an expected exception into one line and an exit code."""
     try:
         yield
     except (KeyboardInterrupt, typer.Abort) as error:
         raise _ended(screen, str(error) or INTERRUPTED, EXIT_INTERRUPTED) from None
     except BrokenPipeError:
-        raise  # who read our output has seen enough; typer ends quietly
+        raise  # the reader closed the pipe; typer ends quietly
     except tuple(kind for kind, _ in _EXITS) as error:
         code = next(code for kind, code in _EXITS if isinstance(error, kind))
         if isinstance(error, CallRefusedError) and error.is_forbidden:

@@ -1,4 +1,4 @@
-"""What commands have in common that go on until they are interrupted."""
+"""Shared by the commands that run until they are interrupted."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import typer
 
 from claimsvc.mqtt.caller import CallTimeoutError, CannotConnectError, ConnectionLostError
 
-Every = Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="How often to look again.")]
+Every = Annotated[float, typer.Option("--every", min=0.1, metavar="SECONDS", help="Interval between queries.")]
 
 
 class Patience:
-    """Goes on where the service or its broker is away for a while; `note` is told of each trouble once."""
+    """Keeps a command running while the service or the broker is away. Passes each failure to `note` once."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
-        self._told = ""
+        self._noted = ""
 
     @asynccontextmanager
     async def trying(self) -> AsyncIterator[None]:
-        """Try once. What is neither silence nor a lost broker passes through."""
+        """Try once. Swallows timeouts and lost connections only."""
         try:
             yield
         except (CallTimeoutError, CannotConnectError, ConnectionLostError) as error:
-            if str(error) != self._told:
-                self._note(f"{error}; trying on")
-            self._told = str(error)
+            if str(error) != self._noted:
+                self._note(f"{error}; retrying")
+            self._noted = str(error)
         else:
-            self._told = ""
+            self._noted = ""

@@ -1,4 +1,4 @@
-"""`claimsvc label` and `claimsvc labels`: what is stuck on a device so that its owner can claim it."""
+"""`claimsvc label` and `claimsvc labels`: QR codes to stick on devices, so that their buyers can claim them."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ ClaimUrl = Annotated[
         "--claim-url",
         envvar=OPERATOR_CLAIM_URL,
         metavar="TEMPLATE",
-        help="A URL in the code instead of JSON: https://example.com/claim?d={deviceName}&k={secretKey}",
+        help="Encode a URL instead of JSON: https://example.com/claim?d={deviceName}&k={secretKey}",
     ),
 ]
 
 
 def content_of(name: str, key: str | None, template: str | None) -> str:
-    """Return what a device's code holds: JSON, or the template filled in. Raises UnusableError.
+    """Return the content of a device's QR code: JSON, or the template filled in. Raises UnusableError.
 
-    `key` is None where the label does not carry one: the device opens its own window.
+    `key` is None for a label without a key: the device opens its own window.
     """
     if template is None:
         members = {"deviceName": name} if key is None else {"deviceName": name, "secretKey": key}
         return to_json(members).decode()
     if NAME_FIELD not in template:
-        raise UnusableError(f"--claim-url: {NAME_FIELD} has no place in it")
+        raise UnusableError(f"--claim-url: {NAME_FIELD} is missing")
     if KEY_FIELD not in template and key is not None:
-        raise UnusableError(f"--claim-url: {KEY_FIELD} has no place in it")
+        raise UnusableError(f"--claim-url: {KEY_FIELD} is missing")
     return template.replace(NAME_FIELD, quote(name, safe="")).replace(KEY_FIELD, quote(key or "", safe=""))
 
 
 def code_of(content: str) -> segno.QRCode:
-    """Return the QR code, which stays readable with a scratch. Raises UnusableError."""
+    """Return the QR code, with error correction for scratches. Raises UnusableError."""
     try:
         return segno.make_qr(content, error="m", encoding="utf-8")
     except segno.DataOverflowError:
@@ -66,27 +66,27 @@ def make_label(  # noqa: PLR0913 - its options
     operator: Operator,
     name: Name,
     *,
-    new_key: Annotated[bool, typer.Option("--new-key", help="Make a secret key for it, as `device secret`.")] = False,
+    new_key: Annotated[
+        bool, typer.Option("--new-key", help="Create a secret key for it, as `device secret`.")
+    ] = False,
     replace: Replace = False,
     expires: Expires = "30d",
-    with_key: Annotated[bool, typer.Option("--with-key", help="Ask for the key it is to carry.")] = False,
+    with_key: Annotated[bool, typer.Option("--with-key", help="Prompt for the key to put on the label.")] = False,
     key_file: KeyFile = None,
     svg: Annotated[Path | None, typer.Option("--svg", metavar="FILE", help="Write an SVG picture.")] = None,
     png: Annotated[Path | None, typer.Option("--png", metavar="FILE", help="Write a PNG picture.")] = None,
     claim_url: ClaimUrl = None,
 ) -> Coroutine[Any, Any, None]:
-    """Show a device's label as a QR code: its name, and optionally the secret key that claims it.
+    """Show a device's label as a QR code with its name, and optionally the secret key to claim it.
 
-    --new-key fails if the device has an open key, which may be on a label already, unless you give --replace.
+    --new-key fails if the device has a valid key already, because a label may show it, unless you pass --replace.
     """
     if new_key and (with_key or key_file):
-        raise UnusableError("--new-key makes a key; --with-key and --key-file give one")
+        raise UnusableError("--new-key cannot be combined with --with-key or --key-file")
     if replace and not new_key:
-        raise UnusableError("--replace replaces a key by another: it needs --new-key")
+        raise UnusableError("--replace needs --new-key")
     given = secret_of(key_file, f"Secret key of {name}", "--key-file") if with_key or key_file else None
-    content_of(
-        name, given or ("" if new_key else None), claim_url
-    )  # a bad template is to be known before a key is made
+    content_of(name, given or ("" if new_key else None), claim_url)  # reject a bad template before creating a key
     pictures = tuple((path, kind, new_file(path)) for path, kind in ((svg, "svg"), (png, "png")) if path)
 
     async def label() -> None:
@@ -104,7 +104,7 @@ def make_label(  # noqa: PLR0913 - its options
         code = code_of(content)
         for path, kind, descriptor in pictures:
             write_bytes(descriptor, picture(code, kind, name))
-            operator.screen.note(f"The label is in {path}.")
+            operator.screen.note(f"Label written to {path}.")
         if operator.screen.as_json:
             operator.screen.json(
                 {"deviceName": name, "content": content, "files": [str(path) for path, *_ in pictures]}
@@ -125,7 +125,7 @@ def picture(code: segno.QRCode, kind: str, title: str) -> bytes:
 
 
 def on_screen(code: segno.QRCode) -> Text:
-    """Return the code for a terminal, black on white whatever its colours are: two modules a character."""
+    """Return the code for a terminal, always black on white. A character shows two modules."""
     rows = [list(row) for row in code.matrix_iter(border=_QUIET_MODULES)]
     rows += [[0] * len(rows[0])] * (len(rows) % 2)
     pairs = zip(rows[::2], rows[1::2], strict=True)
@@ -141,29 +141,31 @@ _HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (Tru
 
 @app.command("labels", rich_help_panel=OVER_MQTT)
 def make_labels(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="With `name` and `secretKey`, of device secrets.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", help="With `name` and `secretKey`, as `device secrets` writes it.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT.html")],
     *,
     claim_url: ClaimUrl = None,
     columns: Annotated[int, typer.Option("--columns", min=1, max=20, help="Labels side by side.")] = 3,
     size_mm: Annotated[int, typer.Option("--size", min=10, max=200, help="Edge of a code in millimetres.")] = 40,
 ) -> None:
-    """Write a sheet of labels to print, from a CSV file of names and keys. No broker is asked.
+    """Write a sheet of labels to print, from a CSV file of names and keys. Needs no broker.
 
-    The sheet holds the keys: only you can read it.
+    The sheet contains the keys, so only you can read it.
     """
     screen = Screen(as_json=False)
     with ending(screen):
         rows = rows_of(read_text(file, "FILE"), "name")
         if not rows:
-            raise UnusableError(f"{file}: there is no device in it")
+            raise UnusableError(f"{file}: no device in this file")
         text = sheet(rows, claim_url, columns, size_mm)
         write(new_file(out), text)
-        screen.say(f"{len(rows)} labels are in {out}: open it in a browser and print it.", "green")
+        screen.say(f"{len(rows)} labels written to {out}. Open it in a browser and print it.", "green")
 
 
 def sheet(rows: list[dict[str, str]], template: str | None, columns: int, size_mm: int) -> str:
-    """Return a page of HTML with a label for each row. Raises UnusableError."""
+    """Return an HTML page with a label for each row. Raises UnusableError."""
     labels = "".join(_label(row, template) for row in rows)
     return _SHEET.replace("COLUMNS", str(columns)).replace("SIZE", str(size_mm)).replace("LABELS", labels)
 
@@ -171,7 +173,7 @@ def sheet(rows: list[dict[str, str]], template: str | None, columns: int, size_m
 def _label(row: dict[str, str], template: str | None) -> str:
     name = row.get("name", "")
     if not name:
-        raise UnusableError("a row has no name")
+        raise UnusableError("a row has an empty `name`")
     code = code_of(content_of(name, row.get("secretkey") or None, template))
     return (
         f"<figure>{code.svg_inline(border=_QUIET_MODULES, omitsize=True)}"

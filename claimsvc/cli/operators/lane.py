@@ -1,6 +1,6 @@
-"""Calls in the operator's own lane, REST over MQTT, and what is made of their answers.
+"""REST over MQTT in the operator's own lane: calls, their answers, and retries.
 
-A call whose answer is lost is made again under the same request id, so that nothing is done twice.
+A call without an answer is repeated with the same request id, so that nothing is done twice.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from claimsvc.mqtt.caller import (
 )
 
 TRIES = 3
-"""How often a call is made whose answer does not come."""
+"""How often a call without an answer is sent."""
 _BETWEEN_TRIES_S = 1.0
 _BURST_S, _SETTLED_S, _STATUS_S = 0.5, 0.05, 2.0
-_OFFLINE = "the service is offline; what was asked waits at the broker and is done when the service is back"
-_SILENT = "the service does not answer; what was asked may have been done or not"
+_OFFLINE = "the service is offline; the request waits on the broker and is executed when the service is back"
+_SILENT = "the service does not answer; the request may have been executed"
 _TO_ENCODE = re.compile(r"[%/+#\x00-\x1f\x7f-\x9f]")
 _NEEDS_ENCODING = re.compile(r"[/+#\x00-\x1f\x7f-\x9f]")
 _FORBIDDEN = 403
@@ -47,26 +47,26 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 class NotUnderstoodError(CallerError):
-    """What came is no answer of claimsvc's."""
+    """The message received is no answer of claimsvc."""
 
 
 class CallRefusedError(Exception):
-    """The service refuses the call. `code` is its reason, "" where the answer has none."""
+    """The service refuses the call. `code` is its reason, "" if the answer has none."""
 
     def __init__(self, status: int, body: Any) -> None:
         answer = body if isinstance(body, dict) else {}
-        # Cumulocity's shape has its own type in `error` and our code beside it.
+        # Cumulocity's shape has its own type in `error`, and the service's code in `code`.
         self.code = str(answer.get("code") or answer.get("error") or "")
         self.status = status
         self.body = body
         self.retry_after_ms: int | None = answer.get("retryAfterMs")
-        # Both systems' own texts for what a caller may not do leave out what is missing.
+        # Both systems' own texts for a forbidden call do not say which permission is missing; `detail` does.
         text = str(answer.get("detail") or answer.get("message") or body)
         super().__init__(clean(f"{text} ({self.code})" if self.code else text))
 
     @property
     def is_forbidden(self) -> bool:
-        """Whether it is the caller who may not, whatever is asked."""
+        """Return whether the caller lacks the permission for the call."""
         return self.status == _FORBIDDEN
 
 
@@ -83,7 +83,7 @@ def segment(name: str) -> str:
 
 
 class Lane:
-    """A connection in the operator's own lane, made with the first call, and again when it is lost.
+    """A connection in the operator's own lane. It connects with the first call, and reconnects after a loss.
 
     `root` is the first level of the service's topics.
     """
@@ -96,7 +96,7 @@ class Lane:
         self._caller: Caller | None = None
         self._hears_events = False
         self.is_changing = False
-        """Whether a call is under way that changes something: it is done even if nobody waits for its answer."""
+        """True during a call that changes something: the service executes it even if this command is interrupted."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,14 +125,14 @@ class Lane:
             await self._connection.aclose()
 
     async def call(self, method: str, path: str, body: object = None, *, progress: Progress | None = None) -> Any:
-        """Make a call and return the answer's body. `body` is JSON to be, bytes as they are, or None.
+        """Make a call and return the answer's body. Raises CallRefusedError and CallerError.
 
-        `progress` takes what a long call tells on its way, and as long as it tells, its answer is waited for.
-        Raises CallRefusedError and CallerError.
+        `body` is None, bytes that are sent unchanged, or a value that is sent as JSON. `progress` receives the
+        progress messages of a long call. Each of them restarts the timeout.
         """
         payload = b"" if body is None else body if isinstance(body, bytes) else to_json(body)
         request_id = secrets.token_hex(16)
-        await self._connected()  # where there is no broker from the first it is not asked again
+        await self._connected()  # without retries: an unreachable broker is reported at once
         self.is_changing = method != "GET"
         answer = await self._repeatedly(request_id, f"{method}{path}", payload, progress)
         self.is_changing = False
@@ -172,16 +172,16 @@ class Lane:
                     with caller.listening(f"{answer_topic}/progress", lambda heard: take(heard.payload)):
                         heard = await caller.call(request, answer_topic, math.inf)
             except TimeoutError:
-                raise CallTimeoutError(f"waited in vain for the answer on {answer_topic}") from None
+                raise CallTimeoutError(f"no answer on {answer_topic}") from None
         answer = _parsed(heard.payload)
         if not isinstance(answer.get("status"), int) or "body" not in answer:
-            raise NotUnderstoodError("the answer has no status and body: is this claimsvc?")
+            raise NotUnderstoodError("the answer has no status and body: it does not come from claimsvc")
         if not 200 <= answer["status"] < 300:  # noqa: PLR2004 - as in HTTP
             raise CallRefusedError(answer["status"], answer["body"])
         return answer["body"]
 
     async def _is_offline(self) -> bool:
-        """Return whether the service said goodbye, or the broker in its name."""
+        """Return whether the service's status is `offline`, set by the service or by its will."""
         status: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         topic = f"{self._root}/status"
         caller = await self._connected()
@@ -204,7 +204,7 @@ class Lane:
         except CallRefusedError as refused:
             if refused.code != "not_found":
                 raise
-            text = f"there is no device {name!r}"
+            text = f'no device named "{name}"'
             raise CallRefusedError(refused.status, {"message": text, "error": refused.code}) from None
         return found
 
@@ -213,7 +213,7 @@ class Lane:
         return str((await self.device(name))["id"]["id"])
 
     async def ticks(self, every_s: float) -> AsyncIterator[None]:
-        """Yield at once, then whenever something happened or, where that cannot be heard, every so often."""
+        """Yield at once, then after each audit event, and at least every `every_s` seconds."""
         caller = await self._connected()
         self._hears_events = True
         await caller.subscribe(f"{self._root}/events/+/+", qos=0)
@@ -225,7 +225,7 @@ class Lane:
         try:
             caller = await self._connected()
             await caller.receive(at_most_s)
-            # Which events they were is for a listing to say: these come at most once. A burst counts as one.
+            # A burst of events counts as one. The listing that follows shows which: these messages may get lost.
             loop = asyncio.get_running_loop()
             enough = loop.time() + _BURST_S
             while loop.time() < enough:
@@ -243,5 +243,5 @@ def _parsed(payload: bytes) -> dict[str, Any]:
     except ValueError:
         parsed = None
     if not isinstance(parsed, dict):
-        raise NotUnderstoodError("the answer cannot be understood: is this claimsvc?")
+        raise NotUnderstoodError("the answer is no JSON object: it does not come from claimsvc")
     return parsed

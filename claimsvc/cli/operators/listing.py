@@ -1,4 +1,4 @@
-"""Listings: page by page from the service, as a table or as one document of JSON."""
+"""Listings: fetched from the service page by page, printed as a table or as one JSON document."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from claimsvc.cli.operators.screen import Column, Screen
 LARGEST_PAGE = 1_000
 
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many to list.")]
-All = Annotated[bool, typer.Option("--all", help="List all, however many.")]
+All = Annotated[bool, typer.Option("--all", help="List all.")]
 
 
 async def collect(lane: Lane, path: str, member: str, limit: int | None) -> tuple[list[dict[str, Any]], bool]:
@@ -31,14 +31,14 @@ async def collect(lane: Lane, path: str, member: str, limit: int | None) -> tupl
 
 
 def page_size(limit: int | None) -> int:
-    """Return how many to ask for at a time."""
+    """Return the number of items to request per page."""
     return LARGEST_PAGE if limit is None else min(limit, LARGEST_PAGE)
 
 
 async def show_listing(
     operator: Operator, path: str, member: str, columns: Sequence[Column], limit: int | None
 ) -> None:
-    """Print a listing; `path` is without a page size. Raises as `Lane.call`."""
+    """Print a listing. `path` has no page size. Raises as `Lane.call`."""
     sized = f"{path}{'&' if '?' in path else '?'}limit={page_size(limit)}"
     items, more = await collect(operator.lane, sized, member, limit)
     show_items(operator.screen, member, columns, items, more=more)
@@ -47,12 +47,12 @@ async def show_listing(
 def show_items(
     screen: Screen, member: str, columns: Sequence[Column], items: list[dict[str, Any]], *, more: bool
 ) -> None:
-    """Print the items of a listing, and say where there are more."""
+    """Print the items of a listing, and a note if there are more."""
     if screen.as_json:
         screen.json({member: items, "more": more})
     else:
         screen.items(columns, items)
         if not items:
-            screen.note("There are none.")
+            screen.note("None found.")
     if more:
-        screen.note(f"There are more than these {len(items)}: see --limit.")
+        screen.note(f"Showing the first {len(items)}. Use --limit or --all for more.")

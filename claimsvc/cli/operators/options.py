@@ -1,4 +1,4 @@
-"""Options that several commands share, and how what a user typed is read."""
+"""Options that several commands share, and functions that read their values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "min": 60_000, "h": 3_600_000, "d
 Name = Annotated[str, typer.Argument(metavar="DEVICE", help="The device's name.")]
 KeyFile = Annotated[
     Path | None,
-    typer.Option("--key-file", help="A file that holds the secret key; - is standard input. Else it is asked for."),
+    typer.Option("--key-file", help="File with the secret key; - is standard input. Without it: a prompt."),
 ]
 
 
@@ -26,28 +26,28 @@ def duration_ms(text: str, option: str) -> int:
     """Read a duration such as 90s, 15min, 12h, 30d or 2w. Raises UnusableError naming the option."""
     match = _DURATION.fullmatch(text.strip())
     if match is None:
-        raise UnusableError(f"{option}: a duration such as 90s, 15min, 12h, 30d or 2w is expected")
+        raise UnusableError(f'{option}: "{text}" is not a duration such as 90s, 15min, 12h, 30d or 2w')
     return int(match[1]) * _UNITS_MS[match[2]]
 
 
 def secret_of(path: Path | None, what: str, option: str) -> str:
     """Return a secret from a file, standard input (`-`), or the keyboard. Raises UnusableError."""
     if path is None:
-        return ask_secret(what, f"nobody is there to be asked: give {option}")
+        return ask_secret(what, f"not a terminal: pass {option}")
     if str(path) == "-":
         return sys.stdin.readline().rstrip("\r\n")
     return read_text(path, option).rstrip("\r\n")
 
 
 def read_text(path: Path, option: str) -> str:
-    """Return a text file's content, of UTF-8 or else as old spreadsheets write. Raises UnusableError."""
+    """Return a text file's content: UTF-8, otherwise Windows-1252 as old spreadsheets write. Raises UnusableError."""
     content = read_bytes(path, option)
     for encoding in ("utf-8-sig", "cp1252"):
         try:
             return content.decode(encoding)
         except UnicodeDecodeError:
             continue
-    raise UnusableError(f"{option}: {path} is no text in UTF-8")
+    raise UnusableError(f"{option}: {path} is not UTF-8 text")
 
 
 def read_bytes(path: Path, option: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`claimsvc request ...`: new devices on their way in, accepted or rejected."""
+"""`claimsvc request ...`: announce new devices, and accept or reject their requests."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ STYLES = {
 }
 _ENROLLMENT_BYTES = 16
 _FULL = 1_000
-"""acceptAll takes so many at a time."""
+"""acceptAll accepts this many requests per call."""
 
 Request = dict[str, Any]
 
@@ -40,12 +40,12 @@ def _status(item: Request) -> Text:
 
 
 def _standing(item: Request) -> Text:
-    """Return the status, with the mark of a request that somebody else asked for too."""
+    """Return the status, marked if two clients compete for the request."""
     return _status(item).append(" contested", "bold red") if item.get("contested") else _status(item)
 
 
 def created_ms(item: Request) -> int:
-    """Return when a request was made, epoch milliseconds."""
+    """Return the time of a request's creation, epoch milliseconds."""
     return int(datetime.fromisoformat(item["creationTime"]).timestamp() * 1000)
 
 
@@ -54,13 +54,13 @@ COLUMNS = (
     Column("Status", _standing, firm=True),
     Column("Type", lambda item: item.get("type")),
     Column("Group", lambda item: item.get("groupId"), wide=True),
-    Column("Made", lambda item: when(created_ms(item)), firm=True),
+    Column("Created", lambda item: when(created_ms(item)), firm=True),
     Column("By", lambda item: item["owner"], wide=True),
     Column("Tenant", lambda item: item["tenantId"], wide=True),
 )
 
 RequestId = Annotated[str, typer.Argument(metavar="ID", help="The device's own id.")]
-Status = Annotated[str | None, typer.Option("--status", help=f"Only these: {', '.join(STYLES)}.")]
+Status = Annotated[str | None, typer.Option("--status", help=f"Only requests of this status: {', '.join(STYLES)}.")]
 
 
 def path_of(device_id: str) -> str:
@@ -81,7 +81,7 @@ async def list_requests(
     """List requests, oldest first."""
     wanted = status.upper() if status else None
     if wanted and wanted not in STYLES:
-        raise UnusableError(f"--status: one of {', '.join(STYLES)} is expected")
+        raise UnusableError(f'--status: "{status}" is not one of {", ".join(STYLES)}')
     items, more = await requests_of(operator.lane, wanted, None if everything else limit)
     show_items(operator.screen, "newDeviceRequests", COLUMNS, items, more=more)
 
@@ -92,12 +92,16 @@ async def add_request(
     device_id: RequestId,
     *,
     type_: Annotated[str | None, typer.Option("--type", help="The device's type.")] = None,
-    of_group: Annotated[str | None, typer.Option("--group", help="The group it is to be in.")] = None,
+    of_group: Annotated[str | None, typer.Option("--group", help="The device's group.")] = None,
     one_time_password: Annotated[
-        bool, typer.Option("--one-time-password", help="Make one, shown once, that takes the place of acceptance.")
+        bool,
+        typer.Option(
+            "--one-time-password",
+            help="Create a one-time password, shown once. A device that sends it needs no acceptance.",
+        ),
     ] = False,
 ) -> None:
-    """Announce a device, which may then ask for its credentials."""
+    """Announce a device. It can then request its credentials."""
     token = secrets.token_urlsafe(_ENROLLMENT_BYTES) if one_time_password else None
     wanted = {"id": device_id, "type": type_, "groupId": of_group, "enrollmentToken": token}
     body = {member: value for member, value in wanted.items() if value is not None}
@@ -107,14 +111,14 @@ async def add_request(
 
 
 def request_lines(item: Request) -> list[tuple[str, object]]:
-    """Return what is shown of one request."""
+    """Return the lines that show one request."""
     shown = [
         ("Device", item["id"]),
         ("Status", _status(item)),
-        ("Contested", "yes: somebody else asked for it too" if item.get("contested") else None),
+        ("Contested", "yes: another client requested it too" if item.get("contested") else None),
         ("Type", item.get("type")),
         ("Group", item.get("groupId")),
-        ("Made", when(created_ms(item))),
+        ("Created", when(created_ms(item))),
         ("By", item["owner"]),
         ("Tenant", item["tenantId"]),
         ("Properties", item.get("customProperties")),
@@ -134,15 +138,19 @@ def accept_requests(
     operator: Operator,
     device_id: Annotated[str, typer.Argument(metavar="ID", help="The device's own id.")] = "",
     *,
-    everything: Annotated[bool, typer.Option("--all", help="All that wait and need no token.")] = False,
-    token: Annotated[bool, typer.Option("--token", help="Ask for the security token the device shows.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Accept all devices that wait for acceptance and need no token.")
+    ] = False,
+    token: Annotated[
+        bool, typer.Option("--token", help="Prompt for the security token that the device shows.")
+    ] = False,
     yes: Yes = False,
 ) -> Coroutine[Any, Any, None]:
-    """Accept a device, or all that wait: each gets a login."""
+    """Accept a device, or all that wait for acceptance. Each gets a login."""
     if bool(device_id) == everything:
-        raise UnusableError("give the id of a device, or --all")
+        raise UnusableError("pass either a device id or --all")
     if everything:
-        confirm("Accept every device that waits?", yes=yes)
+        confirm("Accept all devices that wait for acceptance?", yes=yes)
         return _accept_all(operator)
     shown = secret_of(None, f"Security token that {device_id} shows", "no --token") if token else None
     return _accept(operator, device_id, shown)
@@ -151,7 +159,7 @@ def accept_requests(
 async def _accept(operator: Operator, device_id: str, token: str | None) -> None:
     body = {"status": "ACCEPTED", **({"securityToken": token} if token else {})}
     accepted = await operator.lane.call("PUT", path_of(device_id), body)
-    operator.screen.done(accepted, f"{device_id} is accepted; it gets its login where it asks.")
+    operator.screen.done(accepted, f"Accepted {device_id}. The device gets its login the next time it asks.")
 
 
 async def _accept_all(operator: Operator) -> None:
@@ -171,31 +179,31 @@ FAILED_COLUMNS = (
 
 
 def show_accepted(operator: Operator, results: list[dict[str, Any]]) -> None:
-    """Print what became of requests. Raises FailedError where some were refused."""
+    """Print the results. Raises FailedError if the service refused to accept some requests."""
     refused = [each for each in results if not each["successful"]]
     operator.screen.done(results, f"{len(results) - len(refused)} accepted, {len(refused)} refused.")
     if refused and not operator.screen.as_json:
         operator.screen.out.print(table(FAILED_COLUMNS, refused, wide=True))
     if refused:
-        raise FailedError(f"{len(refused)} of {len(results)} requests are not accepted")
+        raise FailedError(f"{len(refused)} of {len(results)} requests were not accepted")
 
 
 @command(group, "reject")
 def reject_request(operator: Operator, device_id: RequestId, *, yes: Yes = False) -> Coroutine[Any, Any, None]:
-    """Remove a request, whatever its state; a login it led to stays."""
-    confirm(f"Remove the request of {device_id}?", yes=yes)
+    """Delete a request in any state. The login of an accepted device stays."""
+    confirm(f"Delete the request of {device_id}?", yes=yes)
 
     async def reject() -> None:
         await operator.lane.call("DELETE", path_of(device_id))
-        operator.screen.done({"deleted": device_id}, f"The request of {device_id} is removed.")
+        operator.screen.done({"deleted": device_id}, f"Deleted the request of {device_id}.")
 
     return reject()
 
 
 @command(group, "limit")
 async def show_limit(operator: Operator) -> None:
-    """Show how many devices the tenant has and may have."""
+    """Show the tenant's number of devices and its limit."""
     found = await operator.lane.call("GET", f"{REQUESTS}/limit")
-    limit = found.get("limit", "any number")
-    lines = [("Devices", found["deviceCount"]), ("May have", limit), ("Reached", found["isReached"])]
+    limit = found.get("limit", "none")
+    lines = [("Devices", found["deviceCount"]), ("Limit", limit), ("Reached", found["isReached"])]
     operator.screen.result(found, lines)

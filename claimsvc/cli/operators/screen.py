@@ -1,4 +1,4 @@
-"""What a command shows: tables for people, JSON for programs, complaints on standard error."""
+"""Output of a command: human-readable tables or JSON on standard output, errors on standard error."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from claimsvc.immutable import immutable
 from claimsvc.log import clean
 
 WIDE = 110
-"""Columns of a terminal from which on a table shows all it has."""
+"""From this terminal width on, a table shows all its columns."""
 _WITHOUT_TERMINAL = 400
-"""A table that is not for a terminal is not folded."""
+"""Width of a table without a terminal: wide enough not to be wrapped."""
 NOTHING = "-"
 
 
 @immutable
 class Column:
-    """A column: its heading, and how an item's cell is made."""
+    """A column: its heading, and the function that returns an item's cell."""
 
     title: str
     cell: Callable[[dict[str, Any]], object]
     wide: bool = False
-    """Whether it is left out where there is little room."""
+    """Omitted on a narrow terminal."""
     style: str = ""
     whole: bool = False
-    """Whether the cell is never cut: a name or id that is to be copied."""
+    """Never truncated: a name or id to copy."""
     firm: bool = False
-    """Whether the others give way first: a word that says nothing when it is cut."""
+    """Never wrapped; other columns shrink first."""
 
 
 class Screen:
-    """Where a command prints. With JSON standard output is for one document or its lines, and words go elsewhere."""
+    """The output of a command. With `as_json`, standard output receives JSON only; texts go to standard error."""
 
     def __init__(self, *, as_json: bool, out: Console | None = None, err: Console | None = None) -> None:
         self.as_json = as_json
@@ -49,41 +49,41 @@ class Screen:
 
     @property
     def is_wide(self) -> bool:
-        """Whether there is room for every column."""
+        """Return whether the terminal has room for every column."""
         return self.out.width >= WIDE
 
     def json(self, document: object) -> None:
-        """Print a document of JSON on a line."""
+        """Print a JSON document on one line."""
         self.out.file.write(to_json(document).decode() + "\n")
         self.out.file.flush()
 
     def say(self, text: str, style: str = "") -> None:
-        """Tell a person something that is not the command's result."""
+        """Print a text that is not part of the JSON result."""
         (self.err if self.as_json else self.out).print(Text(text, style))
 
     def line(self, text: str | Text) -> None:
-        """Print one line of many, however long it is, at once."""
+        """Print a line without wrapping it, and flush."""
         self.out.print(text, soft_wrap=True)
         self.out.file.flush()
 
     def note(self, text: str) -> None:
-        """Tell a person something beside what is printed, on standard error."""
-        self._tell(Text(text, "yellow"))
+        """Print a remark on standard error."""
+        self._print_error(Text(text, "yellow"))
 
     def complain(self, text: str) -> None:
-        """Tell of a failure, in one line on standard error."""
-        self._tell(Text(f"claimsvc: {text}"))
+        """Print a failure in one line on standard error."""
+        self._print_error(Text(f"claimsvc: {text}"))
 
-    def _tell(self, text: Text) -> None:
-        # One line for a program, however long; a terminal's is broken between words.
+    def _print_error(self, text: Text) -> None:
+        # A program gets one line, however long; on a terminal it is wrapped between words.
         self.err.print(text, soft_wrap=not self.err.is_terminal)
 
     def items(self, columns: Sequence[Column], items: Iterable[dict[str, Any]]) -> None:
-        """Print a table, a line for each item."""
+        """Print a table with a line for each item."""
         self.out.print(table(columns, items, wide=self.is_wide))
 
     def facts(self, pairs: Iterable[tuple[str, object]]) -> None:
-        """Print what is known of one thing, a line for each."""
+        """Print names and values of one item, a line for each."""
         grid = Table.grid(padding=(0, 2))
         grid.add_column(style="bold")
         grid.add_column(overflow="fold")
@@ -92,14 +92,14 @@ class Screen:
         self.out.print(grid)
 
     def result(self, document: object, pairs: Iterable[tuple[str, object]]) -> None:
-        """Print a result: the document as JSON, or the pairs for a person."""
+        """Print a result: the document as JSON, otherwise the pairs."""
         if self.as_json:
             self.json(document)
         else:
             self.facts(pairs)
 
     def done(self, document: object, text: str) -> None:
-        """Print a result that a sentence says."""
+        """Print a result: the document as JSON, otherwise a sentence."""
         if self.as_json:
             self.json(document)
         else:
@@ -107,7 +107,7 @@ class Screen:
 
 
 def table(columns: Sequence[Column], items: Iterable[dict[str, Any]], *, wide: bool) -> Table:
-    """Return a table of the columns there is room for."""
+    """Return a table, without the `wide` columns unless `wide`."""
     shown = [column for column in columns if wide or not column.wide]
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for column in shown:
@@ -138,18 +138,18 @@ def _console(*, stderr: bool) -> Console:
     return Console(stderr=stderr, soft_wrap=False, highlight=False, width=width)
 
 
-# --- times; all that come from the service are epoch milliseconds
+# --- times; the service sends epoch milliseconds
 
 
 def when(at_ms: int | None) -> str | None:
-    """Return a time as this machine's clock on the wall shows it."""
+    """Return a time in this machine's time zone."""
     if at_ms is None:
         return None
     return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def lasting(ms: int) -> str:
-    """Return a duration in its two largest units, or less than a second as that."""
+    """Return a duration in its two largest units."""
     seconds = max(0, ms) // 1000
     for size, unit, smaller, lesser in _UNITS:
         if seconds >= size:

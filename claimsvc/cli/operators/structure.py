@@ -1,4 +1,4 @@
-"""`claimsvc group|role|gateway|tenant ...`: what users may do, who speaks for devices, and whose everything is."""
+"""`claimsvc group|role|gateway|tenant ...`: manage groups, roles, gateways and tenants."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from claimsvc.cli.operators.screen import Column
 groups = typer.Typer(help="Groups of users with the same roles.", no_args_is_help=True)
 roles = typer.Typer(help="Roles: named sets of permissions.", no_args_is_help=True)
 gateways = typer.Typer(help="Gateways: devices that speak for others.", no_args_is_help=True)
-tenants = typer.Typer(help="Tenants; for admins of the management tenant.", no_args_is_help=True)
+tenants = typer.Typer(help="Tenants; for admins of the tenant `management`.", no_args_is_help=True)
 
 _NAME = Column("Name", lambda item: item["name"], whole=True)
 GROUP_COLUMNS = (_NAME, Column("Roles", lambda item: item["roles"], whole=True))
@@ -38,9 +38,9 @@ async def add_group(
     operator: Operator,
     name: ItemName,
     *,
-    role: Annotated[list[str] | None, typer.Option("--role", help="A role; may be given again.")] = None,
+    role: Annotated[list[str] | None, typer.Option("--role", help="A role; can be repeated.")] = None,
 ) -> None:
-    """Make a group."""
+    """Create a group."""
     made = await operator.lane.call("POST", "/claimsvc/groups", {"name": name, "roles": role or []})
     operator.screen.result(made, [("Group", made["name"]), ("Roles", made["roles"])])
 
@@ -56,22 +56,25 @@ async def add_role(
     operator: Operator,
     name: ItemName,
     *,
-    permission: Annotated[list[str], typer.Option("--permission", help="A permission; may be given again.")],
+    permission: Annotated[list[str], typer.Option("--permission", help="A permission; can be repeated.")],
 ) -> None:
-    """Make a role, of DEVICE:CLAIM_DEVICES, ROLE_DEVICE_CONTROL_ADMIN, ROLE_DEVICE_CONTROL_READ, TENANT_ADMIN."""
+    """Create a role.
+
+    Permissions: DEVICE:CLAIM_DEVICES, ROLE_DEVICE_CONTROL_ADMIN, ROLE_DEVICE_CONTROL_READ, TENANT_ADMIN.
+    """
     made = await operator.lane.call("POST", "/claimsvc/roles", {"name": name, "permissions": permission})
     operator.screen.result(made, [("Role", made["name"]), ("Permissions", made["permissions"])])
 
 
 @command(roles, "list")
 async def list_roles(operator: Operator, *, limit: Limit = 100, everything: All = False) -> None:
-    """List roles of the tenant's own; customer, operator, viewer and admin are built in."""
+    """List the tenant's own roles. The roles customer, operator, viewer and admin are built in."""
     await show_listing(operator, "/claimsvc/roles", "roles", ROLE_COLUMNS, None if everything else limit)
 
 
 @command(gateways, "add")
 async def add_gateway(operator: Operator, name: ItemName) -> None:
-    """Make a gateway and its login, which is shown once; a device that exists becomes one and keeps its login."""
+    """Create a gateway and its login, shown once. A device that exists becomes a gateway and keeps its login."""
     made = await operator.lane.call("POST", "/claimsvc/gateways", {"name": name})
     operator.screen.result(made, login_lines({**made, "principal": None, "username": made["principal"]}))
 
@@ -88,7 +91,7 @@ async def bind_devices(
     gateway: Annotated[str, typer.Argument(metavar="GATEWAY")],
     device: Annotated[list[str], typer.Argument(metavar="DEVICE...")],
 ) -> None:
-    """Let a gateway speak for devices that exist."""
+    """Allow a gateway to speak for existing devices."""
     bound = await operator.lane.call("PUT", f"/claimsvc/gateways/{segment(gateway)}/devices", device)
     operator.screen.done(bound, f"{gateway} may speak for {', '.join(device)}.")
 
@@ -98,9 +101,9 @@ async def add_tenant(
     operator: Operator,
     tenant: Annotated[str, typer.Argument(metavar="ID")],
     *,
-    title: Annotated[str, typer.Option("--title", help="A text for people.")] = "",
+    title: Annotated[str, typer.Option("--title", help="A human-readable title.")] = "",
 ) -> None:
-    """Make a tenant. `user add --tenant ID --role admin` makes its first admin."""
+    """Create a tenant. Create its first admin with `user add --tenant ID --role admin`."""
     made = await operator.lane.call("POST", "/claimsvc/tenants", {"id": tenant, "title": title})
     operator.screen.result(made, [("Tenant", made["id"]), ("Title", made["title"])])
 

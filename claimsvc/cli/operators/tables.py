@@ -1,4 +1,4 @@
-"""CSV as people send it: which record a line belongs to, and files of secrets that are never written over."""
+"""CSV files: the records and the lines they cover; and new files for secrets, which never overwrite a file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import NamedTuple
 from claimsvc.cli.operators.failing import UnusableError
 
 _SEPARATORS = ";\t,"
-"""As the service has them; the first is taken where a header has none."""
+"""The same as in the service. The first is the default for a header without any."""
 _MOST_NAMES = 10_000
 
 
 class Record(NamedTuple):
-    """One record with its text as it stands in the file. Lines count from 1."""
+    """One record with its unchanged text. Lines count from 1."""
 
     first_line: int
     last_line: int
@@ -26,14 +26,14 @@ class Record(NamedTuple):
 
 
 def records(text: str) -> Iterator[Record]:
-    """Yield a file's records, the header first; a quoted field may hold several lines. Raises UnusableError."""
+    """Yield a file's records, the header first. A quoted field may span several lines. Raises UnusableError."""
     lines = list(io.StringIO(text, newline=""))
     header = next((line for line in lines if line.strip("\r\n")), "")
     reader = csv.reader(lines, delimiter=_separator(header))
     first = 1
     try:
         for fields in reader:
-            if fields:  # a line with nothing on it is no record
+            if fields:  # an empty line is no record
                 yield Record(first, reader.line_num, "".join(lines[first - 1 : reader.line_num]), tuple(fields))
             first = reader.line_num + 1
     except csv.Error as error:
@@ -45,7 +45,7 @@ def _header_and_rest(text: str) -> list[Record]:
 
 
 def cells_of(content: bytes, name: str) -> dict[int, str]:
-    """Return what stands in a column, by the line its record begins on; nothing where there is no such column."""
+    """Return a column's cells by the first line of their records. Empty if there is no such column."""
     header, *rest = _header_and_rest(content.decode("utf-8-sig", "replace"))
     names = [each.strip().lower() for each in header.fields]
     if name.lower() not in names:
@@ -55,12 +55,15 @@ def cells_of(content: bytes, name: str) -> dict[int, str]:
 
 
 def _separator(header: str) -> str:
-    """Return what is most often in a header, where it is not quoted."""
+    """Return the separator that occurs most often in the header, outside quotes."""
     return max(_SEPARATORS, key="".join(header.split('"')[::2]).count)
 
 
 def rows_of(text: str, wanted: str) -> list[dict[str, str]]:
-    """Return a file's rows by the names in its header, in small letters. Raises UnusableError without `wanted`."""
+    """Return a file's rows as dicts; keys are the header's names in lower case.
+
+    Raises UnusableError if the header has no column `wanted`.
+    """
     header, *rest = _header_and_rest(text)
     names = [name.strip().lower() for name in header.fields]
     if wanted.lower() not in names:
@@ -69,7 +72,7 @@ def rows_of(text: str, wanted: str) -> list[dict[str, str]]:
 
 
 def failed_records(content: bytes, lines: Iterable[int]) -> bytes:
-    """Return the header and the records that these lines belong to, byte by byte as they stand in the file."""
+    """Return the header and the records that contain these lines, unchanged to the byte."""
     wanted = set(lines)
     header, *rest = _header_and_rest(content.decode("latin-1"))
     ending = "\r\n" if header.text.endswith("\r\n") else "\n"
@@ -79,32 +82,32 @@ def failed_records(content: bytes, lines: Iterable[int]) -> bytes:
 
 
 def new_file(path: Path) -> int:
-    """Make a file only its owner can read, and return its descriptor. Raises UnusableError where one is there."""
+    """Create a file that only its owner can read, and return its descriptor. Raises UnusableError if it exists."""
     try:
         return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     except FileExistsError:
-        raise UnusableError(f"{path} exists already, and is not written over") from None
+        raise UnusableError(f"{path} exists already; it is not overwritten") from None
     except OSError as error:
         raise UnusableError(f"{path}: {error.strerror}") from None
 
 
 def new_file_beside(path: Path, mark: str) -> tuple[Path, int]:
-    """Make a file named after `path` that was not there, and return it with its descriptor. Raises UnusableError."""
+    """Create a file with a new name derived from `path`; return its path and descriptor. Raises UnusableError."""
     for number in range(1, _MOST_NAMES):
         more = "" if number == 1 else f"-{number}"
         candidate = path.with_name(f"{path.stem}.{mark}{more}{path.suffix}")
         if not candidate.exists():
             return candidate, new_file(candidate)
-    raise UnusableError(f"{path.with_name(path.stem)}.{mark}: there are too many of these")
+    raise UnusableError(f"{path.with_name(path.stem)}.{mark}: too many files of this name exist; delete some")
 
 
 def write(descriptor: int, text: str) -> None:
-    """Write a text to the disk and close its file. Raises OSError."""
+    """Write a text, sync it to disk and close the file. Raises OSError."""
     write_bytes(descriptor, text.encode())
 
 
 def write_bytes(descriptor: int, content: bytes) -> None:
-    """Write bytes to the disk and close their file. Raises OSError."""
+    """Write bytes, sync them to disk and close the file. Raises OSError."""
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()

@@ -1,4 +1,4 @@
-"""`claimsvc request watch`: requests as they come, live on a terminal, else a line for each change."""
+"""`claimsvc request watch`: a live table of open requests on a terminal, otherwise a line for each change."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from claimsvc.log import clean
 _OPEN = {
     "PENDING_ACCEPTANCE": "to accept",
     "BLOCKED": "blocked",
-    "WAITING_FOR_CONNECTION": "not heard of yet",
+    "WAITING_FOR_CONNECTION": "not connected",
 }
-"""What still asks for somebody's attention, the most urgent first."""
+"""The open statuses, the most urgent first."""
 _MOST = 500
 _REMOVED = "REMOVED"
-"""Our word for a request that is no more."""
+"""Shown for a request that has been deleted; no status of Cumulocity's."""
 
 
 @command(group, "watch")
 async def watch_requests(operator: Operator, *, every: Every = 2.0) -> None:
-    """Show requests that wait, and what becomes of them, until Ctrl-C."""
+    """Show open requests and their changes until Ctrl-C."""
     if operator.screen.out.is_terminal and not operator.screen.as_json:
         await _watch_live(operator, every)
     else:
@@ -61,7 +61,7 @@ async def _watch_lines(operator: Operator, every_s: float) -> None:
 
 
 async def waiting(lane: Lane) -> dict[str, Request]:
-    """Return the requests that are not settled, by id. Raises as `Lane.call`."""
+    """Return the open requests by id. Raises as `Lane.call`."""
     found: dict[str, Request] = {}
     for status in _OPEN:
         items, _ = await requests_of(lane, status, _MOST)
@@ -70,12 +70,12 @@ async def waiting(lane: Lane) -> dict[str, Request]:
 
 
 def changed(known: Mapping[str, Request], found: Mapping[str, Request]) -> list[Request]:
-    """Return the requests that are new, or stand elsewhere than before."""
+    """Return the requests that are new or have changed."""
     return [item for id_, item in found.items() if _standing(item) != _standing(known.get(id_))]
 
 
 def _standing(item: Request | None) -> tuple[object, ...] | None:
-    # One that was deleted and announced anew is another.
+    # creationTime: a request that was deleted and announced again is a new one.
     return (item["status"], item.get("contested"), item["creationTime"]) if item else None
 
 
@@ -103,15 +103,15 @@ def change_line(item: Request, now_ms: int) -> str:
 
 
 def view(items: list[Request], now_ms: int, *, wide: bool) -> Group:
-    """Return what a terminal shows: a line of numbers over the table."""
+    """Return the live view: a line of counts and the table."""
     numbers = [f"{sum(item['status'] == status for item in items)} {word}" for status, word in _OPEN.items()]
     disputed = sum(bool(item.get("contested")) for item in items)
     heading = Text(f"{when(now_ms)}   {' · '.join(numbers)}", "bold")
     if disputed:
         heading.append(f" · {disputed} contested", "bold red")
     age = Column("For", lambda item: lasting(now_ms - created_ms(item)), firm=True)
-    # How long it waits says when it was made, where there is little room.
-    columns = [*COLUMNS[:2], age, *(replace(each, wide=each.wide or each.title == "Made") for each in COLUMNS[2:])]
+    # On a narrow terminal the age replaces the time of creation.
+    columns = [*COLUMNS[:2], age, *(replace(each, wide=each.wide or each.title == "Created") for each in COLUMNS[2:])]
     order = list(_OPEN)
     rows = sorted(items, key=lambda item: (order.index(item["status"]), item["creationTime"]))
     hint = Text("claimsvc request accept ID   claimsvc request reject ID   Ctrl-C ends", "dim")
