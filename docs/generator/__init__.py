@@ -1,1 +1,1 @@
-"""Writes what the documents say of the code: `scripts/docs`. The product does not know of it."""
+"""Writes the generated parts of the documents: `scripts/docs`. The product does not import it."""

@@ -1,4 +1,4 @@
-"""`python -m docs.generator [--check]`: write the generated parts, or say which are stale."""
+"""`python -m docs.generator [--check]`: write the generated parts, or list the stale ones."""
 
 from __future__ import annotations
 

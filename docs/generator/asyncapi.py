@@ -1,4 +1,4 @@
-"""The AsyncAPI 3 document: every channel and message, from the endpoints and routes that the service listens on."""
+"""The AsyncAPI 3 document: every channel and message, from the endpoints and routes of the service."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from docs.generator.rest import PERMISSIONS
 
 Node = dict[str, Any]
 Answer = tuple[str, dict[str, Node]]
-"""Where an answer goes, and the messages it may be."""
+"""The address of an answer, and the messages that it can be."""
 
 ROOT = Settings().mqtt.root
 
@@ -30,11 +30,11 @@ def _lane_of(login: str | None) -> str:
 
 
 PARAMETERS = {
-    "username": "The name the client logged in with: its principal, one topic level.",
-    "clientId": "The client's id, percent-encoded where it is no topic level as it stands.",
-    "requestId": "1 to 64 of A-Z a-z 0-9 . _ ~ -; a random one for every request.",
-    "tenant": "Whose event it is.",
-    "event": "What happened.",
+    "username": "The username of the client's login: its principal, one topic level.",
+    "clientId": "The client's id, percent-encoded if it cannot be one topic level.",
+    "requestId": "1 to 64 of A-Z a-z 0-9 . _ ~ -; use a random one for every request.",
+    "tenant": "The tenant that the event belongs to.",
+    "event": "The name of the audit event.",
 }
 _FILE = {"contentType": "text/csv", "payload": {"type": "string"}}
 _ANY_SEGMENT = "One segment of the path, percent-encoded."
@@ -42,22 +42,22 @@ _AT_LEAST_ONCE = {"mqtt": {"qos": 1, "retain": False, "bindingVersion": "0.2.0"}
 _AT_MOST_ONCE = {"mqtt": {"qos": 0, "retain": False, "bindingVersion": "0.2.0"}}
 _RETAINED = {"mqtt": {"qos": 1, "retain": True, "bindingVersion": "0.2.0"}}
 _DESCRIPTION = (
-    "claimsvc turns a Mosquitto broker into a back end that claims and registers devices. Operations are the "
-    "service's: it receives requests in the lanes of its clients, and sends answers and notices into them. With the "
-    "broker's plugin a device leaves its lane away from its topics."
+    "claimsvc turns a Mosquitto broker into a back end for claiming and registering devices. The operations are "
+    "those of the service: it receives requests in the lanes of its clients, and sends answers and notices into "
+    "them. With the broker's plugin, a device leaves out its lane in its topics."
 )
 _LOGIN = {"type": "userPassword", "description": "A login that claimsvc issued; the username is the lane."}
 
 
 class _Document:
-    """What has been described so far."""
+    """The channels and operations that are described so far."""
 
     def __init__(self) -> None:
         self.channels: Node = {}
         self.operations: Node = {}
 
     def channel(self, address: str) -> str:
-        """Return the id of the channel of an address."""
+        """Return the id of the channel of an address; create the channel if it is new."""
         name = re.sub(r"[^A-Za-z0-9]+", "_", address.removeprefix(ROOT)).strip("_")
         variables = re.findall(r"\{(\w+)\}", address)
         parameters = {each: {"description": PARAMETERS.get(each, _ANY_SEGMENT)} for each in variables}
@@ -73,14 +73,12 @@ class _Document:
     def exchange(
         self, name: str, summary: str, request: tuple[str, Node], answer: Answer, plain: tuple[str, str] | None = None
     ) -> None:
-        """Describe a request, received, and the messages that may answer it."""
+        """Describe a received request and the messages that can answer it."""
         asked, told = self.channel(request[0]), self.channel(answer[0])
         replies = [self.message(told, each, message) for each, message in answer[1].items()]
         if plain is not None:
-            self.channels[asked]["description"] = f"With the broker's plugin also plain, `{plain[0]}`."
-            self.channels[told]["description"] = (
-                f"To a client that asked on the plain topic also plain, `{plain[1]}`."
-            )
+            self.channels[asked]["description"] = f"With the broker's plugin also on the plain topic `{plain[0]}`."
+            self.channels[told]["description"] = f"To a client that used the plain topic also on `{plain[1]}`."
         name = self._operation(name)
         self.operations[name] = {
             "action": "receive",
@@ -92,7 +90,7 @@ class _Document:
         }
 
     def notice(self, name: str, summary: str, address: str, payload: bytes, bindings: Node) -> None:
-        """Describe what is sent without being asked for."""
+        """Describe a message that is not an answer."""
         channel = self.channel(address)
         self.operations[name] = {
             "action": "send",
@@ -131,7 +129,7 @@ def document() -> str:
             "broker": {
                 "host": "127.0.0.1:1883",
                 "protocol": "mqtt",
-                "description": "Your Mosquitto.",
+                "description": "Your Mosquitto broker.",
                 "security": [{"$ref": "#/components/securitySchemes/login"}],
             }
         },
@@ -158,7 +156,7 @@ def _topic(described: _Document, endpoint: Endpoint) -> None:
         "Refusal": reading.encode(samples.REFUSED, samples.NOW_MS),
     }
     told = {f"{reading.name}{name}": _seen(payload) for name, payload in answers.items() if payload is not None}
-    # The last level that the filter leaves open comes back in the answer's topic.
+    # The last level of the request's topic is also in the answer's topic.
     answer = re.sub("1$", "{requestId}", answer_tail) if "+" in endpoint.filter else answer_tail
     summary = f"{endpoint.dialect}: {_words(reading.name)}"
     asked = (lane + endpoint.filter.replace("+", "{requestId}"), _request(reading.name, endpoint.read))
@@ -188,12 +186,12 @@ def _route(described: _Document, section: Section, route: Route) -> None:
 
 
 def _listing(route: Route) -> Command | None:
-    """Return the command of a listing, which says what is listed."""
+    """Return the command of a listing, which has the kind of the items; None for other routes."""
     return route.decode(Call("admin", "u/admin/", {}, {}, b"")) if route.name == "ListItems" else None
 
 
 def _notices(described: _Document, dialects: Lanes) -> None:
-    """Describe what the service says of itself, and to whom something happened."""
+    """Describe notices, audit events and the status of the service."""
     told = {
         "claimState": ("A device was claimed or released.", dialects.notice(samples.CLAIM_NOTICE), "Thermostat"),
         "credentials": ("A waiting device was accepted.", dialects.notice(samples.CREDENTIALS_NOTICE), "1234"),
@@ -205,16 +203,16 @@ def _notices(described: _Document, dialects: Lanes) -> None:
             described.notice(name, summary, address, outbound.payload, _AT_LEAST_ONCE)
     progress = sheets.encode_progress(samples.PROGRESS)
     address = f"{_lane_of(None)}response/{{requestId}}/progress"
-    described.notice("progress", "How far a file is worked through.", address, progress, _AT_MOST_ONCE)
+    described.notice("progress", "The progress of a file.", address, progress, _AT_MOST_ONCE)
     event = admin.encode_event(samples.EVENT)
     described.notice("auditEvent", "An audit event.", f"{ROOT}/events/{{tenant}}/{{event}}", event, _AT_MOST_ONCE)
     status = json.dumps({"state": "online", "version": __version__, "since": samples.NOW_MS}).encode()
-    described.notice("status", "Whether the service is there.", f"{ROOT}/status", status, _RETAINED)
+    described.notice("status", "The state of the service.", f"{ROOT}/status", status, _RETAINED)
 
 
 def _request(name: str, read: Any) -> Node:
     schema = schemas.request(name, read)
-    return {"payload": schema} if schema is not None else {"summary": "The payload means nothing."}
+    return {"payload": schema} if schema is not None else {"summary": "The payload is ignored."}
 
 
 def _seen(payload: bytes) -> Node:

@@ -1,4 +1,4 @@
-"""The commands of the console, from their own declarations."""
+"""The reference of the console commands, from their declarations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from docs.generator.markdown import code, table
 
 
 def reference() -> str:
-    """Return a section per command, in order of their names: that of loading is whatever was asked for first."""
+    """Return one section per command, sorted by name."""
     load(None)
     whole: Any = typer.main.get_command(app)
     found = [each for name in sorted(whole.commands) for each in _commands(f"claimsvc {name}", whole.commands[name])]
@@ -35,7 +35,7 @@ def _section(path: str, command: Any) -> str:
         *((code(_argument(each)), each.help or "", "") for each in arguments),
         *((_names(each), each.help or "", _default(each)) for each in options),
     ]
-    return f"{text}\n\n{table(('option', '', 'default'), rows)}" if rows else text
+    return f"{text}\n\n{table(('option', 'meaning', 'default'), rows)}" if rows else text
 
 
 def _argument(argument: TyperArgument) -> str:

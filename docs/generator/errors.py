@@ -1,4 +1,4 @@
-"""The codes of refusals, with what each dialect makes of them."""
+"""The table of error codes, with the status of each dialect."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ def _statuses(reason: Reason) -> tuple[str, str, str]:
 
 
 def table() -> str:
-    """Return one row per code."""
+    """Return the table with one row per code."""
     rows = [(code(reason.value), MESSAGES[reason], *_statuses(reason)) for reason in Reason]
     return table_of(("code", "text", "`/api/`", "`/devicecontrol/`", "`/claimsvc/`"), rows)

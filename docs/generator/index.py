@@ -1,4 +1,4 @@
-"""The list of the documents of a folder: each one's title and first sentence."""
+"""The list of the documents in a folder, with title and first sentence."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def of(folder: Path) -> str:
-    """Return a list of links, as seen from the folder above."""
+    """Return a list of links, relative to the parent folder."""
     return "\n".join(_line(path, folder.parent) for path in sorted(folder.glob("*.md")))
 
 
@@ -18,6 +18,6 @@ def _line(path: Path, base: Path) -> str:
 
 def _first_sentence(text: str) -> str:
     paragraph = " ".join(text.strip().partition("\n\n")[0].split())
-    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", paragraph)  # a link would be one from its own folder
+    plain = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", paragraph)  # links are relative to the document's own folder
     sentence = re.split(r"(?<=\.)\s", plain)[0].rstrip(":.")
     return f"{sentence}."

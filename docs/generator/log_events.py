@@ -1,4 +1,4 @@
-"""The events of the log."""
+"""The table of log events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from docs.generator.markdown import table as table_of
 
 
 def table() -> str:
-    """Return one row per event."""
+    """Return the table with one row per event."""
     rows = [
         (code(name), ", ".join(event.levels), event.meaning, ", ".join(map(code, event.fields)))
         for name, event in LOG_EVENTS.items()

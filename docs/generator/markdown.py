@@ -1,4 +1,4 @@
-"""Markdown as the generated parts use it."""
+"""Markdown for the generated parts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; a bar or a line's end within a cell is made harmless."""
+    """Return a table. Bars in cells are escaped, and line ends become blanks."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
 
@@ -16,5 +16,5 @@ def _cell(text: str) -> str:
 
 
 def code(text: object) -> str:
-    """Return a text as code; nothing for nothing."""
+    """Return the text as code; an empty text stays empty."""
     return f"`{text}`" if text != "" else ""

@@ -1,4 +1,4 @@
-"""The metrics that Prometheus may fetch, as the registry describes them."""
+"""The table of metrics, from the Prometheus registry."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from docs.generator.markdown import code
 from docs.generator.markdown import table as table_of
 
 _SUFFIXES = {"counter": "_total", "info": "_info"}
-"""What Prometheus shows behind the name."""
+"""The suffixes that Prometheus adds to names."""
 
 
 def table() -> str:
-    """Return one row per metric of the service."""
+    """Return the table with one row per metric of the service."""
     of_store = metrics.StoreGauges(lambda: dict.fromkeys(metrics.STORE_GAUGES, 0.0), OSError).collect()
     families = [each for each in (*REGISTRY.collect(), *of_store) if each.name.startswith("claimsvc_")]
     return table_of(("metric", "kind", "what it is", "labels"), map(_row, families))
@@ -22,7 +22,7 @@ def table() -> str:
 
 def _row(family: Metric) -> tuple[str, str, str, str]:
     wrappers = [each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase)]
-    # The library tells the labels nowhere else.
+    # The library has the labels nowhere else.
     labels = next((each._labelnames for each in wrappers if each._name == family.name), ())  # noqa: SLF001
     name = code(family.name + _SUFFIXES.get(family.type, ""))
     return name, family.type, family.documentation, ", ".join(map(code, labels))

@@ -1,6 +1,6 @@
-"""Which part of which document is made by what, and how it is put in its place.
+"""The table of all generated parts, and their replacement in the documents.
 
-A part of a Markdown file stands between `<!-- generated: NAME -->` and `<!-- end -->`.
+A part of a Markdown file is between `<!-- generated: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _PART = re.compile(r"<!-- generated: (?P<name>[^>]+?) -->\n(?P<text>.*?)<!-- end
 
 
 def documents() -> list[Path]:
-    """Return every Markdown file that people are pointed to."""
+    """Return every Markdown document."""
     return sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 
 
 def generated(text: str) -> str:
-    """Return a document with its generated parts made anew. Raises KeyError for a part nobody makes."""
+    """Return a document with fresh generated parts. Raises KeyError for an unknown part."""
 
     def fresh(match: re.Match[str]) -> str:
         name = match["name"]
@@ -47,7 +47,7 @@ def generated(text: str) -> str:
 
 
 def stale() -> dict[Path, str]:
-    """Return what the files with an outdated part should be."""
+    """Return the new text of each file that has an outdated part."""
     wanted = {path: make() for path, make in FILES.items()}
     wanted |= {path: generated(path.read_text()) for path in documents()}
     return {path: text for path, text in wanted.items() if not path.exists() or path.read_text() != text}

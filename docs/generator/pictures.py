@@ -1,4 +1,4 @@
-"""Pictures as Mermaid text, drawn from the tables that the code itself uses."""
+"""Mermaid pictures, drawn from the tables of the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _mermaid(*lines: str) -> str:
 
 
 def device_request() -> str:
-    """Return the states of a device request, and what leads from one to another."""
+    """Return the states of a device request and the steps between them."""
     steps = [
         f"    {before or '[*]'} --> {after}: {step}" for (before, step), after in STEPS.items() if before != after
     ]
@@ -22,11 +22,11 @@ def device_request() -> str:
 
 
 def lanes() -> str:
-    """Return the kinds of lanes, and what may be asked in each."""
+    """Return the kinds of lanes and the requests in each."""
     endpoints = lanes_of(Settings()).endpoints
     own = (USERS, None, "claimsvc/u/&lt;username&gt;/", "a client with a login of its own")
     shared = (
-        (f"{CLIENTS}{login}", login, f"claimsvc/c/{login}/&lt;client id&gt;/", f"a new device, by the login {login}")
+        (f"{CLIENTS}{login}", login, f"claimsvc/c/{login}/&lt;client id&gt;/", f"a new device with the login {login}")
         for login in sorted({each.login for each in endpoints if each.login is not None})
     )
     lines = ["flowchart LR"]

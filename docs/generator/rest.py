@@ -1,4 +1,4 @@
-"""The calls of REST over MQTT: their bodies and who may make them."""
+"""The tables of calls of REST over MQTT, with their bodies and permissions."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from claimsvc.dialects.rest import Route
 from docs.generator.markdown import code, table
 
 PERMISSIONS = {kind.__name__: rule.permissions for kind, rule in RULES.items()}
-"""By the name of a command: any of these lets it be asked; none of them, anybody."""
+"""By command name: the caller needs one of these permissions; without any, every caller is allowed."""
 FREE_BODIES = {"SetAttributes": '`{"claimingData":{"secretKey","expirationTime"},"claimingAllowed":true, ...}`'}
-"""Bodies whose members are the caller's own."""
+"""Bodies with members of the caller's choice."""
 
 
 def tables() -> str:
-    """Return a table per section, in the order in which they are looked through."""
+    """Return one table per prefix, in the order of the sections."""
     prefixes = dict.fromkeys(f"/{section.prefix.split('/')[1]}/" for section in SECTIONS)
     return "\n\n".join(f"### `{prefix}`\n\n{_table(prefix)}" for prefix in prefixes)
 
@@ -32,7 +32,7 @@ def _table(prefix: str) -> str:
 
 
 def callers_of(route: Route) -> str:
-    """Return which permissions let a call be made."""
+    """Return the permissions, or the login, that a call needs."""
     permissions = " or ".join(code(each) for each in sorted(PERMISSIONS[route.name]))
     if route.login is not None:
         return f"the login {code(route.login)}, or {code(DEVICE_BOOTSTRAP)}"
@@ -40,7 +40,7 @@ def callers_of(route: Route) -> str:
 
 
 def body_of(route: Route) -> str:
-    """Return the members of a body; those that may be missing have a question mark."""
+    """Return the members of a body; optional ones have a question mark."""
     if route.open_sheet is not None:
         return "a CSV file"
     model = model_of(route.decode)
@@ -57,6 +57,6 @@ def _shape(model: type[BaseModel]) -> str:
 
 
 def model_of(decode: Callable[..., Any]) -> type[BaseModel] | None:
-    """Return the wire model that a decoder names; None for one that reads no body, or members it does not know."""
+    """Return the wire model that a decoder names; None if it reads no body, or a body without a model."""
     named = (decode.__globals__.get(name) for name in decode.__code__.co_names)
     return next((each for each in named if isinstance(each, type) and issubclass(each, BaseModel)), None)

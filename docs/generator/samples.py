@@ -1,4 +1,4 @@
-"""One outcome for each command, of the core's own values: the dialects make the answers of them that are shown."""
+"""One sample outcome per command. The dialects encode them to the answers in the AsyncAPI document."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ CLAIM_NOTICE = ClaimNotice("Thermostat", claimed=True, at_ms=NOW_MS)
 CREDENTIALS_NOTICE = CredentialsNotice("c/bootstrap/1234/", "default", "device_1234", _PASSWORD)
 
 OUTCOMES: dict[str, Outcome] = {
-    # command: what it comes to when all is well; a command that is not here comes to `Done`
+    # command: its outcome if it succeeds; `Done` if it is not listed here
     "OpenWindow": WindowOpened("Thermostat", SOON_MS),
     "OpenWindows": WindowsOpened(
         (("Device A", WindowOpened("Device A", SOON_MS)), ("Device B", Refused(Reason.ALREADY_CLAIMED)))
@@ -127,7 +127,7 @@ OUTCOMES: dict[str, Outcome] = {
 
 
 def outcome_of(name: str, command: Command | None) -> Outcome:
-    """Return what a command of this name comes to; a listing is a page of what it lists."""
+    """Return the outcome of a command of this name; a page of items for a listing."""
     if isinstance(command, ListItems):
         listing = Listing(command.kind, "default", command.limit, None)
         return Page(listing, (_ITEMS[command.kind],), None)

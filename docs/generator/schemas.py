@@ -1,12 +1,11 @@
-"""JSON schemas: of what is asked, from the wire models; of answers, from what the encoders make of a sample."""
+"""JSON schemas: of requests, from the wire models; of answers, from encoded samples."""
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any, cast
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -17,30 +16,27 @@ from docs.generator.rest import model_of
 Schema = dict[str, Any]
 
 COMPONENTS: dict[str, Schema] = {}
-"""Every wire model that was described, by its name."""
+"""The schema of every described wire model, by its name."""
 
 
 def _described(adapter: TypeAdapter[Any]) -> Schema:
-    """Return the reference to a model's schema, which is kept; schemas of no model as they are."""
+    """Keep a model's schema and return a reference to it; return a schema without a model as it is."""
     schema = adapter.json_schema(ref_template="#/components/schemas/{model}")
-    schema = cast("Schema", json.loads(_SOURCE.sub("", json.dumps(schema, ensure_ascii=False))))
     COMPONENTS.update(schema.pop("$defs", {}))
     name = schema.get("title")
     if name is None:
-        return schema  # of one model and what it holds: a reference already
+        return schema  # a reference already
     COMPONENTS[name] = schema
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_SOURCE = re.compile(r" \((?:TB|C8Y|seed|design)[^)]*\)")
-"""Where a rule comes from is for those who read the code."""
 _CLAIM = _described(TypeAdapter(claim_topics.ClaimBody))
 _ANY_OBJECT: Schema = {"type": "object"}
 BY_COMMAND: dict[str, Schema] = {
-    # What no model of its own describes.
+    # Bodies without a model of their own.
     "OpenWindows": {
         **_ANY_OBJECT,
-        "description": "A member per device, named by it.",
+        "description": "One member per device, with the device's name.",
         "minProperties": 1,
         "additionalProperties": _CLAIM,
     },
@@ -52,7 +48,7 @@ BY_COMMAND: dict[str, Schema] = {
     },
     "SetAttributes": {
         **_ANY_OBJECT,
-        "description": "A member per attribute; the value may be any JSON but null.",
+        "description": "One member per attribute; the value is any JSON except null.",
         "properties": {
             "claimingData": _described(TypeAdapter(ClaimingData)),
             "claimingAllowed": {"type": "boolean"},
@@ -62,7 +58,7 @@ BY_COMMAND: dict[str, Schema] = {
 
 
 def request(name: str, read: Callable[..., Any]) -> Schema | None:
-    """Return the schema of what a command is asked with; None where the payload means nothing."""
+    """Return the schema of a command's payload; None if the payload is ignored."""
     if name in BY_COMMAND:
         return BY_COMMAND[name]
     for function in _functions(read):
@@ -77,13 +73,13 @@ def request(name: str, read: Callable[..., Any]) -> Schema | None:
 
 
 def _functions(function: Any) -> list[FunctionType]:
-    """Return a function and those it closes over."""
+    """Return a function and the functions that it closes over."""
     cells = [cell.cell_contents for cell in function.__closure__ or ()]
     return [function, *(each for each in cells if isinstance(each, FunctionType))]
 
 
 def answer(payload: bytes) -> tuple[Schema, Any]:
-    """Return the schema of an answer as it is seen in one, and the answer itself."""
+    """Return the schema of an answer, derived from the answer, and the answer itself."""
     try:
         shown = json.loads(payload)
     except ValueError:
@@ -92,7 +88,7 @@ def answer(payload: bytes) -> tuple[Schema, Any]:
 
 
 def seen_in(value: Any) -> Schema:
-    """Return what a value says of its kind."""
+    """Return the schema that a JSON value shows. Raises TypeError for other values."""
     match value:
         case None:
             return {}

@@ -1,4 +1,4 @@
-"""The settings, from the classes that read them: their names, defaults, what they take, and their docstrings."""
+"""The tables of settings, from their classes: names, defaults, values and docstrings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from claimsvc.settings import Settings
 from docs.generator.markdown import code, table
 
 _PRACTICALLY_UNLIMITED = 2**53
-"""What a whole number in JSON may be; nobody needs to read it as a limit."""
+"""The largest whole number in JSON; it is not shown as a limit."""
 
 
 def tables() -> str:
-    """Return a table for the keys of no section, then one for each section."""
+    """Return a table for the keys without a section, then one per section."""
     alone = {key: field for key, field in Settings.model_fields.items() if key not in sections()}
     texts = descriptions(Settings)
     return "\n\n".join(
@@ -47,11 +47,11 @@ def _table(prefix: str, fields: dict[str, FieldInfo], texts: dict[str, str]) -> 
         (code(f"{prefix}{key}"), code(_default(field.default)), _values(field), texts.get(key, ""))
         for key, field in fields.items()
     ]
-    return table(("key", "default", "takes", ""), rows)
+    return table(("key", "default", "values", "meaning"), rows)
 
 
 def descriptions(model: type[BaseModel]) -> dict[str, str]:
-    """Return the docstring of each setting, which stands below it."""
+    """Return the docstring of each setting, which is below it in the class."""
     body = ast.parse(inspect.getsource(model)).body[0]
     assert isinstance(body, ast.ClassDef)  # noqa: S101 - a class has the source of one
     found: dict[str, str] = {}

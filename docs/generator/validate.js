@@ -1,4 +1,4 @@
-// Has AsyncAPI's own parser read a document, and tells everything it finds; an error is exit code 1.
+// Validates a document with AsyncAPI's own parser and prints every finding. Exit code 1 if there is an error.
 const { readFileSync } = require("node:fs");
 const { Parser } = require("@asyncapi/parser");
 
