@@ -1,6 +1,6 @@
-"""Measures claimsvc beside the C echo and the naive service: one machine, one broker, interleaved, medians.
+"""Compares claimsvc with the C echo and the naive service: one machine, one broker, interleaved runs, medians.
 
-It starts its own broker. Read the ratios: absolute figures belong to one machine on one day.
+Starts its own broker. Compare ratios: absolute figures are valid for one machine on one day only.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from benchmarks.rig import Figures, Rig, interpreter
 
 SERVICES = ("echo", "naive", "claimsvc")
 BUSY = 85.0
-"""Percent of a core above which a process is taken for the limit."""
+"""Percent of a core above which a process counts as the bottleneck."""
 HARMS = ("lost", "twice", "failed")
 _LABEL, _COLUMN = 20, 32
 
 
 def main() -> None:
-    """Measure and print; ends with 1 where a message was lost, answered twice or refused."""
+    """Measure and print. Exit with 1 if a message was lost, answered twice or refused."""
     arguments = _parser().parse_args()
     repeat = 1 if arguments.short else arguments.repeat
     print(interpreter())
@@ -44,14 +44,14 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="a smoke run that says nothing about speed")
-    parser.add_argument("--repeat", type=int, default=5, help="repetitions, 5 by default")
+    parser.add_argument("--short", action="store_true", help="smoke test; its figures are useless")
+    parser.add_argument("--repeat", type=int, default=5, help="number of repetitions, 5 by default")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--growth", action="store_true", help="claimsvc at databases of different sizes")
-    what.add_argument("--fairness", action="store_true", help="what a client that floods costs another one")
-    what.add_argument("--waiting", action="store_true", help="what new devices cost that wait and poll")
-    parser.add_argument("--devices", type=int, nargs="+", help="the sizes for --growth and --waiting")
-    parser.add_argument("--services", nargs="+", help="compare these only")
+    what.add_argument("--growth", action="store_true", help="claimsvc with databases of different sizes")
+    what.add_argument("--fairness", action="store_true", help="effect of a flooding client on another client")
+    what.add_argument("--waiting", action="store_true", help="cost of new devices that wait and poll")
+    parser.add_argument("--devices", type=int, nargs="+", help="numbers of devices for --growth and --waiting")
+    parser.add_argument("--services", nargs="+", help="compare only these services")
     parser.add_argument("--workloads", nargs="+", choices=comparison.WORKLOADS, default=comparison.WORKLOADS)
     return parser
 
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
 def show_comparison(
     directory: Path, services: Sequence[str], workloads: Sequence[str], repeat: int, *, short: bool
 ) -> bool:
-    """Compare and print; returns whether any message came to harm."""
+    """Compare and print. Return True if a message was lost, answered twice or refused."""
     rig, harmed = Rig(directory), False
     sizes = comparison.SHORT if short else comparison.FULL
     for workload in workloads:
@@ -83,7 +83,7 @@ def show_comparison(
 
 
 def show_growth(directory: Path, devices: Sequence[int] | None, repeat: int, *, short: bool) -> bool:
-    """Measure at different sizes and print; returns whether any message came to harm."""
+    """Measure with different sizes and print. Return True if a message was lost, answered twice or refused."""
     sizes = devices or (growth.TINY if short else growth.DEFAULT)
     runs = growth.grow(directory, sizes, growth.SHORT if short else growth.FULL, repeat)
     harmed = _show("growth of claimsvc", {f"{size:,} devices": runs[size] for size in sizes})
@@ -95,14 +95,14 @@ def show_growth(directory: Path, devices: Sequence[int] | None, repeat: int, *, 
 
 
 def show_fairness(directory: Path, repeat: int, *, short: bool) -> bool:
-    """Measure with and without a flood and print; returns whether any message came to harm."""
+    """Measure with and without a flood and print. Return True if a message was lost, answered twice or refused."""
     runs = fairness.fairness(Rig(directory), fairness.SHORT if short else fairness.FULL, repeat)
     named = {f"{limit:,} requests a minute" if limit else "no limit": runs[limit] for limit in runs}
-    return _show("fairness of claimsvc: one asks every 20 ms, alone and beside a flood", named)
+    return _show("fairness of claimsvc: a client with a request every 20 ms, alone and beside a flood", named)
 
 
 def show_waiting(directory: Path, devices: Sequence[int] | None, repeat: int, *, short: bool) -> bool:
-    """Measure with devices that wait and print; returns whether any message came to harm."""
+    """Measure with waiting devices and print. Return True if a message was lost, answered twice or refused."""
     numbers = devices or (waiting.TINY if short else waiting.DEFAULT)
     sizes = waiting.SHORT if short else waiting.FULL
     runs = waiting.waiting(Rig(directory), numbers, sizes, repeat)
@@ -112,7 +112,7 @@ def show_waiting(directory: Path, devices: Sequence[int] | None, repeat: int, *,
 
 
 def _show(title: str, runs: Mapping[str, Sequence[Figures]]) -> bool:
-    """Print a table with a column for each name; returns whether any message came to harm."""
+    """Print a table with a column for each name. Return True if a message was lost, answered twice or refused."""
     print(f"\n{title}")
     _row("", list(runs))
     columns = list(runs.values())
@@ -127,7 +127,7 @@ def _row(label: str, cells: Sequence[str]) -> None:
 
 
 def _limit(runs: Sequence[Figures]) -> str:
-    """Return the process that used most of a core, and how much: below BUSY none was the limit for itself."""
+    """Return the process with the highest use of a core, and the percentage. Below BUSY none is the bottleneck."""
     cpu = {name: statistics.median(run[f"{name}_cpu"] for run in runs) for name in comparison.PROCESSES}
     most = max(cpu, key=cpu.__getitem__)
     return f"{most} ({cpu[most]:.0f} %)" if cpu[most] > BUSY else f"none ({most} {cpu[most]:.0f} %)"

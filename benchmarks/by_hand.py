@@ -1,4 +1,4 @@
-"""An MQTT 3.1.1 client by hand, and an admin who asks through it: so that no client library is measured."""
+"""A minimal MQTT 3.1.1 client, and an admin that uses it, so that no client library is measured."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ Login = tuple[str, str]
 
 
 def text(value: str | bytes) -> bytes:
-    """Return a text with its length in front."""
+    """Return a text, prefixed with its length."""
     encoded = value.encode() if isinstance(value, str) else value
     return struct.pack("!H", len(encoded)) + encoded
 
 
 def packet(kind: int, body: bytes) -> bytes:
-    """Return a packet with its head."""
+    """Return a packet with its fixed header."""
     head, length = bytearray([kind]), len(body)
     while True:
         head.append(length & 0x7F | (0x80 if length > 0x7F else 0))  # noqa: PLR2004 - 7 bits a byte
@@ -39,12 +39,12 @@ def packet(kind: int, body: bytes) -> bytes:
 
 
 def publish(topic: str, payload: bytes) -> bytes:
-    """Return a PUBLISH, QoS 0: what is lost is seen as an answer that does not come."""
+    """Return a PUBLISH packet of QoS 0. A lost message shows as a missing answer."""
     return packet(PUBLISH, text(topic) + payload)
 
 
 class Line:
-    """One connection. `login_s` is what CONNECT took until CONNACK."""
+    """One connection. `login_s`: seconds from CONNECT to CONNACK."""
 
     def __init__(self, port: int, login: Login) -> None:
         self._buffer = bytearray()
@@ -57,19 +57,19 @@ class Line:
         kind, body = self.next()
         self.login_s = time.perf_counter() - began
         if (kind, body) != (CONNACK, b"\0\0"):
-            raise SystemExit(f"{login[0]} may not log in: {body!r}")
+            raise SystemExit(f"the broker refuses the login {login[0]}: {body!r}")
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Send DISCONNECT and close."""
         self.send(packet(0xE0, b""))
         self._socket.close()
 
     def send(self, packets: bytes) -> None:
-        """Write."""
+        """Write packets to the socket."""
         self._socket.sendall(packets)
 
     def next(self) -> tuple[int, bytes]:
-        """Return the next packet: its first byte and what follows its length."""
+        """Return the next packet: its first byte and its body."""
         while not self._arrived:
             read = self._socket.recv(65_536)
             if not read:
@@ -79,30 +79,30 @@ class Line:
         return self._arrived.popleft()
 
     def has_packet(self, patience_s: float) -> bool:
-        """Return whether a packet is there, or more to read of one, within this time."""
+        """Wait up to this time. Return whether a packet, or a part of one, has arrived."""
         return bool(self._arrived) or bool(select.select([self._socket], [], [], max(0.0, patience_s))[0])
 
     def await_kind(self, wanted: int) -> bytes:
-        """Pass packets over until one of this kind comes."""
+        """Discard packets until one of this kind comes, and return its body."""
         while True:
             kind, body = self.next()
             if kind & 0xF0 == wanted:
                 return body
 
     def subscribe(self, topic: str) -> None:
-        """Subscribe, QoS 0."""
+        """Subscribe with QoS 0."""
         self.send(packet(0x82, b"\0\x01" + text(topic) + b"\0"))
         self.await_kind(0x90)
 
     def answer(self) -> tuple[str, Any]:
-        """Return the last level of the topic of the next message, and its JSON."""
+        """Return the last topic level and the parsed JSON of the next message."""
         body = self.await_kind(PUBLISH)
         (length,) = struct.unpack_from("!H", body)
         return body[2 : 2 + length].decode().rpartition("/")[2], json.loads(body[2 + length :])
 
 
 class Admin:
-    """An admin, who asks by REST over MQTT."""
+    """An admin that uses REST over MQTT."""
 
     def __init__(self, port: int, login: Login) -> None:
         self._line = Line(port, login)
@@ -124,7 +124,7 @@ class Admin:
         return answer["body"]
 
     def issue(self, names: Sequence[str], in_flight: int = 1) -> dict[str, str]:
-        """Make devices, each with a login of its own, so many requests at a time; returns their ids by name."""
+        """Create devices with logins, `in_flight` requests at a time. Return their ids by name."""
         ids: dict[str, str] = {}
         waiting = iter(names[in_flight:])
         for name in names[:in_flight]:
@@ -137,7 +137,7 @@ class Admin:
         return ids
 
     def login_of(self, device_id: str) -> Login:
-        """Return the username and the password made up for a device."""
+        """Return the username and the generated password of a device."""
         self._ask("GET", f"/api/device/{device_id}/credentials")
         login = json.loads(self._answer()["credentialsValue"])
         return login["userName"], login["password"]

@@ -1,4 +1,4 @@
-"""The services side by side: each workload at saturation, then open loop at half of what that gave."""
+"""Comparison of the services: each workload at saturation, then open loop at half of that rate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _COMMITS, _ROWS = 200, 16
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much each run does."""
+    """Number of messages and duration of each run."""
 
     messages: int
     naive_messages: int
@@ -35,7 +35,7 @@ Runs = dict[str, list[Figures]]
 
 
 def compare(rig: Rig, services: Sequence[str], workload: str, sizes: Sizes, repeat: int) -> Runs:
-    """Return the figures of every service, measured in turn."""
+    """Return the figures of each service. The services are measured alternately."""
     runs: Runs = {name: [] for name in services}
     for _ in range(repeat):
         for name in services:
@@ -46,7 +46,7 @@ def compare(rig: Rig, services: Sequence[str], workload: str, sizes: Sizes, repe
 def measure(rig: Rig, name: str, workload: str, sizes: Sizes) -> Figures:
     """Measure one service once."""
     count = sizes.naive_messages if name == "naive" else sizes.messages
-    # A broker of its own for each: the session of claimsvc lasts, and would collect what the others are sent.
+    # Each service needs its own broker: claimsvc's persistent session would queue messages for the other services.
     with rig.broker() as broker, rig.service(name) as service:
         first = _prepared(rig, workload, count)
         before = (service.cpu_s(), broker.cpu_s())
@@ -70,7 +70,7 @@ def measure(rig: Rig, name: str, workload: str, sizes: Sizes) -> Figures:
 
 
 def _prepared(rig: Rig, workload: str, count: int) -> int:
-    """Return the first of so many new messages; those to be claims have their windows open."""
+    """Return the number of the first of `count` new messages. For claims, open their windows before."""
     first = rig.take_messages(count)
     if workload == "claim":
         rig.load("window", first, count)
@@ -78,7 +78,7 @@ def _prepared(rig: Rig, workload: str, count: int) -> int:
 
 
 def measure_gateways(rig: Rig) -> Figures:
-    """Return the milliseconds until one message of 1 000 devices, and ten at once, are answered."""
+    """Return the milliseconds until the answer to one message of 1 000 devices, and to ten such messages at once."""
     with rig.broker(), rig.service("claimsvc"):
         runs = {
             "one_ms": rig.load("gateway", 0, 1),

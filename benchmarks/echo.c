@@ -1,4 +1,4 @@
-/* The floor of any service here: answers every message and stores nothing, on libmosquitto.
+/* The lower bound for any service: answers every message and stores nothing. Uses libmosquitto.
  *
  *   echo PORT
  */

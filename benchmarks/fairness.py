@@ -1,4 +1,4 @@
-"""What a client that floods costs another one: each on a connection of its own, each in a lane of its own."""
+"""Effect of a client that floods the service on another client. Each has its own connection and its own lane."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.rig import Figures, Rig, Running
 
 LIMITS = (6_000, 0)
-"""Requests a minute and principal: the service's default, and none."""
+"""Limits of requests per minute and principal: the service's default, and no limit."""
 ASKS_PER_SECOND = 50
 OUTSTANDING = 20_000
 HEAD_START_S = 0.5
@@ -16,7 +16,7 @@ HEAD_START_S = 0.5
 
 @dataclass(frozen=True)
 class Durations:
-    """How long the flood lasts; the other one asks for a second less."""
+    """Duration of the flood. The other client sends for one second less."""
 
     flood_s: int
 
@@ -26,7 +26,7 @@ SHORT = Durations(flood_s=2)
 
 
 def fairness(rig: Rig, durations: Durations, repeat: int) -> dict[int, list[Figures]]:
-    """Return what the other one sees, and what the flood came to, at each limit."""
+    """Return the figures of the other client and of the flood, at each limit."""
     runs: dict[int, list[Figures]] = {limit: [] for limit in LIMITS}
     for _ in range(repeat):
         for limit in LIMITS:

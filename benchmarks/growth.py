@@ -1,4 +1,4 @@
-"""What more devices cost: start, memory, throughput and latency at databases of different sizes."""
+"""Cost of more devices: start, memory, throughput and latency with databases of different sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TINY = (200, 2_000)
 
 @dataclass(frozen=True)
 class Counts:
-    """How much each run does. Claims: at most so many that a device is claimed once."""
+    """Number of messages and duration of each run. `claims` is small enough that no device is claimed twice."""
 
     windows: int
     claims: int
@@ -33,27 +33,27 @@ SHORT = Counts(windows=100, claims=100, latency_s=0.3)
 
 
 class Grown:
-    """A rig whose store has `devices` devices, dev0 and on."""
+    """A rig whose store contains the devices dev0, dev1 ... dev<devices - 1>."""
 
     def __init__(self, directory: Path, devices: int) -> None:
         self.rig = Rig(directory)
         self.devices = devices
         self._sealing = Sealing(load_key(self.rig.settings.key_path), 1)
         with closing(self._open()) as database:
-            # Its speed is of no interest, nor is what a crash would leave.
+            # Not measured, and not kept after a crash, so no syncing is needed.
             database.execute("PRAGMA synchronous = OFF")
             self._run(database, SEED, {"devices": devices, "now": _now_ms(), "tenant": self._tenant})
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def give_back(self) -> None:
-        """Have all devices free again, their windows open."""
+        """Release all devices and open their windows again."""
         with closing(self._open()) as database:
             self._run(database, ("reopen", "release"), {"now": _now_ms()})
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @property
     def size_mb(self) -> float:
-        """The size of the database file."""
+        """Size of the database file in MB."""
         return self.rig.settings.store.path.stat().st_size / 1e6
 
     @property
@@ -75,7 +75,7 @@ class Grown:
 
 
 def grow(directory: Path, sizes: Sequence[int], counts: Counts, repeat: int) -> dict[int, list[Figures]]:
-    """Return claimsvc's figures at every size, measured in turn."""
+    """Return claimsvc's figures at each size. The sizes are measured alternately."""
     grown = [Grown(directory / str(devices), devices) for devices in sizes]
     runs: dict[int, list[Figures]] = {devices: [] for devices in sizes}
     for _ in range(repeat):
@@ -99,7 +99,7 @@ def _measure(grown: Grown, counts: Counts) -> Figures:
         windows = load("window", counts.windows)
         rate = windows["per_second"] / 2
         half = load("window", max(50, int(rate * counts.latency_s)), rate)
-        claims = load("claim", counts.claims)  # last: a window of a claimed device is refused
+        claims = load("claim", counts.claims)  # last, because a claimed device cannot open a window
         return {
             "started_s": service.seconds["started"],
             "connected_s": service.seconds["broker_connected"],

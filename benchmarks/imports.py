@@ -1,7 +1,7 @@
-"""Measures files of devices: one file of many rows beside as many files of one row, and what others wait meanwhile.
+"""Measures imports: one file of many rows, compared with files of one row each, and the delay for other clients.
 
-Real broker with the plugin, real service, each kind of file on a store of its own; the clients speak MQTT by hand.
-Given passwords are hashed as people's are, `credentials.pbkdf2_iterations` times; that is most of what they cost.
+Uses a real broker with the plugin, a real service and a minimal MQTT client. Each kind of file gets a new store.
+Passwords in a file are hashed with `credentials.pbkdf2_iterations` iterations, which causes most of their cost.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from claimsvc.mqtt.file_jobs import MOST_OF_ONE
 from claimsvc.supervisor import find_plugin
 
 IN_FLIGHT = MOST_OF_ONE
-"""As many as may be at work at a time."""
+"""The number of files of one principal that the service processes at a time."""
 ONE_BY_ONE = 20
-"""One row in so many is sent alone as well."""
+"""The run with files of one row has 1 / ONE_BY_ONE of the rows."""
 QUIET_S = 3.0
 DEVICES, KEYS = "/devicecontrol/bulkNewDeviceRequests", "/claimsvc/claimKeys"
 HARMS = ("lost", "twice", "failed")
@@ -37,7 +37,7 @@ HARMS = ("lost", "twice", "failed")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of file: where it goes, its header, and how a row says its device."""
+    """A kind of file: its REST path, its header, and a function that returns the row of a device."""
 
     path: str
     header: str
@@ -61,7 +61,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One way to bring devices in: how many and how long, what a device waited meanwhile (seconds), peak memory."""
+    """Figures of one import: rows, seconds, response times of another device meanwhile (seconds), peak memory."""
 
     rows: int
     seconds: float
@@ -70,7 +70,7 @@ class Run:
 
 
 class Importer:
-    """An admin who sends files; counts what became of their rows."""
+    """An admin that sends files and counts the results of their rows."""
 
     def __init__(self, port: int, login: Login) -> None:
         self._line = Line(port, login)
@@ -89,7 +89,7 @@ class Importer:
         )
 
     def wait(self) -> None:
-        """Take the next answer, behind whatever progress there is."""
+        """Wait for the next answer; skip progress messages."""
         while True:
             level, answer = self._line.answer()
             if level != "progress":
@@ -99,18 +99,18 @@ class Importer:
         self.failed += body.get("numberOfFailed", 0) + (answer["status"] != 201)  # noqa: PLR2004 - HTTP's
 
     def close(self) -> None:
-        """Say goodbye."""
+        """Disconnect."""
         self._line.close()
 
 
 def one_file(importer: Importer, kind: Kind, names: Sequence[str]) -> None:
-    """Bring devices in by one file."""
+    """Import devices by one file."""
     importer.send(kind, names)
     importer.wait()
 
 
 def row_by_row(importer: Importer, kind: Kind, names: Sequence[str]) -> None:
-    """Bring devices in by a file each, so many in flight."""
+    """Import each device by a file of its own, IN_FLIGHT files at a time."""
     waiting = iter(names)
     in_flight = 0
     for name in islice(waiting, IN_FLIGHT):
@@ -127,7 +127,7 @@ def row_by_row(importer: Importer, kind: Kind, names: Sequence[str]) -> None:
 def measure(
     directory: Path, plugin: Path, kind: Kind, rows: int
 ) -> tuple[list[float], dict[str, Run], dict[str, int]]:
-    """Return what a device waits while nothing else goes on, each way's figures, and what went wrong."""
+    """Return a device's response times without an import, the figures of each import, and counts of failures."""
     site = Site(directory, plugin)
     ways = {
         "row by row": (row_by_row, [f"alone{number}" for number in range(max(1, rows // ONE_BY_ONE))]),
@@ -152,7 +152,7 @@ def measure(
 
 
 def _peak_mb(pid: int) -> float:
-    """Return the most memory a process has had resident."""
+    """Return the peak resident memory of a process in MB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
@@ -173,12 +173,12 @@ def _count(site: Site, sql: str) -> int:
 
 
 def main() -> None:
-    """Measure and print; ends with 1 where a row was lost, done twice or failed."""
+    """Measure and print. Exit with 1 if a row was lost, imported twice or failed."""
     parser = argparse.ArgumentParser(prog="scripts/bench --imports", description=__doc__)
     parser.add_argument("--imports", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--rows", type=int, default=20_000, help="of the one file, 20 000 by default")
+    parser.add_argument("--rows", type=int, default=20_000, help="rows of the large file, 20 000 by default")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="kinds of files")
-    parser.add_argument("--short", action="store_true", help="a smoke run that says nothing about speed")
+    parser.add_argument("--short", action="store_true", help="smoke test; its figures are useless")
     arguments = parser.parse_args()
     print(interpreter())
     rows = 500 if arguments.short else arguments.rows
@@ -204,11 +204,11 @@ def main() -> None:
             for way, run in runs.items()
         ]
         harms = {each: harms[each] + harm[each] for each in HARMS}
-    head = ("file", "brought in by", "rows", "seconds", "rows/s", "peak MB", "a device waits p50/p99/max ms")
+    head = ("file", "imported by", "rows", "seconds", "rows/s", "peak MB", "a device waits p50/p99/max ms")
     show(f"files of devices, beside {1 / CLAIM_EVERY_S:.0f} claim windows a second", head, lines)
     print(json.dumps(harms))
     if any(harms.values()):
-        sys.exit("rows were lost, done twice or failed: see above")
+        sys.exit("rows were lost, imported twice or failed: see above")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,24 @@
-/* The load generator: one MQTT 3.1.1 connection on raw sockets, so that it is never the limit.
+/* The load generator: one MQTT 3.1.1 connection on raw sockets, so that it is never the bottleneck.
  *
  *   loadgen PORT MODE FIRST COUNT OUTSTANDING RATE [DEVICES]
  *
- * MODE window|claim|gateway|mix|lane|flood|poll. Message i (FIRST <= i < FIRST + COUNT) is sent once and answered once:
+ * MODE window|claim|gateway|mix|lane|flood|poll. Each message i (FIRST <= i < FIRST + COUNT) is sent and answered once:
  *   window   claimsvc/u/dev<i>/v1/devices/me/claim
  *   claim    claimsvc/u/user<i % 100>/request/<i>/POST/api/customer/device/dev<i>/claim
  *   gateway  claimsvc/u/gw<i>/v1/gateway/claim, 1000 devices each
- *   mix      windows, and every tenth message a claim of a device opened before
- *   lane     COUNT windows of the one device dev<FIRST>, on a connection that hears nothing but their answers, as a
- *            device's own would. They carry no number and come in order, so they are matched by counting.
+ *   mix      windows; every tenth message is a claim of a device whose window was opened before
+ *   lane     COUNT windows of the device dev<FIRST>, on a connection that receives only the answers to them, as a
+ *            device's connection would. Answers have no number and come in order, so they are matched by counting.
  *   flood    the same for COUNT seconds
- *   poll     claimsvc/c/bootstrap/wait<k>/s/ucr, k in FIRST ... FIRST+DEVICES-1, each again after DEVICES messages: new devices that
- *            wait for acceptance. Nobody is answered: what counts is the broker's PUBACK, and an answer counts as failed.
- * RATE 0: saturation, OUTSTANDING messages unanswered at a time. RATE > 0: open loop at RATE a second; a
- * message's time is counted from when it was due, not from when it could be sent.
- * DEVICES > 0 (window, claim): the messages are spread over dev0 ... dev<DEVICES-1> instead, in no order; DEVICES is
- * no multiple of 700001 and far above OUTSTANDING. The key of dev<k> is always value<k>.
- * Prints one JSON object: answers, seconds, per_second, latencies in ms, lost, twice, cpu_s; failed counts answers
- * that are no success, and limited those among them that say rate_limited.
+ *   poll     claimsvc/c/bootstrap/wait<k>/s/ucr, k in FIRST ... FIRST+DEVICES-1, each again after DEVICES messages: new
+ *            devices that wait for acceptance. They get no answers: the broker's PUBACK counts, and an answer counts as
+ *            failed.
+ * RATE 0: saturation with OUTSTANDING unanswered messages. RATE > 0: open loop with RATE messages per second. The time of
+ * a message counts from when it was due, not from when it was sent.
+ * DEVICES > 0 (window, claim): the messages are spread over dev0 ... dev<DEVICES-1> in mixed order. DEVICES must not be a
+ * multiple of 700001 and must be far above OUTSTANDING. The key of dev<k> is always value<k>.
+ * Prints one JSON object: answers, seconds, per_second, latencies in ms, lost, twice, cpu_s; `failed` counts answers
+ * without success, and `limited` those of them with rate_limited.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -96,10 +97,10 @@ static void publish(struct buffer *out, const char *topic, const char *payload, 
 }
 
 static const char *mode;
-static long devices, *message_of; /* message_of[device number]: which message opened its window last */
-static long lane = -1;            /* the one device of modes lane and flood */
+static long devices, *message_of; /* message_of[device number]: the message that opened its window last */
+static long lane = -1;            /* the device of modes lane and flood */
 static long first_poller = -1;    /* the first device of mode poll */
-enum { STEP = 700001 };           /* a prime: walks over all devices in no order */
+enum { STEP = 700001 };           /* a prime: visits all devices in mixed order */
 
 static long device_of(long i) {
     return lane >= 0 ? lane : devices ? i * STEP % devices : i;
@@ -246,7 +247,7 @@ int main(int argc, char **argv) {
     while (got < count && now_us() - last < (int64_t)PATIENCE_S * 1000000) {
         int64_t now = now_us();
         if (is_flood && now - begin > flood_us && count > sent)
-            count = sent; /* what is on its way is still waited for */
+            count = sent; /* still wait for the answers to sent messages */
         while (sent < count && out.length - out.start < (1 << 20)) {
             int64_t when = rate > 0 ? begin + (int64_t)((double)sent * 1e6 / rate) : now;
             if (rate > 0 ? when > now : sent - got >= outstanding)

@@ -1,7 +1,7 @@
-"""Measures what logins cost as they grow: issuing them, logging in, and what everybody else waits meanwhile.
+"""Measures the cost of logins at different numbers of them: issuing, logging in, and the delay for other clients.
 
-First with the plugin, which looks each login up in the store, then with Mosquitto's password file, which is
-written anew and read whole at each change. Real broker, real service; the clients speak MQTT by hand.
+First with the plugin, which looks up each login in the store. Then with Mosquitto's password file, which is rewritten
+and read completely at each change. Uses a real broker, a real service and a minimal MQTT client.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ ONE_MORE = 5
 CLAIM_EVERY_S, PING_EVERY_S = 0.05, 0.01
 
 
-# --- the others
+# --- other clients
 
 
 def ask_again(port: int, login: Login, every_s: float, begun: Event, stop: Event, waits: Any) -> None:
-    """Ask at a steady pace until stopped: as a device that claims, or by PINGREQ, which the broker answers itself.
+    """Send requests at a steady rate until stopped: claim windows, or PINGREQ, which the broker answers itself.
 
-    The next question does not wait for the answer to the last one; a wait counts from when the question was due.
+    A request does not wait for the answer to the one before. The response time counts from when the request was due.
     """
     line = Line(port, login)
     claims = every_s == CLAIM_EVERY_S
@@ -74,7 +74,7 @@ def ask_again(port: int, login: Login, every_s: float, begun: Event, stop: Event
 
 @contextmanager
 def others(port: int, login: Login, every_s: float) -> Iterator[list[float]]:
-    """Have another client ask meanwhile, in a process of its own; the list is filled at the end."""
+    """Run another client in a process of its own. Yields the list of its response times, filled at the end."""
     begun, stop = multiprocessing.Event(), multiprocessing.Event()
     waits: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
     process = multiprocessing.Process(target=ask_again, args=(port, login, every_s, begun, stop, waits))
@@ -93,7 +93,7 @@ def others(port: int, login: Login, every_s: float) -> Iterator[list[float]]:
 
 
 class Site:
-    """A directory with a store, an admin, a claiming device and some devices more whose logins are known."""
+    """A directory with a store, an admin, a claiming device and some more devices with known logins."""
 
     def __init__(self, directory: Path, plugin: Path | None) -> None:
         self.directory = directory
@@ -104,7 +104,7 @@ class Site:
         self.settings = self._settings(plugin)
         admin = asyncio.run(found(self.settings, "admin", "default"))
         if admin is None or admin.password is None:
-            raise SystemExit("no admin was made")
+            raise SystemExit("the admin was not created")
         self.admin: Login = (admin.username, admin.password)
         self.probes = self.fill("probe", PROBES)
         (self.claimer,) = self.fill("claimer", 1)
@@ -117,7 +117,7 @@ class Site:
         return load(toml)
 
     def fill(self, prefix: str, count: int) -> list[Login]:
-        """Make devices with logins straight in the store; the service must not run."""
+        """Create devices with logins directly in the store. The service must not be running."""
 
         async def make() -> list[Login]:
             made: list[Login] = []
@@ -133,7 +133,7 @@ class Site:
 
     @contextmanager
     def running(self) -> Iterator[Admin]:
-        """Run broker and service; gives the admin, logged in."""
+        """Run broker and service. Yields the logged-in admin."""
         mosquitto = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin") or "mosquitto"
         serve = (sys.executable, "-m", "claimsvc", "serve", "--config", str(self.directory / "claimsvc.toml"))
         with ExitStack() as stack:
@@ -158,7 +158,7 @@ class Site:
     def _until(self, ready: Any, process: subprocess.Popen[bytes], name: str) -> None:
         while not ready():
             if process.poll() is not None:
-                raise SystemExit(f"ended at its start:\n{(self.directory / f'{name}.log').read_text()}")
+                raise SystemExit(f"{name} exited at its start:\n{(self.directory / f'{name}.log').read_text()}")
             time.sleep(0.05)
 
 
@@ -177,7 +177,7 @@ def _listens(port: int) -> bool:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured with so many logins in place; seconds."""
+    """Figures at a number of existing logins, in seconds."""
 
     logins: int
     login: list[float]
@@ -187,7 +187,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Bulk:
-    """What was measured while many logins were issued; seconds."""
+    """Figures while many logins were issued, in seconds."""
 
     logins: int
     seconds: float
@@ -196,7 +196,7 @@ class Bulk:
 
 
 def measure(site: Site, admin: Admin, size: int, known: list[Login], count: int) -> Row:
-    """Log in `count` times, then issue one login more, a few times, while somebody else waits for answers."""
+    """Log in `count` times, then issue single logins while another client sends requests."""
     logins = []
     for _ in range(count):
         line = Line(site.port, random.choice(known))
@@ -212,7 +212,7 @@ def measure(site: Site, admin: Admin, size: int, known: list[Login], count: int)
 
 
 def with_plugin(directory: Path, plugin: Path, sizes: list[int], count: int) -> tuple[list[Row], list[Bulk]]:
-    """Let the service issue one login after the other, over MQTT, and look in between."""
+    """Issue logins over MQTT, and measure at each size."""
     site = Site(directory, plugin)
     rows, bulks = [], []
     with site.running() as admin:
@@ -233,7 +233,7 @@ def with_plugin(directory: Path, plugin: Path, sizes: list[int], count: int) -> 
 
 
 def with_password_file(directory: Path, sizes: list[int], count: int) -> list[Row]:
-    """Fill the store while nothing runs, for it would take long otherwise, and look."""
+    """Measure at each size. The logins are created while the service is stopped, because it is much faster."""
     site = Site(directory, None)
     rows = []
     for before, size in zip([0, *sizes], sizes, strict=False):
@@ -243,22 +243,22 @@ def with_password_file(directory: Path, sizes: list[int], count: int) -> list[Ro
     return rows
 
 
-# --- what is printed
+# --- output
 
 
 def spread(values: list[float]) -> str:
-    """Return the median with the range, milliseconds."""
+    """Return the median and the range in milliseconds."""
     return f"{_ms(statistics.median(values))} [{_ms(min(values))}-{_ms(max(values))}]"
 
 
 def tail(values: list[float]) -> str:
-    """Return p50 / p99 / longest, milliseconds."""
+    """Return p50 / p99 / maximum in milliseconds."""
     ordered = sorted(values)
     return " / ".join(_ms(ordered[min(int(part * len(ordered)), len(ordered) - 1)]) for part in (0.5, 0.99, 1.0))
 
 
 def _ms(seconds: float) -> str:
-    return f"{seconds * 1000:,.{2 if seconds < 0.01 else 0}f}"  # noqa: PLR2004 - digits that mean something
+    return f"{seconds * 1000:,.{2 if seconds < 0.01 else 0}f}"  # noqa: PLR2004 - significant digits
 
 
 def show(title: str, head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> None:
@@ -270,7 +270,7 @@ def show(title: str, head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) ->
 
 
 def show_rows(title: str, runs: list[list[Row]]) -> None:
-    """Print what was measured at each size, all runs together."""
+    """Print the figures of each size, over all runs."""
     lines = []
     for rows in zip(*runs, strict=True):
         login, one_more, waits = (
@@ -281,7 +281,7 @@ def show_rows(title: str, runs: list[list[Row]]) -> None:
 
 
 def show_bulks(runs: list[list[Bulk]]) -> None:
-    """Print what issuing took, all runs together."""
+    """Print the figures of issuing logins, over all runs."""
     lines = []
     for bulks in zip(*runs, strict=True):
         seconds = [bulk.seconds for bulk in bulks]
@@ -299,9 +299,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench --logins", description=__doc__)
     parser.add_argument("--logins", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 10_000, 100_000], metavar="N")
-    parser.add_argument("--count", type=int, default=50, help="how often a client logs in at each size")
+    parser.add_argument("--count", type=int, default=50, help="number of logins measured at each size")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--short", action="store_true", help="a smoke run that says nothing about speed")
+    parser.add_argument("--short", action="store_true", help="smoke test; its figures are useless")
     arguments = parser.parse_args()
     print(interpreter())
     sizes = [50, 100] if arguments.short else sorted(set(arguments.sizes))

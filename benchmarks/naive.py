@@ -1,4 +1,4 @@
-"""What most would write first: aiomqtt's iterator, one commit and one awaited publish per message.
+"""A straightforward service for comparison: aiomqtt's iterator, one commit and one awaited publish per message.
 
 python naive.py PORT DATABASE
 """
@@ -24,7 +24,7 @@ TAKE = "UPDATE device SET owner = ? WHERE name = ? AND key = ? AND owner IS NULL
 
 
 async def answer(database: aiosqlite.Connection, topic: str, payload: bytes) -> tuple[str, str]:
-    """Handle one message; return the topic and payload of its answer."""
+    """Handle one message. Return the topic and payload of its answer."""
     body = json.loads(payload)
     parts = topic.split("/")
     until = int(time.time() * 1000) + 60_000

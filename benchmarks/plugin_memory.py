@@ -1,9 +1,10 @@
-"""Shows that the plugin keeps no memory: the broker's resident size over many messages and logins.
+"""Shows that the plugin does not leak: prints the broker's resident memory over many messages and logins.
 
 .venv/bin/python benchmarks/plugin_memory.py [--messages N] [--logins N]
 
-Each message is a plain request with a forged `received-at`, moved to its lane and stamped, and its answer, copied to
-the plain topic. Each login is one by access token, one by password and one that is refused. It starts its own broker.
+Each message is a plain request with a forged `received-at`, which the plugin moves to its lane and stamps, and its
+answer, which it copies to the plain topic. Each round of logins has one by access token, one by password and one that
+is refused. Starts its own broker.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.support.plugin import Site, build_plugin, running
 
 BATCH = 200
 PUBLISH = 0x30
-MORE = 128  # the bit of a byte after which the number goes on
+MORE = 128  # continuation bit of a variable byte integer
 
 
 def number(value: int) -> bytes:
@@ -36,17 +37,17 @@ def number(value: int) -> bytes:
 
 
 def text(value: str) -> bytes:
-    """Return a text with its length."""
+    """Return a text, prefixed with its length."""
     return len(value.encode()).to_bytes(2) + value.encode()
 
 
 def packet(kind: int, body: bytes) -> bytes:
-    """Return a packet."""
+    """Return a packet with its fixed header."""
     return bytes([kind]) + number(len(body)) + body
 
 
 class Wire:
-    """As little of MQTT 5 as it takes."""
+    """A minimal MQTT 5 client."""
 
     def __init__(self, port: int, username: str, password: str | None, client_id: str = "") -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -68,7 +69,7 @@ class Wire:
                 return kind & 0xF0, self.read.read(length)
 
     def expect(self, kind: int, count: int) -> None:
-        """Read on until so many packets of this kind have come."""
+        """Read until `count` packets of this kind have come."""
         while count:
             count -= self.next()[0] == kind
 
@@ -78,7 +79,7 @@ class Wire:
 
 
 def rounds(site: Site, messages: int) -> None:
-    """Send requests and answers in batches and print what the broker holds."""
+    """Send requests and answers in batches, and print the broker's memory."""
     device = Wire(site.port, "token", None)
     service = Wire(site.port, "claimsvc", "service-password", SERVICE_ID)
     service.socket.sendall(packet(0x82, b"\0\1\0" + text("claimsvc/u/+/" + CLAIM) + b"\0"))
@@ -104,7 +105,7 @@ def rounds(site: Site, messages: int) -> None:
 
 
 def logins(site: Site, count: int) -> None:
-    """Come and go, and print what the broker holds."""
+    """Log in and disconnect repeatedly, and print the broker's memory."""
     start = time.monotonic()
     for done in range(count + 1):
         if done % max(1, count // 5) == 0:
@@ -116,7 +117,7 @@ def logins(site: Site, count: int) -> None:
 
 
 def main() -> None:
-    """Run both and print what the broker holds meanwhile."""
+    """Run both measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--messages", type=int, default=1_000_000)
     parser.add_argument("--logins", type=int, default=10_000)

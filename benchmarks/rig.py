@@ -1,4 +1,4 @@
-"""What every measurement stands on: a broker of its own, the services, the load generator, and what they cost."""
+"""Shared setup of the measurements: a private broker, the services, the load generator, their CPU and memory."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ PORTS = range(20_000, 30_000)
 
 @dataclass(frozen=True)
 class Running:
-    """A process of ours: its id, and the seconds from its start to the first time its log had each word."""
+    """A process: its id, and for each word the seconds from its start until the log contained this word."""
 
     pid: int
     seconds: dict[str, float]
 
     def cpu_s(self) -> float:
-        """Return the processor time it has used."""
+        """Return the processor time used, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / TICKS
 
     def memory_mb(self) -> float:
-        """Return its resident memory now."""
+        """Return the current resident memory in MB."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith("VmRSS"):
                 return int(line.split()[1]) / 1024
@@ -60,7 +60,7 @@ class Running:
 
 
 class Rig:
-    """A directory with a broker's and the services' files; they take turns on it."""
+    """A directory with the files of the broker and of the services, which run one at a time."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(exist_ok=True)
@@ -76,28 +76,28 @@ class Rig:
         self._admit_loadgen()
 
     async def _accounts(self) -> None:
-        """Make the users and gateways the workloads speak as; their logins are never used."""
+        """Create the users and gateways of the workloads. Their logins are never used."""
         service = self.settings.mqtt.username
         async with open_service(self.settings, open_log("error", "json", sys.stderr)) as running:
             (made,) = await running.execute_own([CreateCustomer(service, "Benchmark")])
             assert isinstance(made, Found)
             assert isinstance(made.item, Customer)
             users = [
-                CreateUser(service, f"user{n}", made.item.id, (), ("customer",), _made_up()) for n in range(USERS)
+                CreateUser(service, f"user{n}", made.item.id, (), ("customer",), _generated()) for n in range(USERS)
             ]
             await running.execute_own(users)
-            await running.execute_own([CreateGateway(service, f"gw{n}", _made_up()) for n in range(GATEWAYS)])
+            await running.execute_own([CreateGateway(service, f"gw{n}", _generated()) for n in range(GATEWAYS)])
 
     def _admit_loadgen(self) -> None:
         passwords = self.directory / "mosquitto.passwd"
         subprocess.run(["mosquitto_passwd", "-b", passwords, "loadtest", "loadtest"], check=True, capture_output=True)
         acl = self.directory / "acl"
-        everybodys = "\nuser loadtest\ntopic readwrite claimsvc/u/#\ntopic readwrite claimsvc/c/#\n"
-        acl.write_text(acl.read_text() + everybodys)
+        all_lanes = "\nuser loadtest\ntopic readwrite claimsvc/u/#\ntopic readwrite claimsvc/c/#\n"
+        acl.write_text(acl.read_text() + all_lanes)
 
     @contextmanager
     def broker(self) -> Iterator[Running]:
-        """Run Mosquitto without memory of an earlier run."""
+        """Run Mosquitto without the persistent data of an earlier run."""
         (self.directory / "broker" / "mosquitto.db").unlink(missing_ok=True)
         program = shutil.which("mosquitto", path=os.environ["PATH"] + ":/usr/sbin") or "mosquitto"
         command = [program, "-c", str(self.directory / "mosquitto.conf")]
@@ -107,9 +107,9 @@ class Rig:
 
     @contextmanager
     def service(self, name: str, requests_per_minute: int = 0) -> Iterator[Running]:
-        """Run one of the services until it hears requests.
+        """Run one of the services; yields it when it receives requests.
 
-        No limit by default: a hundred users who claim thousands a second are above what one may ask for.
+        By default without a rate limit, because each of the hundred users sends more requests than the limit allows.
         """
         python, toml = sys.executable, str(self.directory / "claimsvc.toml")
         commands: dict[str, tuple[str, ...]] = {
@@ -124,7 +124,7 @@ class Rig:
 
     @contextmanager
     def _process(self, name: str, command: list[str], environment: dict[str, str], *words: str) -> Iterator[Running]:
-        """Run a process from the moment its log has all these words."""
+        """Run a process; yields it when its log contains all these words."""
         path = self.directory / f"{name}.log"
         with path.open("wb") as log:
             began = time.monotonic()
@@ -136,9 +136,9 @@ class Rig:
                 process.wait()
 
     def take_messages(self, count: int) -> int:
-        """Return the number of the first of so many messages that no run has sent yet.
+        """Return the number of the first of `count` messages that no run has sent yet.
 
-        A round number: each claim of a mix is of a device opened in the same ten.
+        The number is a multiple of ROUND, because each claim of a mix claims a device of the same ten messages.
         """
         first = self.next_message
         self.next_message += -(-count // ROUND) * ROUND
@@ -147,7 +147,7 @@ class Rig:
     def load(
         self, mode: str, first: int, count: int, *, rate: float = 0, devices: int = 0, outstanding: int = OUTSTANDING
     ) -> Figures:
-        """Run the load generator to its end; returns what it printed."""
+        """Run the load generator to its end and return its figures."""
         return self.finish(self.begin(mode, first, count, rate=rate, devices=devices, outstanding=outstanding))
 
     def begin(
@@ -158,10 +158,10 @@ class Rig:
         return subprocess.Popen([str(self.directory / "loadgen"), *map(str, arguments)], stdout=subprocess.PIPE)
 
     def finish(self, process: subprocess.Popen[bytes]) -> Figures:
-        """Wait for a load generator's end; returns what it printed."""
+        """Wait for the end of a load generator and return its figures."""
         printed, _ = process.communicate()
         if process.returncode:
-            raise SystemExit("the load generator failed; it says why above")
+            raise SystemExit("the load generator failed; see its message above")
         figures: Figures = json.loads(printed)
         return figures
 
@@ -178,11 +178,11 @@ def interpreter() -> str:
 
 
 def _wait(process: subprocess.Popen[bytes], log: Path, word: str) -> float:
-    """Return when the log had this word."""
+    """Wait until the log contains this word. Return the time, seconds of the monotonic clock."""
     deadline = time.monotonic() + PATIENCE_S
     while word not in (text := log.read_text()):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise SystemExit(f"a process ended at its start, or never said {word!r}:\n{text}")
+            raise SystemExit(f"a process exited at its start or did not log {word!r}:\n{text}")
         time.sleep(0.002)
     return time.monotonic()
 
@@ -198,13 +198,13 @@ def _wait_for_port(port: int, log: Path) -> None:
 
 
 def _free_port() -> int:
-    """Return a port below those the system gives to outgoing connections: a rig may rest while it is seeded."""
+    """Return a free port outside the range for outgoing connections, which could take it before the broker starts."""
     for port in random.sample(PORTS, len(PORTS)):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) != 0:
                 return port
-    raise SystemExit("there is no free port")
+    raise SystemExit("no free port")
 
 
-def _made_up() -> Secret:
+def _generated() -> Secret:
     return Secret(SecretKind.PASSWORD, None)

@@ -1,6 +1,6 @@
--- A store as a service would have left it that heard of :devices devices, eight in a millisecond, the last one now:
--- each with its principal, an open window and the event of its making. Ids are UUIDs of version 7 in order of
--- arrival. The default tenant's; `claim_key_hash` is given by the caller.
+-- Creates the store of a service with :devices devices, created at a rate of eight per millisecond, the last one now.
+-- Each has a principal, an open window and the event of its creation. Ids are UUIDs of version 7 in order of creation.
+-- All belong to the tenant :tenant. The caller must register the function `claim_key_hash`.
 
 -- name: devices
 INSERT INTO device (id, tenant_id, name, principal, type, created_at)
@@ -26,10 +26,10 @@ SELECT tenant_id, created_at, 'device_created', principal, id, name
 FROM device WHERE name GLOB 'dev[0-9]*' ORDER BY id;
 
 -- name: reopen
--- Give claimed devices a window again, as before.
+-- Open the windows of claimed devices again.
 INSERT OR REPLACE INTO claim_window (device_id, source, key_hash, opened_at, expires_at)
 SELECT id, 'device', claimed_with, created_at, :now + 86400000 FROM device WHERE owner IS NOT NULL;
 
 -- name: release
--- Take them from their owners.
+-- Release the devices from their owners.
 UPDATE device SET owner = NULL, claimed_at = NULL, claimed_with = NULL WHERE owner IS NOT NULL;

@@ -1,7 +1,7 @@
-"""Shows what one message touches: the files whose functions run, and the classes of ours that are created.
+"""Shows the path of a message: the files whose functions run, and the classes of claimsvc that are instantiated.
 
-It runs a broker and, in this process, the service; sends a device claim and a customer claim, each twice; and records
-the second of each from the read of its packet to the write of its answer.
+Runs a broker and, in this process, the service. Sends a device claim and a customer claim, each twice, and records
+the second one from the reading of its packet to the writing of its answer.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ ROOT = Path(claimsvc.__file__).parent
 LONG = 500
 """A file with more lines counts twice."""
 CONTENT = (Put, Remove, Append, Secret)
-"""What a command or a decision consists of, as the rows of the model do; the other classes carry a message on."""
+"""Classes that, like the rows of the model, are the content of a command or decision. The others carry a message."""
 DEVICE = "claimsvc/u/device-{0}/v1/devices/me/claim"
 CUSTOMER = "claimsvc/u/user0/request/{0}/POST/api/customer/device/device-{0}/claim"
 KEY = '{"secretKey":"value"}'
 
 
 class Recording:
-    """Counts calls by file and created objects by class, between `begin` and `end`."""
+    """Counts calls by file and instances by class, between `begin` and `end`."""
 
     def __init__(self) -> None:
         self.files: Counter[str] = Counter()
@@ -45,7 +45,7 @@ class Recording:
         self.ended = asyncio.Event()
 
     def watch(self) -> None:
-        """Begin with the next read of the service's client, and end with the write that follows."""
+        """Record from the next read of the service's client to the write that follows."""
         read, flush = Client._read, Client._flush  # noqa: SLF001
 
         def begin(client: Client, sock: Any) -> bool:
@@ -74,7 +74,7 @@ class Recording:
                 self.classes[kind] += 1
 
     def show(self, title: str) -> None:
-        """Print the files in the order of their names, and the classes."""
+        """Print the files, sorted by name, and the classes."""
         lines = {name: len((ROOT / name).read_text().splitlines()) for name in self.files}
         counted = sum(2 if count > LONG else 1 for count in lines.values())
         rows = {kind for kind in self.classes if kind.__module__ == model.__name__ or kind in CONTENT}
@@ -140,7 +140,7 @@ async def _publish(rig: Rig, topic: str) -> None:
         KEY,
     ]
     await asyncio.to_thread(subprocess.run, command, check=True)
-    await asyncio.sleep(0.5)  # the first message of each kind must be done before the second is recorded
+    await asyncio.sleep(0.5)  # the first message of each kind must be finished before the second is recorded
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""What new devices cost that wait for their acceptance and poll meanwhile, beside others that open claim windows.
+"""Cost of new devices that poll while they wait for acceptance, alone and beside devices that open claim windows.
 
-One connection speaks for all of them: what as many connections cost the broker is not in these figures.
+One connection sends for all of them: the figures do not include the broker's cost of many connections.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEAD_START_S = 0.5
 
 @dataclass(frozen=True)
 class Sizes:
-    """Windows for saturation; how often everybody polls, how many times undisturbed, how long beside windows."""
+    """Number of windows at saturation, poll interval, poll rounds without windows, seconds with windows."""
 
     windows: int
     poll_every_s: int
@@ -42,7 +42,7 @@ SHORT = Sizes(windows=200, poll_every_s=1, rounds=1, seconds=1)
 
 @dataclass(frozen=True)
 class Spent:
-    """What passed between two moments: seconds, processor time of both, and transactions that wrote."""
+    """Cost of an interval: its seconds, processor time of service and broker, number of writing transactions."""
 
     seconds: float
     service_s: float
@@ -51,17 +51,17 @@ class Spent:
 
     @property
     def service_cpu(self) -> float:
-        """Percent of a core."""
+        """The service's use of a core in percent."""
         return 100 * self.service_s / self.seconds
 
     @property
     def broker_cpu(self) -> float:
-        """Percent of a core."""
+        """The broker's use of a core in percent."""
         return 100 * self.broker_s / self.seconds
 
 
 def waiting(rig: Rig, devices: Sequence[int], sizes: Sizes, repeat: int) -> dict[int, list[Figures]]:
-    """Return the figures with so many waiting devices, each time new ones, measured in turn."""
+    """Return the figures at each number of waiting devices, measured alternately. Each run uses new devices."""
     runs: dict[int, list[Figures]] = {count: [] for count in devices}
     announced = 0
     for _ in range(repeat):
@@ -74,7 +74,7 @@ def waiting(rig: Rig, devices: Sequence[int], sizes: Sizes, repeat: int) -> dict
 
 
 async def _announce(rig: Rig, first: int, count: int) -> None:
-    """Make the requests of wait<first> and on."""
+    """Create the device requests wait<first> ... wait<first + count - 1>."""
     caller = rig.settings.mqtt.username
     names = [f"wait{number}" for number in range(first, first + count)]
     async with open_service(rig.settings, open_log("error", "json", sys.stderr)) as service:
@@ -85,7 +85,7 @@ async def _announce(rig: Rig, first: int, count: int) -> None:
 
 
 class _Meter:
-    """Reads what the processes use and what is written, from outside."""
+    """Reads the processor time of the processes and the number of transactions from outside."""
 
     def __init__(self, rig: Rig, broker: Running, service: Running) -> None:
         self.rig = rig
@@ -93,7 +93,7 @@ class _Meter:
         self._service = service
 
     def during(self, work: Callable[[], Figures]) -> tuple[Figures, Spent]:
-        """Return the figures of some work and what it took."""
+        """Run the work. Return its figures and its cost."""
         began, service_s, broker_s = time.monotonic(), self._service.cpu_s(), self._broker.cpu_s()
         commits = self._commits()
         figures = work()
@@ -105,7 +105,7 @@ class _Meter:
         )
 
     def _commits(self) -> int:
-        """Return how often SQLite has written: `iChange` of the WAL index (sqlite.org/walformat.html)."""
+        """Return the number of writing transactions: `iChange` of the WAL index (sqlite.org/walformat.html)."""
         path = self.rig.settings.store.path
         (count,) = struct.unpack_from("=I", path.with_name(f"{path.name}-shm").read_bytes(), 8)
         return int(count)
@@ -118,7 +118,7 @@ def _measure(meter: _Meter, first: int, count: int, sizes: Sizes) -> Figures:
         return rig.load("window", rig.take_messages(number), number, rate=rate)
 
     def polls(rounds: int) -> Figures:
-        """Have everybody poll; the window behind it in the service's queue is one commit, and the end of it all."""
+        """Let all devices poll `rounds` times. A window after the polls marks their end; it costs one commit."""
         polled = rig.load("poll", first, rounds * count, rate=polls_per_second, devices=count)
         marker = windows(MARKER)
         return {**polled, "failed": polled["failed"] + marker["failed"]}

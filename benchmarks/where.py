@@ -1,7 +1,7 @@
-"""Sums a sampling profiler's raw stacks of the service by what a message is put through.
+"""Sums the raw stacks of a sampling profiler by the processing steps of a message.
 
 py-spy record --format raw --rate 200 --duration 8 --output FILE --pid PID
-python -m benchmarks.where FILE MICROSECONDS   the processor time of a message, as the benchmark's figures give it
+python -m benchmarks.where FILE MICROSECONDS   MICROSECONDS: processor time per message, from the benchmark's figures
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 GROUPS = (
-    # The first that a stack contains counts, so the more particular ones stand first.
+    # The first match counts, so the more specific groups stand first.
     ("log line", ("record (claimsvc/mqtt/journal", "claimsvc/log.py", "structlog/")),
     ("loading", ("load (claimsvc/store/mapping",)),
     ("deciding", ("decide (claimsvc/core/rules",)),
@@ -22,11 +22,11 @@ GROUPS = (
     ("answering: write", ("_send (claimsvc/mqtt/door", "_flush (claimsvc/mqtt/client", "_writable (")),
 )
 WAITING = ("_worker (concurrent/futures/",)
-"""A stack that ends here is a thread without work, which the profiler takes for busy."""
+"""A stack that ends here is an idle thread, which the profiler reports as busy."""
 
 
 def main(path: Path, microseconds: float) -> None:
-    """Print each group's share, and what it is of a message's time."""
+    """Print each group's share, in percent and in microseconds per message."""
     sums: Counter[str] = Counter()
     for line in path.read_text().splitlines():
         stack, _, count = line.rpartition(" ")

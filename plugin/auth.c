@@ -5,42 +5,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which passwords are compared, and what a wrong one does. Failures are counted per address and login; "locked" is a
- * login with max_failures of them within failure_window_s, at that address alone.
+/* The passwords that are compared, and the effect of a wrong one. Failures are counted per address and login. A login is
+ * locked, for this address only, after max_failures failures within failure_window_s.
  *
  *   login                     wrong password counts   while it is locked
- *   the service's own         yes                     compared as always
- *   generated password        yes                     compared as always
- *   a person's password       yes                     refused without a comparison
- *   unknown                   yes                     left to the broker as always, at the cost of a locked login
+ *   the service's own         yes                     compared as usual
+ *   generated password        yes                     compared as usual
+ *   human-chosen password     yes                     refused without a comparison
+ *   unknown                   yes                     left to the broker as usual, in the time of a locked login
  *   access token              no                      (one look-up, never locked)
  *   open login                no                      (nothing to compare)
  *
- * A right generated password, or the service's, therefore always admits, whatever others try from the same address: it
- * has 128 random bits, so guessing it is hopeless, and a comparison costs the broker hardly more than the look-up. A
- * person's password can be guessed, and a comparison takes milliseconds of the broker's only thread: max_failures per
- * window bound both. The rule is about each stored hash: a login has former ones beside its own.
+ * So a correct generated password, or the service's, is always accepted, whatever other clients try from the same
+ * address. It has 128 random bits and cannot be guessed, and a comparison costs the broker hardly more than the look-up.
+ * A human-chosen password can be guessed, and a comparison takes milliseconds of the broker's only thread; max_failures
+ * per window limits both. The rule applies to each stored hash: a login can have former passwords besides its current
+ * one.
  */
 
-/* The service hashes a generated password with exactly so many iterations, and a person's never. */
+/* The service uses exactly this number of iterations for generated passwords, and never for human-chosen ones. */
 #define GENERATED_ITERATIONS 2
 #define PEOPLE_ITERATIONS 4000
 
-/* So many times max_failures unknown logins from one address cost time; those after them none. */
+/* Unknown logins from one address take time up to this many times max_failures; further ones do not. */
 #define FLOOD_FACTOR 20
 
-/* As a generated password's, and of none. */
+/* Has the form of a generated password's hash, but matches no password. */
 #define NOBODYS_HASH                                                                                                   \
 	"$7$2$AAAAAAAAAAAAAAAA$"                                                                                       \
 	"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=="
 
-/* Whether only cheap hashes may be computed for this login from this address. */
+/* True if only cheap hashes may be computed for this login from this address. */
 static bool is_locked(const struct auth *auth, const struct login *login)
 {
 	return failures_of(auth->failures, login->address, login->username, login->now_s) >= auth->max_failures;
 }
 
-/* Compare with one hash. With `generated_only` a person's is AUTH_LOCKED, in the time a generated one takes. */
+/* Compare with one hash. With `generated_only`, the hash of a human-chosen password yields AUTH_LOCKED, in the time of a
+ * generated one. */
 static enum auth_result compare(const struct login *login, const char *stored, bool generated_only)
 {
 	static const enum auth_result RESULTS[] = {
@@ -56,10 +58,10 @@ static enum auth_result compare(const struct login *login, const char *stored, b
 	return RESULTS[password_check(stored, login->password)];
 }
 
-/* Compare with the passwords the login had before and may still use: AUTH_WRONG when it is none of them. However many
- * there are, this takes the time of FORMERS_MAX comparisons with a generated one, so that nobody learns of a rotation,
- * or of the login, by waiting. Only the one before the first rotation may be a person's: then it takes a person's time,
- * as the login did until then. */
+/* Compare with the former passwords that are still valid. Return AUTH_WRONG if none matches. However many there are,
+ * this takes the time of FORMERS_MAX comparisons with generated passwords, so that the time reveals neither a rotation
+ * nor that the login exists. Only the password before the first rotation can be human-chosen; then the comparison takes
+ * as long as it did before the rotation. */
 static enum auth_result compare_formers(struct auth *auth, const struct login *login, bool generated_only)
 {
 	char *hashes[FORMERS_MAX];
@@ -86,13 +88,14 @@ static enum auth_result compare_all(struct auth *auth, const struct login *login
 	return former == AUTH_WRONG ? result : former;
 }
 
-/* An unknown login takes the time of a wrong password: of a device's or of a person's, as a keyed hash of the login
- * decides, the same at every try; and like a person's only until it is locked. So a fast refusal says no more than a
- * slow one. What remains: after hundreds of unknown logins a minute from one address all of them are answered fast,
- * and slow ones can be told apart; the broker's only thread is worth more than that.
+/* An unknown login takes the time of a wrong password, either a generated or a human-chosen one. A keyed hash of the
+ * login decides which, the same at every attempt. The slow case ends when the login is locked, as for a known login. So
+ * the time of a refusal does not reveal whether the login exists. Limitation: after hundreds of unknown logins per
+ * minute from one address, all unknown logins are answered fast and slow logins stand out. This protects the broker's
+ * only thread.
  *
- * It is never refused here: whether a password file admits it afterwards is not told to us, and its user must not be
- * locked out for being in another list. */
+ * An unknown login is never refused here, because a password file may accept it afterwards. The plugin does not see that
+ * result, and must not lock out a user of that file. */
 static enum auth_result unknown(struct auth *auth, const struct login *login)
 {
 	int people = auth->people_iterations ? auth->people_iterations : PEOPLE_ITERATIONS;
@@ -126,7 +129,7 @@ static enum auth_result check_password(struct auth *auth, const struct login *lo
 	return result;
 }
 
-/* A token is as good as its 119 random bits and takes one look-up, known or not: nothing is counted. */
+/* A token has 119 random bits and takes one look-up, known or not. So failures are not counted. */
 static enum auth_result check_token(struct auth *auth, const struct login *login, char **principal)
 {
 	char hash[TOKEN_HASH_SIZE];

@@ -15,7 +15,7 @@ const char *broker_user(const struct mosquitto *client)
 	return user ? user : "";
 }
 
-/* The broker frees the TLS session, and so the certificate, when the connection ends. */
+/* The broker frees the TLS session, and so the certificate, when the connection closes. */
 bool broker_has_certificate(const struct mosquitto *client)
 {
 	X509 *certificate = mosquitto_client_certificate(client);
@@ -39,7 +39,7 @@ void broker_free_text(void *text)
 
 #define FIRST_THAT_FREES 15
 
-/* The number n of a text `2.0.n`, that and nothing more, at `at`; -1 when there is none. */
+/* Return n if the whole string at `at` is `2.0.n`, otherwise -1. */
 static int revision_at(const char *at, const char *end)
 {
 	int revision = -1;
@@ -49,7 +49,7 @@ static int revision_at(const char *at, const char *end)
 	return at < end && *at == '\0' ? revision : -1;
 }
 
-/* Only a version below 2.0.15 and no other is proof. In doubt a leak is better than a crash. */
+/* True if the program contains a version below 2.0.15 and no newer one. In doubt, a leak is better than a crash. */
 static bool is_proof(const char *program, size_t length)
 {
 	const char *end = program + length, *at = program;
@@ -66,8 +66,8 @@ static bool is_proof(const char *program, size_t length)
 	return is_old;
 }
 
-/* No call of the plugin interface tells the broker's version, and the headers of the build need not be those of the
- * broker that runs. Its own program file has the version as a text. */
+/* The plugin interface does not report the broker's version, and the headers of the build may differ from the running
+ * broker. The broker's executable contains its version as a string. */
 bool broker_frees_replaced(void)
 {
 	struct stat file;
@@ -90,7 +90,7 @@ bool broker_frees_replaced(void)
 
 #else
 
-/* Built for a broker that does. */
+/* Built for a broker that frees them. */
 bool broker_frees_replaced(void)
 {
 	return true;

@@ -1,6 +1,6 @@
-/* Mosquitto's headers, and what differs between the brokers this plugin runs in: 2.0 and 2.1.
+/* Mosquitto's headers, and the differences between Mosquitto 2.0 and 2.1.
  *
- * The only place that knows versions.
+ * Only this module depends on the version.
  */
 #ifndef CLAIMSVC_BROKER_H
 #define CLAIMSVC_BROKER_H
@@ -14,22 +14,22 @@
 #include <mqtt_protocol.h>
 #endif
 
-/* A client with a session that lives on has gone. Mosquitto 2.1 says so in place of MOSQ_EVT_DISCONNECT, with data that
- * begins like it; 2.0 does not know the event and says so when it is asked for. */
+/* A client with a persistent session has disconnected. Mosquitto 2.1 sends this event instead of MOSQ_EVT_DISCONNECT;
+ * its data begins with the same members. 2.0 does not know the event and refuses the registration. */
 #define EVENT_CLIENT_OFFLINE 28
 
-/* Whether the running broker frees a message's topic and properties when a plugin has replaced them. Before 2.0.15 it
- * forgot to, which loses a few dozen bytes with each message; since then whoever frees them frees them twice. */
+/* True if the running broker frees a message's old topic and properties after a plugin has replaced them. Before 2.0.15
+ * it does not, and the plugin has to free them. Since 2.0.15 the plugin must not: they would be freed twice. */
 bool broker_frees_replaced(void);
 
-/* The client's user, empty when it has none. */
+/* The client's username, empty if it has none. */
 const char *broker_user(const struct mosquitto *client);
 
-/* Whether the client is connected now and showed a certificate. Listeners that take the user name from a certificate
- * never ask a plugin about the login. */
+/* True if the client is connected and presented a certificate. For listeners that take the username from a certificate,
+ * the broker sends no login event. */
 bool broker_has_certificate(const struct mosquitto *client);
 
-/* Free a text that a mosquitto_property_read function has made. */
+/* Free a text that a mosquitto_property_read function has allocated. */
 void broker_free_text(void *text);
 
 #endif

@@ -5,9 +5,9 @@
 
 #define SESSIONS 65536 /* 1 MB */
 
-/* Whose answers a stored session may hold. Both are keyed hashes. */
+/* The principal whose answers a stored session may hold. Both members are keyed hashes. */
 struct session {
-	uint64_t owner; /* of the principal; 0: nobody's */
+	uint64_t owner; /* hash of the principal; 0: none */
 	uint64_t level;
 };
 
@@ -102,7 +102,7 @@ bool clients_may_have(const struct clients *clients, const char *id, const char 
 	return may;
 }
 
-/* --- whose answers a stored session holds */
+/* --- owners of the answers in stored sessions */
 
 static struct session *session_of(const struct clients *clients, uint64_t level)
 {
@@ -133,7 +133,7 @@ bool clients_may_resume(const struct clients *clients, const char *id, const cha
 	return may;
 }
 
-/* --- coming and going */
+/* --- connecting and disconnecting */
 
 static struct client *client_new(const void *connection, const char *id, const char *principal, bool is_shared)
 {

@@ -1,11 +1,11 @@
-/* The connected clients: who holds which client id, and who came by plain topics.
+/* The connected clients: the holder of each client id, and the clients that use plain topics.
  *
- * Pure: a connection is an address that is compared and never followed. Never decides about topics.
+ * Pure: a connection is an address that is compared and never dereferenced. Never decides about topics.
  *
- * Besides the connected there are two memories, both bounded. A client that got an answer since the broker's loop
- * last turned leaves a ghost, because the broker hands answers over by client id when the loop turns: until then
- * nobody else may take the id. And whose answers may still lie in the stored session of a client id is remembered
- * in a table of fixed size; when it has forgotten, the answers are dropped (the device asks again).
+ * There are two more tables, both bounded. First, ghosts: the broker delivers answers by client id in its next loop
+ * iteration. A client that disconnects before it leaves a ghost, and until then no other client may take its id. Second,
+ * a table of fixed size holds the principal whose answers may be in the stored session of a client id. If its entry is
+ * lost, those answers are dropped, and the device has to repeat its request.
  */
 #ifndef CLAIMSVC_CLIENTS_H
 #define CLAIMSVC_CLIENTS_H
@@ -15,15 +15,15 @@
 
 struct client {
 	const void *connection; /* NULL: a ghost */
-	char *principal;        /* empty when it has no name */
+	char *principal;        /* empty if it has no name */
 	char *id;
 	char *level;            /* the id as a level of a topic */
 	bool plain[LANES];      /* has published to this lane by a plain topic */
-	bool is_shared;         /* of a principal that many devices use */
+	bool is_shared;         /* its principal is used by many devices */
 	bool is_pending;        /* a password file or another plugin decides about its login; it holds no id yet */
-	bool is_logged;         /* a refused request of its is in the log */
-	bool is_superseded;     /* its id was given to a newer connection; it is being disconnected */
-	bool answered;          /* its session may hold answers of its principal */
+	bool is_logged;         /* a refused request of this client is in the log */
+	bool is_superseded;     /* its id belongs to a newer connection; the broker is disconnecting this one */
+	bool answered;          /* its session may hold answers to its principal */
 	uint64_t answered_turn;
 	struct link by_connection, by_level, by_principal;
 	struct client *next_ghost;
@@ -34,33 +34,33 @@ struct clients;
 struct clients *clients_new(void);
 void clients_free(struct clients *clients);
 
-/* Whether a client that shows itself as `principal` may have this id: nobody else holds it, or only a principal that
- * many devices use, as when a device comes again with credentials of its own. */
+/* True if a client of `principal` may have this id: no client of another principal holds it, except a shared principal.
+ * The exception is for a device that reconnects with credentials of its own. */
 bool clients_may_have(const struct clients *clients, const char *id, const char *principal);
 
-/* Whether answers in the stored session of this id are the principal's. */
+/* True if the answers in the stored session of this id belong to the principal. */
 bool clients_may_resume(const struct clients *clients, const char *id, const char *principal);
 
-/* Connected. Supersedes whoever held the id. NULL without memory. */
+/* Add a connected client. Supersedes the previous holder of the id. NULL if out of memory. */
 struct client *clients_add(struct clients *clients, const void *connection, const char *id, const char *principal,
 			   bool is_shared);
-/* Asks to get in, and something else than this plugin decides: known by its connection only, and takes no id from
- * its holder until clients_admit(). NULL without memory. */
+/* Add a client whose login is decided by a password file or another plugin. It is known by its connection only, and does
+ * not take the id from its holder until clients_admit(). NULL if out of memory. */
 struct client *clients_ask(struct clients *clients, const void *connection, const char *id, const char *principal,
 			   bool is_shared);
-/* A pending client has shown by what it does that it was let in. */
+/* Mark a pending client as admitted; its actions prove that its login was accepted. */
 void clients_admit(struct clients *clients, struct client *client);
-/* Disconnected. Nothing happens when the connection is unknown. */
+/* Remove a disconnected client. Does nothing if the connection is unknown. */
 void clients_remove(struct clients *clients, const void *connection);
 struct client *clients_of_connection(const struct clients *clients, const void *connection);
 
-/* An answer is on its way to the client. */
+/* An answer to the client has been handed to the broker. */
 void clients_answered(struct clients *clients, struct client *client);
-/* The broker's loop has turned. */
+/* A new iteration of the broker's loop has begun. */
 void clients_turn(struct clients *clients);
 
-/* The client a lane's topic is about: all of a principal, or the one of a shared login and encoded client id. NULL ends
- * it. */
+/* Iterate over the clients of a lane: all clients of a principal, or the one of a shared login and encoded client id.
+ * NULL ends the iteration. */
 struct client *clients_first(const struct clients *clients, const struct lane_topic *topic);
 struct client *clients_next(const struct client *client, const struct lane_topic *topic);
 

@@ -1,4 +1,4 @@
-/* Who gets in: the broker's question about a login, put to auth.c and clients.c, and what is told in the log.
+/* The broker's login event: asks auth.c and clients.c for the decision, and logs it.
  *
  * Decides nothing about topics.
  */
@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* --- the log: trouble is told once, and its end */
+/* --- the log: a lasting problem is logged once, and its end */
 
 static void log_store(struct plugin *plugin)
 {
@@ -20,7 +20,7 @@ static void log_store(struct plugin *plugin)
 		mosquitto_log_printf(MOSQ_LOG_NOTICE, "claimsvc: the store can be read again.");
 		return;
 	}
-	mosquitto_log_printf(MOSQ_LOG_ERR, "claimsvc: cannot read the store %s, so its logins have to wait: %s.",
+	mosquitto_log_printf(MOSQ_LOG_ERR, "claimsvc: cannot read the store %s, its logins cannot connect: %s.",
 			     plugin->options.store, store_trouble_text(plugin->auth.store));
 }
 
@@ -29,7 +29,7 @@ static void log_token_key(struct plugin *plugin)
 	const char *trouble = token_key_trouble(plugin->auth.token_key);
 	if (trouble && trouble != plugin->logged_key_trouble) {
 		mosquitto_log_printf(MOSQ_LOG_ERR,
-				     "claimsvc: cannot read the token key %s, so access tokens have to wait: %s.",
+				     "claimsvc: cannot read the token key %s, access tokens cannot connect: %s.",
 				     plugin->options.token_key, trouble);
 	}
 	plugin->logged_key_trouble = trouble;
@@ -41,21 +41,21 @@ static void log_refusal(const struct login *login, enum auth_result result)
 		[AUTH_WRONG] = "wrong password",
 		[AUTH_LOCKED] = "too many failures",
 		[AUTH_UNREADABLE] = "its password hash in the store cannot be read",
-		[AUTH_TOO_COSTLY] = "its password hash in the store asks for too many iterations",
+		[AUTH_TOO_COSTLY] = "its password hash in the store has too many iterations",
 	};
 	mosquitto_log_printf(MOSQ_LOG_NOTICE, "claimsvc: login %s from %s refused: %s.", login->username, login->address,
 			     REASONS[result]);
 }
 
-/* --- who gets in */
+/* --- the decision */
 
 static bool may_enter(const struct plugin *plugin, const char *id, const char *principal)
 {
 	const char *reason = NULL;
 	if (rules_is_reserved_id(id) && !rules_is_service(&plugin->options.rules, principal)) {
-		reason = "only the service may have it";
+		reason = "it is reserved for the service";
 	} else if (!clients_may_have(plugin->clients, id, principal)) {
-		reason = "somebody else has it";
+		reason = "a client of another login uses it";
 	}
 	if (reason) {
 		mosquitto_log_printf(MOSQ_LOG_NOTICE, "claimsvc: client id %s refused to %s: %s.", id, principal, reason);
@@ -63,7 +63,7 @@ static bool may_enter(const struct plugin *plugin, const char *id, const char *p
 	return !reason;
 }
 
-/* Make the client what it is: its user is the principal from here on. */
+/* Replace the client's username by its principal and register the client. */
 static int admit(struct plugin *plugin, struct mosquitto *client, const char *principal)
 {
 	if (mosquitto_set_username(client, principal) != MOSQ_ERR_SUCCESS) {
@@ -104,8 +104,8 @@ static struct login login_of(const struct mosquitto_evt_basic_auth *event)
 	};
 }
 
-/* After SIGHUP Mosquitto asks again about every client, connected or not, with the user we gave it and the password it
- * came with: whoever still has a login stays. */
+/* After SIGHUP Mosquitto repeats the login event for every client, connected or not, with the username set by the plugin
+ * and the password of the connection. A client whose principal still has a login stays. */
 static int check_again(struct plugin *plugin, const struct mosquitto_evt_basic_auth *event)
 {
 	struct login login = login_of(event);
@@ -120,7 +120,7 @@ static int check_again(struct plugin *plugin, const struct mosquitto_evt_basic_a
 	return found == FOUND_NOTHING ? MOSQ_ERR_PLUGIN_DEFER : MOSQ_ERR_SUCCESS;
 }
 
-/* Between SIGHUP and the next turn of the loop nobody logs in, but for websockets in 2.0. */
+/* Between SIGHUP and the next loop iteration no client logs in, except by websockets in 2.0. */
 static bool is_asked_again(const struct plugin *plugin, const struct mosquitto *client)
 {
 	return plugin->is_reloading
@@ -134,13 +134,13 @@ int on_basic_auth(int event_number, void *event_data, void *userdata)
 	(void)event_number;
 	plugin->gone = plugin->entering = NULL;
 	if (!mosquitto_client_id(event->client)) {
-		return MOSQ_ERR_PLUGIN_DEFER; /* no MQTT client: the HTTP interface of 2.1 */
+		return MOSQ_ERR_PLUGIN_DEFER; /* not an MQTT client but the HTTP interface of 2.1 */
 	}
 	if (is_asked_again(plugin, event->client)) {
 		return check_again(plugin, event);
 	}
 	if (!plugin->has_ticked) {
-		mosquitto_log_printf(MOSQ_LOG_ERR, "claimsvc: nobody gets in: set per_listener_settings to false.");
+		mosquitto_log_printf(MOSQ_LOG_ERR, "claimsvc: all logins are refused: set per_listener_settings to false.");
 		return MOSQ_ERR_AUTH;
 	}
 	char *principal;
@@ -165,6 +165,6 @@ int on_reload(int event_number, void *event_data, void *userdata)
 	struct plugin *plugin = userdata;
 	(void)event_number;
 	(void)event_data;
-	plugin->is_reloading = plugin->has_ticked; /* without ticks it would never end */
+	plugin->is_reloading = plugin->has_ticked; /* without tick events it would never be reset */
 	return MOSQ_ERR_SUCCESS;
 }

@@ -1,4 +1,4 @@
-/* What those who are in may do, and do: presence, access, messages, and the service's wishes.
+/* The broker's events of connected clients: presence, access, messages, and the service's control messages.
  *
  * Translates between the broker's events and rules.c, clients.c and messages.c; decides nothing itself.
  */
@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* --- who is there */
+/* --- presence */
 
-/* A client that something else than this plugin let in shows by what it does that it was: only then it can hold an
- * id. One that no login event announced came by a certificate. */
+/* Return the client of a connection. Its action proves that a pending login was accepted, so the client now gets its
+ * id. A connection without a login event was authenticated by a certificate. */
 static struct client *known(struct plugin *plugin, struct mosquitto *connection)
 {
 	struct client *client = clients_of_connection(plugin->clients, connection);
@@ -25,7 +25,8 @@ static struct client *known(struct plugin *plugin, struct mosquitto *connection)
 	return client;
 }
 
-/* While a client enters under the id of another, the broker publishes that one's will before it disconnects it. */
+/* True while another client logs in with this client's id: the broker publishes this client's will before it
+ * disconnects it. */
 static bool is_being_replaced(const struct plugin *plugin, const struct client *client)
 {
 	const struct client *entering =
@@ -33,8 +34,8 @@ static bool is_being_replaced(const struct plugin *plugin, const struct client *
 	return entering && entering != client && entering->is_pending && strcmp(entering->id, client->id) == 0;
 }
 
-/* What a client writes that is not connected now is its will, published at once or after a delay. By then its login
- * may have ended or belong to somebody else. */
+/* A message from a client that is not connected is its will, published at once or after a delay. By then its login may
+ * have been revoked or belong to another device. */
 static bool is_leaving(const struct plugin *plugin, const struct mosquitto *connection)
 {
 	const struct client *client = clients_of_connection(plugin->clients, connection);
@@ -57,7 +58,7 @@ int on_disconnect(int event_number, void *event_data, void *userdata)
 	return MOSQ_ERR_SUCCESS;
 }
 
-/* Both brokers hand over what was published by a plugin before they handle another packet after this. */
+/* After this event, both 2.0 and 2.1 deliver messages published by plugins before they handle another packet. */
 int on_tick(int event_number, void *event_data, void *userdata)
 {
 	struct plugin *plugin = userdata;
@@ -70,16 +71,16 @@ int on_tick(int event_number, void *event_data, void *userdata)
 	return MOSQ_ERR_SUCCESS;
 }
 
-/* --- what they may do, and what they do */
+/* --- access and messages */
 
-/* Once per connection: a device that asks with the wrong login would otherwise find no trace of it anywhere. */
+/* Log a refused request, once per connection. Without this line a request with the wrong login would leave no trace. */
 static void log_refused_request(struct plugin *plugin, const struct caller *caller, const struct mosquitto *connection,
 				const char *topic)
 {
 	static const char *const NEEDED[TOPIC_KINDS] = {
-		[TOPIC_POLL] = "only the login bootstrap asks for credentials",
-		[TOPIC_PROVISION_REQUEST] = "only the login provision asks to be provisioned",
-		[TOPIC_IN_CLIENT_LANE] = "the lane or topic is not this login's and client id's",
+		[TOPIC_POLL] = "only the login bootstrap may request credentials",
+		[TOPIC_PROVISION_REQUEST] = "only the login provision may request provisioning",
+		[TOPIC_IN_CLIENT_LANE] = "the lane or topic does not belong to this login and client id",
 	};
 	struct client *client = clients_of_connection(plugin->clients, connection);
 	const char *reason = NEEDED[rules_kind(&plugin->options.rules, topic)];
@@ -132,14 +133,14 @@ int on_message(int event_number, void *event_data, void *userdata)
 	return client ? messages_handle(&plugin->messages, client, event) : MOSQ_ERR_NOMEM;
 }
 
-/* --- the service's wishes */
+/* --- control messages of the service */
 
 static void disconnect_principal(const struct plugin *plugin, const char *line, size_t length)
 {
 	static const char WORD[] = "disconnect ";
 	size_t word = sizeof(WORD) - 1;
 	if (length <= word || memcmp(line, WORD, word) != 0) {
-		mosquitto_log_printf(MOSQ_LOG_WARNING, "claimsvc: a line on %s is not understood.", CONTROL_TOPIC);
+		mosquitto_log_printf(MOSQ_LOG_WARNING, "claimsvc: unknown command on %s.", CONTROL_TOPIC);
 		return;
 	}
 	char *principal = strndup(line + word, length - word);
@@ -149,8 +150,8 @@ static void disconnect_principal(const struct plugin *plugin, const char *line, 
 	free(principal);
 }
 
-/* The ACL check has let only the service through, but it may have been asked before us by another plugin. An error
- * would disconnect the service. */
+/* Check the sender again, because another plugin may have allowed the message before this plugin's ACL check. Never
+ * return an error: it would disconnect the service. */
 int on_control(int event_number, void *event_data, void *userdata)
 {
 	struct plugin *plugin = userdata;

@@ -10,7 +10,7 @@
 #define WAYS 8 /* 16 384 entries, 400 kB */
 
 struct entry {
-	uint64_t key; /* a keyed hash: nobody can make two logins meet, and no login is kept */
+	uint64_t key; /* keyed hash: no client can cause a collision, and logins are not stored */
 	int64_t since_s;
 	unsigned count; /* 0: free */
 };
@@ -39,7 +39,7 @@ void failures_free(struct failures *failures)
 	free(failures);
 }
 
-/* The login's hash is keyed anew by the address, so that no pair of texts can be cut elsewhere. */
+/* Hash address and login separately first: otherwise "a" + "bc" and "ab" + "c" would have the same key. */
 static uint64_t key_of(const struct failures *failures, const char *address, const char *login)
 {
 	uint64_t parts[2] = {hash_text(&failures->key, address), hash_text(&failures->key, login)};
@@ -63,8 +63,8 @@ unsigned failures_of(const struct failures *failures, const char *address, const
 	return 0;
 }
 
-/* The place for `key`: its own, else one that no longer counts, else the one with the fewest failures. A flood of
- * logins therefore pushes out itself before it pushes out a login that is locked. */
+/* Return the entry for `key`: its own, otherwise one that has expired, otherwise the one with the fewest failures. So a
+ * flood of logins evicts its own entries before it evicts a locked login. */
 static struct entry *place_for(struct failures *failures, uint64_t key, int64_t now_s)
 {
 	struct entry *set = failures->sets[key % SETS], *best = set;

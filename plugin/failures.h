@@ -1,6 +1,6 @@
-/* How often each (address, login) has failed lately: a table of fixed size, whatever comes.
+/* Counts recent failures of each (address, login) in a table of fixed size.
  *
- * Pure: the time is an argument. What a number means is decided elsewhere (auth.c).
+ * Pure: the time is an argument. auth.c decides about the limits.
  */
 #ifndef CLAIMSVC_FAILURES_H
 #define CLAIMSVC_FAILURES_H
@@ -9,7 +9,7 @@
 
 struct failures;
 
-/* Failures count for `window_s` seconds from the first. NULL without memory or chance. */
+/* A count expires `window_s` seconds after its first failure. NULL if out of memory or without random numbers. */
 struct failures *failures_new(int64_t window_s);
 void failures_free(struct failures *failures);
 

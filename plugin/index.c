@@ -90,7 +90,7 @@ static struct link **bucket_of(const struct index *index, uint64_t hash)
 	return &index->buckets[hash & (index->size - 1)];
 }
 
-/* Without memory for more buckets the chains grow instead. */
+/* Double the number of buckets. If out of memory, the chains get longer instead. */
 static void grow(struct index *index)
 {
 	struct index larger = {.size = index->size * 2};

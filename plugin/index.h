@@ -1,7 +1,7 @@
-/* A hash index over structures that carry its links, and the keyed hash behind it.
+/* A hash index over structures that contain its links, and its keyed hash function.
  *
- * Keys come from strangers (client ids, logins), so the hash is keyed with chance: nobody can aim at one bucket.
- * Never owns what it links, never compares keys: the caller does.
+ * Keys come from untrusted clients (client ids, logins). The hash has a random key, so that no client can choose keys of
+ * one bucket. The index owns no entries and compares no keys; the caller does.
  */
 #ifndef CLAIMSVC_INDEX_H
 #define CLAIMSVC_INDEX_H
@@ -25,10 +25,10 @@ struct index {
 	size_t count;
 };
 
-/* The structure of `type` that carries `link` in `member`. */
+/* The structure of `type` that contains `link` as `member`. */
 #define INDEX_ENTRY(link, type, member) ((type *)(void *)((char *)(link)-offsetof(type, member)))
 
-/* Fill `key` with chance. False when there is none to be had. */
+/* Fill `key` with random bytes. False if there are none. */
 bool hash_key_make(struct hash_key *key);
 
 /* SipHash-2-4 of these bytes. */
@@ -40,7 +40,7 @@ void index_clear(struct index *index);
 void index_add(struct index *index, struct link *link, uint64_t hash);
 void index_remove(struct index *index, struct link *link);
 
-/* Walk the links of one hash: first, then next until NULL. */
+/* Iterate over the links of one hash until NULL. */
 struct link *index_first(const struct index *index, uint64_t hash);
 struct link *index_next(const struct link *link);
 

@@ -10,7 +10,7 @@
 
 /* --- properties */
 
-/* Whether this property is a user property named like the stamp. */
+/* True if this is a user property with the name of the time stamp. */
 static bool is_stamp(const mosquitto_property *property)
 {
 	char *name = NULL, *value = NULL;
@@ -78,7 +78,7 @@ static int append_byte(mosquitto_property **list, const mosquitto_property *from
 	return mosquitto_property_add_byte(list, identifier, byte);
 }
 
-/* These are all that the broker leaves with a message. */
+/* The broker passes on no other properties of a message. */
 static int append_unless_stamp(mosquitto_property **list, const mosquitto_property *from)
 {
 	int identifier = mosquitto_property_identifier(from);
@@ -97,7 +97,7 @@ static int append_unless_stamp(mosquitto_property **list, const mosquitto_proper
 	}
 }
 
-/* There is no call that removes a property: the rest is written anew. */
+/* Copy all properties except time stamps, because no function can remove a property. */
 static int without_stamps(mosquitto_property **rest, const mosquitto_property *properties)
 {
 	*rest = NULL;
@@ -182,8 +182,8 @@ static int handle_plain(const struct messages *messages, enum topic_kind kind, s
 
 /* --- answers */
 
-/* The broker frees what is handed over here when its loop turns; with mosquitto_broker_publish_copy() its own
- * account of memory goes wrong in 2.0. */
+/* Publish a copy of an answer to one client. The broker frees payload and properties later. Not with
+ * mosquitto_broker_publish_copy(), because it corrupts the memory accounting of 2.0. */
 static int hand_over(const struct mosquitto_evt_message *answer, const char *topic, const struct client *client)
 {
 	void *payload = NULL;

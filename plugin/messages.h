@@ -1,6 +1,6 @@
-/* A message on its way through the broker: into its lane, with its time; and answers to those who came plainly.
+/* Rewrites messages: moves a request into its lane and stamps it with its time; copies an answer to the plain topic.
  *
- * Changes messages and hands over copies. Who may is decided before, in rules.c.
+ * rules.c has decided before that the client may publish the message.
  */
 #ifndef CLAIMSVC_MESSAGES_H
 #define CLAIMSVC_MESSAGES_H
@@ -15,7 +15,7 @@ struct messages {
 	bool frees_replaced; /* broker.h */
 };
 
-/* Treat what this client publishes. Returns what the broker wants to be told. */
+/* Handle a message that this client publishes. Return the result code for the broker. */
 int messages_handle(const struct messages *messages, struct client *client, struct mosquitto_evt_message *message);
 
 #endif

@@ -37,17 +37,17 @@ bool options_set(struct options *options, const char *name, const char *value, c
 			continue;
 		}
 		if (*field(options, i)) {
-			snprintf(error, size, "plugin_opt_%s is given twice", name);
+			snprintf(error, size, "plugin_opt_%s is set twice", name);
 			return false;
 		}
 		*field(options, i) = strdup(value ? value : "");
 		return *field(options, i) != NULL;
 	}
-	snprintf(error, size, "there is no option plugin_opt_%s", name);
+	snprintf(error, size, "unknown option plugin_opt_%s", name);
 	return false;
 }
 
-/* The key file's default is beside the store. */
+/* Return the path of a file in the directory of `path`. */
 static char *beside(const char *path, const char *name)
 {
 	const char *slash = strrchr(path, '/');
@@ -111,7 +111,7 @@ static bool read_number(const char *text, unsigned long max, unsigned long *numb
 	return *end == '\0' && *number >= 1 && *number <= max;
 }
 
-/* A requested topic that is an answer, a lane or the control topic would turn the rules round. */
+/* Reject answer topics, lane topics and the control topic: as request topics they would break the rules. */
 static bool are_requests(const struct rules *rules, const struct topic_list *list)
 {
 	struct rules others = {.root = rules->root, .service = rules->service};
@@ -163,7 +163,7 @@ bool options_finish(struct options *options, char *error, size_t size)
 	};
 	for (size_t i = 0; i < sizeof(checks) / sizeof(checks[0]); i++) {
 		if (!checks[i].is_good) {
-			snprintf(error, size, "plugin_opt_%s is missing or cannot be used", checks[i].name);
+			snprintf(error, size, "plugin_opt_%s is missing or invalid", checks[i].name);
 			return false;
 		}
 	}

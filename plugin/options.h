@@ -1,6 +1,6 @@
-/* The plugin's options (plugin_opt_*): names, defaults, checks. plugin.c explains them to operators.
+/* The plugin's options (plugin_opt_*): names, defaults, checks. plugin.c documents them.
  *
- * Pure. An unknown name or a bad value is an error: the broker must not start on half of what was meant.
+ * Pure. An unknown name or an invalid value is an error, so that the broker does not start with wrong options.
  */
 #ifndef CLAIMSVC_OPTIONS_H
 #define CLAIMSVC_OPTIONS_H
@@ -20,15 +20,15 @@ struct options {
 	char *open_logins;
 	char *max_failures;
 	char *failure_window_s;
-	struct rules rules; /* made of those above by options_finish() */
+	struct rules rules; /* set by options_finish() from the options above */
 	unsigned failures;
 	int64_t window_s;
 };
 
-/* Set one option. False with a sentence in `error` when it is unknown, given twice, or there is no memory. */
+/* Set one option. Return false, with a text in `error`, if it is unknown, set twice, or out of memory. */
 bool options_set(struct options *options, const char *name, const char *value, char *error, size_t size);
 
-/* Fill in the defaults and check everything. False with a sentence in `error`. */
+/* Set the defaults and check all options. Return false, with a text in `error`, if one is invalid. */
 bool options_finish(struct options *options, char *error, size_t size);
 
 void options_free(struct options *options);

@@ -18,8 +18,8 @@ struct stored_hash {
 	unsigned char hash[HASH_BYTES];
 };
 
-/* Decode one whole base64 text. -1 when it is none or has more than `size` bytes. EVP_DecodeBlock counts padding as
- * bytes and skips blanks, hence the care around it. */
+/* Decode a base64 text. Return -1 if it is malformed or longer than `size` bytes. EVP_DecodeBlock counts padding as
+ * bytes and ignores blanks, hence the extra checks. */
 static int base64_decode(const char *text, size_t length, unsigned char *out, size_t size)
 {
 	static const char ALPHABET[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -39,7 +39,7 @@ static int base64_decode(const char *text, size_t length, unsigned char *out, si
 	return bytes;
 }
 
-/* A decimal number without sign or blanks; what is too large for us anyway becomes ITERATIONS_MAX + 1. */
+/* Read a decimal number without sign or blanks; 0 if malformed, ITERATIONS_MAX + 1 if above the limit. */
 static int iterations_read(const char *text, size_t length)
 {
 	int number = 0;

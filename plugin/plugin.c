@@ -1,24 +1,25 @@
 /* claimsvc's plugin for Mosquitto 2.0 and 2.1: lanes for plain topics, private answers, logins from the store.
  *
- * Here it starts, reads its options and ends; entering.c and events.c take the broker's events to the decisions. Never
- * decides anything itself.
+ * This file reads the options and registers the callbacks. entering.c and events.c handle the events. Decides nothing.
  *
- * Options, as `plugin_opt_<name> <value>` below `plugin <path of claimsvc.so>` in mosquitto.conf:
+ * Options, as `plugin_opt_<name> <value>` after `plugin <path of claimsvc.so>` in mosquitto.conf:
  *
  *   name              default                meaning
- *   store             (required)             claimsvc's SQLite file; it may come later than the broker
- *   token_key         token.key beside it    file with the key of access tokens, 64 hexadecimal digits
+ *   store             (required)             claimsvc's SQLite file; it may be created after the broker's start
+ *   token_key         token.key beside it    file with the key for access tokens, 64 hexadecimal digits
  *   root              claimsvc               first level of the lanes
- *   service_username  claimsvc               the service's own user
+ *   service_username  claimsvc               username of the service
  *   user_topics       v1/devices/me/claim v1/gateway/claim v2/c v2/c/j v1/devices/me/rpc/request/+
- *                                            plain topics moved to the lane of the user; a last level may be `+`
+ *                                            plain topics that are moved to the lane of the user; the last level may
+ *                                            be `+`
  *   client_topics     s/ucr /provision/request
- *                                            plain topics moved to the lane of the client id
- *   open_logins       (none)                 logins that need no password and have the lane of the client id only
+ *                                            plain topics that are moved to the lane of the login and client id
+ *   open_logins       (none)                 logins without a password; they have the lane of the client id only
  *   max_failures      10                     wrong passwords per address and login ...
- *   failure_window_s  60                     ... within this time lock a person's login there (auth.c)
+ *   failure_window_s  60                     ... within this many seconds lock a login with a human-chosen password for
+ *                                            that address (auth.c)
  *
- * An acl_file is needed: it decides about every topic the plugin leaves alone. per_listener_settings must be false.
+ * Set an acl_file: it decides about all other topics. Set per_listener_settings to false.
  */
 #include "plugin.h"
 
@@ -106,7 +107,8 @@ static bool register_callbacks(struct plugin *plugin)
 		int rc = mosquitto_callback_register(plugin->identifier, CALLBACKS[i].event, CALLBACKS[i].callback,
 						     CALLBACKS[i].topic, plugin);
 		if (rc != MOSQ_ERR_SUCCESS && CALLBACKS[i].is_needed) {
-			mosquitto_log_printf(MOSQ_LOG_ERR, "claimsvc: event %d refused (%d): is the plugin loaded twice?",
+			mosquitto_log_printf(MOSQ_LOG_ERR,
+					     "claimsvc: the broker refuses event %d (%d): is the plugin loaded twice?",
 					     CALLBACKS[i].event, rc);
 			unregister_callbacks(plugin, i);
 			return false;

@@ -1,6 +1,6 @@
-/* What the callbacks share. Each is called by the broker's only thread.
+/* The state that the callbacks share. The broker calls them all from its only thread.
  *
- * entering.c: who gets in. events.c: what those who are in may do, and do. plugin.c: start, options, end.
+ * entering.c: logins. events.c: access and messages of connected clients. plugin.c: start, options, end.
  */
 #ifndef CLAIMSVC_PLUGIN_H
 #define CLAIMSVC_PLUGIN_H
@@ -20,17 +20,17 @@ struct plugin {
 	struct messages messages;
 	struct clients *clients;
 
-	bool has_ticked;          /* the broker tells us when its loop turns */
-	bool is_reloading;        /* it checks again, now, the logins of those that are connected */
+	bool has_ticked;          /* the broker sends tick events */
+	bool is_reloading;        /* the broker is checking the logins of connected clients again */
 	enum trouble logged_trouble;
 	const char *logged_key_trouble;
 
-	const void *gone;         /* who has just been disconnected: what it writes now is its will */
-	const void *entering;     /* who has just logged in ... */
-	bool entering_may_resume; /* ... and may have the answers in the session it takes up */
+	const void *gone;         /* the client that has just disconnected: a message from it is its will */
+	const void *entering;     /* the client that has just logged in ... */
+	bool entering_may_resume; /* ... and whether it may read the answers in the session that it resumes */
 };
 
-/* The events, as the broker calls them. */
+/* The callbacks for the broker's events. */
 int on_basic_auth(int event_number, void *event_data, void *userdata);
 int on_reload(int event_number, void *event_data, void *userdata);
 int on_disconnect(int event_number, void *event_data, void *userdata);

@@ -26,7 +26,7 @@ static const struct topic_list USER_LIST = LIST_OF(USER_ANSWERS);
 static const struct {
 	const char *topic;
 	enum topic_kind kind;
-	bool is_plain; /* without its lane, too */
+	bool is_plain; /* also valid as a plain topic, without the lane */
 } CLIENT_TOPICS[] = {
 	{"s/ucr", TOPIC_POLL, true},
 	{"s/dcr", TOPIC_CREDENTIALS, true},
@@ -37,29 +37,29 @@ static const struct {
 };
 #define CLIENT_TOPIC_COUNT (sizeof(CLIENT_TOPICS) / sizeof(CLIENT_TOPICS[0]))
 
-/* What a cell of the table below says. */
+/* The values of the table below. */
 enum rule {
 	DENY = 0,
 	DEFER,
 	ALLOW,
-	TO_LANE,     /* goes to the caller's own lane, where it fits; a will never does */
-	OWN_SESSION, /* delivery is direct and asks nobody: only a session taken up again is asked about */
-	NO_WILL,     /* a will is never shown to the plugin, so it could not be stamped */
-	OWN_LANE,    /* in the lane of the caller's login and client id, as its topic without the lane */
+	TO_LANE,     /* the message is moved to the caller's lane, if its topic fits; never for a will */
+	OWN_SESSION, /* for a resumed session only; new answers are delivered directly, without an access check */
+	NO_WILL,     /* DEFER, but DENY for a will: the plugin does not get the message and could not stamp it */
+	OWN_LANE,    /* in the lane of the caller's own login and client id: the same as for the topic without the lane */
 };
 
-/* Own logins: what is not of this service is left to the ACL file. Nobody reads requests on plain topics: those never
- * stay there. Nobody writes answers there: a client would believe them. Shared logins have what is listed and nothing
- * else, whatever the ACL file says: many unknown devices use them. */
+/* Own logins: topics of other systems are left to the ACL file. No client may read requests on plain topics, because they
+ * are moved from there. No client may publish answers there, because other clients would trust them. Shared logins may
+ * use the listed topics only, whatever the ACL file says, because many unknown devices use these logins. */
 struct cell {
 	enum rule access[ACCESSES];
 };
-#define CELL(read, write, subscribe) {{read, write, subscribe, ALLOW}} /* an unsubscription harms nobody */
+#define CELL(read, write, subscribe) {{read, write, subscribe, ALLOW}} /* unsubscribing is harmless */
 #define NOTHING CELL(DENY, DENY, DENY)
 #define REST CELL(DEFER, DEFER, DEFER)
 #define REQUEST CELL(DENY, TO_LANE, DENY)
 #define ANSWER CELL(OWN_SESSION, DENY, ALLOW)
-#define SILENT CELL(DENY, DENY, ALLOW) /* may be subscribed, and nothing comes */
+#define SILENT CELL(DENY, DENY, ALLOW) /* a client may subscribe, but receives nothing */
 #define LISTEN CELL(ALLOW, DENY, ALLOW)
 #define USERS CELL(DEFER, NO_WILL, DEFER)
 #define CLIENTS CELL(OWN_LANE, OWN_LANE, OWN_LANE)
@@ -118,7 +118,7 @@ static enum topic_kind plain_client_kind(const char *topic)
 	return TOPIC_OTHER;
 }
 
-/* Requests are taken from their plain topics only where the operator has not switched that off. */
+/* Plain request topics count as requests only if they are listed in the option client_topics. */
 static enum topic_kind plain_kind(const struct rules *rules, const char *topic)
 {
 	enum topic_kind kind = plain_client_kind(topic);
@@ -220,7 +220,7 @@ enum login_kind rules_login_kind(const struct rules *rules, const char *principa
 	return strpbrk(principal, "/+#") ? LOGIN_NAMELESS : LOGIN_OWN;
 }
 
-/* --- what they may do */
+/* --- access */
 
 enum lane rules_request_lane(const struct rules *rules, const char *principal, enum topic_kind kind)
 {
@@ -230,7 +230,7 @@ enum lane rules_request_lane(const struct rules *rules, const char *principal, e
 	return kind == TOPIC_USER_REQUEST ? LANE_USER : LANE_CLIENT;
 }
 
-/* The whole topic with its lane has to fit, too. A principal with a lane is a level as it stands. */
+/* Return whether the topic with its lane is not too long. A principal with a lane needs no encoding. */
 static bool lane_takes(const struct rules *rules, const struct caller *caller, enum lane lane, const char *topic)
 {
 	char *encoded = lane == LANE_CLIENT ? level_encode(caller->id) : NULL;
@@ -246,8 +246,8 @@ static bool is_level(const char *text, const char *level, size_t length)
 	return strlen(text) == length && memcmp(text, level, length) == 0;
 }
 
-/* An id that looks different in its lane has none: it could be another's encoded id. In its lane a client has what it
- * has without the lane, and reads its answers there. */
+/* A client may use in its own lane what it may use on plain topics, and may read its answers there. A client id that
+ * needs encoding has no lane for direct use: its literal text could be the encoded id of another client. */
 static bool has_in_own_lane(enum login_kind login, const struct caller *caller, enum access access, const char *root,
 			    const char *topic)
 {

@@ -8,11 +8,11 @@
 #include <sys/stat.h>
 #include <time.h>
 
-/* The broker has one thread: nobody is served while we wait. In WAL mode a reader waits only for the moment in which
- * the log is made anew. */
+/* The broker has one thread, and serves no client while the plugin waits. In WAL mode a reader waits only while the log
+ * is reset. */
 #define BUSY_TIMEOUT_MS 50
 
-/* A file that failed is tried again so often at most. */
+/* Shortest time between two attempts to open a file that failed. */
 #define RETRY_MS 200
 
 #define FIND_LOGIN                                                                                                     \
@@ -134,13 +134,13 @@ static bool store_open(struct store *store, const struct stat *file)
 		store_close(store);
 		return false;
 	}
-	/* Had it been replaced in between, the next look would see that it is not this one. */
+	/* If the file has been replaced since stat(), the next call of store_ready() notices it. */
 	store->device = file->st_dev;
 	store->inode = file->st_ino;
 	return true;
 }
 
-/* A file put in place of the one that is open has another inode. Costs one stat(). */
+/* Open the store if it is not open, and reopen it if the file was replaced: the new file has another inode. */
 static bool store_ready(struct store *store)
 {
 	struct stat file;
@@ -156,7 +156,7 @@ static bool store_ready(struct store *store)
 	return store->database || store_open(store, &file);
 }
 
-/* Step once. The statement stays where it is for its columns to be read; store_done() ends its transaction. */
+/* Step once. The caller reads the columns, then calls store_done() to end the transaction. */
 static enum found store_step(struct store *store, sqlite3_stmt *statement)
 {
 	switch (sqlite3_step(statement)) {
@@ -172,7 +172,7 @@ static enum found store_step(struct store *store, sqlite3_stmt *statement)
 	}
 }
 
-/* A statement that is not reset would hold its snapshot, and the service's log could not be made anew. */
+/* A statement that is not reset would keep its snapshot, and the service could not reset the write-ahead log. */
 static void store_done(sqlite3_stmt *statement)
 {
 	if (statement) {
@@ -217,8 +217,8 @@ enum found store_find(struct store *store, const char *kind, const char *login, 
 	return found;
 }
 
-/* The database of an earlier service has no such table, and gets it under our eyes when the service is upgraded: so this
- * statement is prepared once it can be. */
+/* The database of an older service has no such table, and gets it while the broker runs, when the service is upgraded.
+ * So this statement is prepared on demand. */
 static enum found store_can_have_formers(struct store *store)
 {
 	if (store->find_formers || store_prepare(store, FIND_FORMERS, &store->find_formers)) {

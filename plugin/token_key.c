@@ -45,7 +45,7 @@ static bool is_same_file(const struct stat *one, const struct stat *other)
 	       && one->st_mtim.tv_sec == other->st_mtim.tv_sec && one->st_mtim.tv_nsec == other->st_mtim.tv_nsec;
 }
 
-/* NULL when the key is read, else why it is not. */
+/* Return NULL if the key was read, otherwise the reason. */
 static const char *read_key(struct token_key *key)
 {
 	char text[FILE_MAX + 1];
@@ -58,14 +58,14 @@ static const char *read_key(struct token_key *key)
 	text[length] = '\0';
 	key->is_read = token_key_read(text, key->bytes);
 	OPENSSL_cleanse(text, sizeof(text));
-	return key->is_read ? NULL : "it does not hold 64 hexadecimal digits";
+	return key->is_read ? NULL : "it does not contain 64 hexadecimal digits";
 }
 
 const unsigned char *token_key_get(struct token_key *key)
 {
 	struct stat file;
 	if (stat(key->path, &file) != 0) {
-		/* A key that was read once stays good: it is what the rows were made with. */
+		/* Keep using a key that was read before: the tokens in the database were hashed with it. */
 		key->trouble = key->is_read ? NULL : strerror(errno);
 	} else if (!key->is_read || !is_same_file(&file, &key->file)) {
 		key->trouble = read_key(key);

@@ -1,6 +1,6 @@
-/* The key file of access tokens: read when it is first needed, and again when it has changed.
+/* The key file of access tokens. It is read on first use, and again after it has changed.
  *
- * Never logs the key, never makes one.
+ * Never logs a key, never creates one.
  */
 #ifndef CLAIMSVC_TOKEN_KEY_H
 #define CLAIMSVC_TOKEN_KEY_H
@@ -12,7 +12,7 @@ struct token_key;
 struct token_key *token_key_new(const char *path);
 void token_key_free(struct token_key *key);
 
-/* The key, or NULL while there is none; then token_key_trouble() says why. */
+/* The key, or NULL if there is none; then token_key_trouble() says why. */
 const unsigned char *token_key_get(struct token_key *key);
 const char *token_key_trouble(const struct token_key *key);
 

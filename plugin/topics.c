@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A wildcard is a whole last level `+` or nothing. */
+/* The only wildcard allowed is `+` as the whole last level. */
 static bool is_listed_topic(const char *topic, size_t length)
 {
 	if (length == 0 || length > TOPIC_MAX) {
@@ -76,7 +76,7 @@ bool topic_list_has(const struct topic_list *list, const char *topic)
 	return false;
 }
 
-/* Bytes of the character at `at` when it has to be encoded, 0 when it stays. U+0080 to U+009F are C2 80 to C2 9F. */
+/* Number of bytes of the character at `at` if it must be encoded, otherwise 0. U+0080 to U+009F are C2 80 to C2 9F. */
 static size_t encoded_bytes(const char *at)
 {
 	unsigned char byte = (unsigned char)at[0], next = byte ? (unsigned char)at[1] : 0;
@@ -143,7 +143,7 @@ void lane_topic_write(char *out, const char *root, const char *login, const char
 	}
 }
 
-/* Set one level and return what follows it. */
+/* Set one level and return the text after it. */
 static const char *take_level(const char *text, const char **level, size_t *length)
 {
 	*level = text;

@@ -1,6 +1,6 @@
-/* Topics as text: lists of them, one percent-encoded level, and plain topic <-> lane.
+/* Topics as text: lists of topics, percent-encoding of a level, conversion between plain topics and lanes.
  *
- * Pure. Knows nothing of who may do what (rules.h) and nothing of the broker.
+ * Pure. Knows neither access rules (rules.h) nor the broker.
  */
 #ifndef CLAIMSVC_TOPICS_H
 #define CLAIMSVC_TOPICS_H
@@ -15,11 +15,12 @@ struct topic_list {
 	size_t count;
 };
 
-/* Read topics divided by blanks. False, and the list is empty, when one is no topic whose last level may be `+`. */
+/* Read topics separated by blanks. The last level of a topic may be `+`. Return false, with an empty list, if one is
+ * invalid. */
 bool topic_list_read(struct topic_list *list, const char *text);
 void topic_list_free(struct topic_list *list);
 
-/* Whether a topic, or a filter of one level's width such as `a/+`, is covered by the list. */
+/* True if the list covers a topic, or a filter with one `+` as its last level, such as `a/+`. */
 bool topic_list_has(const struct topic_list *list, const char *topic);
 
 enum lane {
@@ -29,17 +30,17 @@ enum lane {
 	LANES,
 };
 
-/* `name` as one topic level: `%`, `/`, `+`, `#` and control characters percent-encoded as the service does it.
- * To be freed. NULL without memory. */
+/* Return `name` as one topic level: `%`, `/`, `+`, `#` and control characters are percent-encoded as in the service.
+ * Free the result. NULL if out of memory. */
 char *level_encode(const char *name);
 
-/* Whether `name` is its own encoding. */
+/* True if `name` needs no encoding. */
 bool level_is_plain(const char *name);
 
-/* Bytes of the topic `topic` in a lane, the terminating NUL included. `login` is the shared login of a client's lane,
+/* Bytes of the topic `topic` in a lane, including the terminating NUL. `login` is the shared login of a client's lane,
  * NULL for a user's lane; `level` is the encoded client id or the principal. */
 size_t lane_topic_size(const char *root, const char *login, const char *level, const char *topic);
-/* Write it; `out` has lane_topic_size() bytes. */
+/* Write the topic to `out`, which has lane_topic_size() bytes. */
 void lane_topic_write(char *out, const char *root, const char *login, const char *level, const char *topic);
 
 struct lane_topic {
@@ -48,10 +49,10 @@ struct lane_topic {
 	size_t login_length;
 	const char *level; /* not terminated */
 	size_t level_length;
-	const char *topic; /* the part after the level; empty when there is none */
+	const char *topic; /* the part after the level; empty if there is none */
 };
 
-/* Take apart `<root>/u/<level>/<topic>` or `<root>/c/<login>/<level>/<topic>`. False when `topic` is not in a lane. */
+/* Split `<root>/u/<level>/<topic>` or `<root>/c/<login>/<level>/<topic>`. Return false if `topic` is not in a lane. */
 bool lane_topic_split(struct lane_topic *parts, const char *root, const char *topic);
 
 #endif

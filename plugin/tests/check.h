@@ -1,4 +1,4 @@
-/* What a unit test needs: CHECK, a text of any length, and an end that counts. */
+/* Helpers for unit tests: CHECK, texts of any length, and a summary. */
 #ifndef CLAIMSVC_CHECK_H
 #define CLAIMSVC_CHECK_H
 
@@ -8,7 +8,7 @@
 
 static int checks, failed_checks;
 
-/* Report a condition that does not hold, with the case it belongs to. */
+/* Report a condition that is false, with the name of the test case. */
 #define CHECK(condition, name)                                                                                         \
 	do {                                                                                                           \
 		checks++;                                                                                              \
@@ -20,7 +20,8 @@ static int checks, failed_checks;
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
-/* `length` times one byte, to be freed. In a block of exactly its size, so that AddressSanitizer sees one too far. */
+/* Return a text of `length` equal bytes; free it. The block has exactly this size, so that AddressSanitizer detects an
+ * access after its end. */
 __attribute__((unused)) static char *text_of(char byte, size_t length)
 {
 	char *text = malloc(length + 1);

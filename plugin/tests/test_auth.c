@@ -1,4 +1,4 @@
-/* Logins against a real SQLite file that comes, goes, is replaced and breaks. */
+/* Logins against a real SQLite file that is created, deleted, replaced and damaged. */
 #include "auth.h"
 #include "check.h"
 #include "index.h"
@@ -15,21 +15,21 @@
 	"RkT8zcpz5eeaGcG0oCyGYGFp4BIbgcHFV0ORd8zTSPsJ8U2X9yHo5vGHxLVabxv203ItL7s8qyfn3SLJE3KkkA=="
 #define BASE64 "RkT8zcpz5eeaGcG0oCyGYGFp4BIbgcHFV0ORd8zTSPsJ8U2X9yHo5vGHxLVabxv203ItL7s8qyfn3SLJE3KkkA=="
 #define PASSWORD "p\xc3\xa4ssword"
-/* The same of "former" and of "older". */
+/* The same for the passwords "former" and "older". */
 #define FORMER                                                                                                         \
 	"$7$2$MDEyMzQ1Njc4OWFi$"                                                                                       \
 	"L8saAjasMGb9GGMx2AX/MLdDClf1MUB7mB/1CrUgDm+ERejx/6fRfwF7DTPvISONG5yzaOwB88vnwqb9PcABIA=="
 #define OLDER                                                                                                          \
 	"$7$2$MDEyMzQ1Njc4OWFi$"                                                                                       \
 	"BXhRHlxCTKb12iU9Xqd8G527VtrqmUCTXcvRvEx6fw69BRBWBxE/B2IZ55N/rjWMqcptpAaZxg6qsX8N7Dr4xg=="
-/* 4000 iterations, as for a password that a person chose: of "person" and of "former". */
+/* 4000 iterations, as for a human-chosen password: "person" and "former". */
 #define HUMAN                                                                                                          \
 	"$7$4000$MDEyMzQ1Njc4OWFi$"                                                                                    \
 	"hzENNNyhf9LG9TapJiaU3D3LqptVcrO/TenNTMQvYq9k1LVq4wCUv3P+/+tR21dC6TxCcrs5ZxVQpvEMPVliWg=="
 #define HUMAN_FORMER                                                                                                   \
 	"$7$4000$MDEyMzQ1Njc4OWFi$"                                                                                    \
 	"vXtMxsaDPI6Ta20ZHk1sTi2IXHNIE5+eIKPCIiTRNd0WGBuI/Yv3o2TGIB/eIw4y3izgeTJb3cVURruE5MzM7A=="
-/* 1 iteration, which only a setting can ask for: of "weak". */
+/* 1 iteration, which only a setting can cause: "weak". */
 #define WEAK                                                                                                           \
 	"$7$1$MDEyMzQ1Njc4OWFi$"                                                                                       \
 	"HEZ49eIOUP/RG7WnLlcTYD2UDAHF82GIt2Q7HLcyFeoZ2mSrwus6mgYUOG3sIKigW1ENk2edSCU5QUEvFgCpLQ=="
@@ -176,7 +176,7 @@ static void test_locking(void)
 	auth_free(&auth);
 }
 
-/* What each kind of login meets after 50 wrong passwords from its own address. */
+/* The results of each kind of login after 50 wrong passwords from its own address. */
 static void test_a9_right_passwords_after_many_wrong_ones(void)
 {
 	static const struct {
@@ -207,7 +207,7 @@ static void test_a9_right_passwords_after_many_wrong_ones(void)
 	auth_free(&auth);
 }
 
-/* The service's own login whatever its hash costs: one that an earlier service wrote has thousands of iterations. */
+/* The service's own login is accepted whatever its hash costs: an older service wrote one with thousands of iterations. */
 static void test_a9_the_services_login_with_a_costly_hash(void)
 {
 	struct auth auth = auth_new(3);
@@ -224,7 +224,7 @@ static double seconds(void)
 	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-/* The broker's only thread: a thousand tries at a locked person's login would take it for many seconds. */
+/* A thousand attempts at a locked login must not occupy the broker's only thread for many seconds. */
 static void test_a9_a_locked_login_costs_nothing(void)
 {
 	static const char *const NAMES[] = {"person", "stranger", "another stranger", "a third"};
@@ -248,7 +248,7 @@ static void test_a9_a_locked_login_costs_nothing(void)
 	auth_free(&auth);
 }
 
-/* A store that failed is tried again after a moment. */
+/* The plugin opens a store that failed again only after a pause. */
 static void pause_ms(long ms)
 {
 	nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
@@ -316,15 +316,15 @@ static void test_former_passwords(void)
 		const char *username, *password, *principal;
 		enum auth_result result;
 	} cases[] = {
-		{"device", PASSWORD, "device", AUTH_ADMITTED}, /* its own goes on */
+		{"device", PASSWORD, "device", AUTH_ADMITTED}, /* the current password stays valid */
 		{"device", "former", "device", AUTH_ADMITTED},
 		{"device", "older", "device", AUTH_ADMITTED},
 		{"device", "plain", NULL, AUTH_WRONG},
 		{"device", "Former", NULL, AUTH_WRONG},
 		{"device", NULL, NULL, AUTH_UNKNOWN},
 		{"default/device", PASSWORD, "device", AUTH_ADMITTED},
-		{"default/device", "former", NULL, AUTH_WRONG}, /* over by now */
-		{"default/device", "older", NULL, AUTH_WRONG},  /* of another login */
+		{"default/device", "former", NULL, AUTH_WRONG}, /* has expired */
+		{"default/device", "older", NULL, AUTH_WRONG},  /* belongs to another login */
 		{"leaving", "former", NULL, AUTH_WRONG},
 		{"revoked", "former", NULL, AUTH_UNKNOWN},
 		{"nobody", "former", NULL, AUTH_UNKNOWN},
@@ -341,7 +341,7 @@ static void test_former_passwords(void)
 	auth_free(&auth);
 }
 
-/* A login of a person that was rotated, and one of a device that a person's password preceded. */
+/* A rotated login with a human-chosen password, and a device's login whose former password is human-chosen. */
 static void test_a9_former_passwords_after_many_wrong_ones(void)
 {
 	struct auth auth = auth_new(3);

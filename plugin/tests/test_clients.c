@@ -1,11 +1,11 @@
 #include "check.h"
 #include "clients.h"
 
-/* Connections are addresses that nobody follows. */
+/* Connections are addresses that are never dereferenced. */
 static const char connections[4096];
 #define AT(number) (&connections[number])
 
-/* Of a client's lane, the login is `login`. */
+/* `login` is used for a client's lane only. */
 static struct lane_topic lane_by(const char *login, enum lane kind, const char *level)
 {
 	return (struct lane_topic){.lane = kind,
@@ -83,7 +83,7 @@ static void test_takeover(void)
 	clients_free(clients);
 }
 
-/* A password file decides about its login: until it has done anything it takes nothing from the holder. */
+/* A password file decides about the login: until the client has done anything, the holder keeps the id. */
 static void test_pending(void)
 {
 	struct clients *clients = clients_new();
@@ -111,7 +111,7 @@ static void test_reused_connection(void)
 	clients_free(clients);
 }
 
-/* An answer is on its way by client id until the loop turns. */
+/* The broker delivers an answer by client id in its next loop iteration. */
 static void test_answers_on_their_way(void)
 {
 	struct clients *clients = clients_new();

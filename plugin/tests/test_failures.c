@@ -22,7 +22,7 @@ static void test_counting(void)
 	failures_free(failures);
 }
 
-/* A flood of strangers' logins from the same address takes the table, but not the one that is locked. */
+/* A flood of unknown logins from the same address does not evict a locked login. */
 static void test_flood(void)
 {
 	struct failures *failures = failures_new(WINDOW_S);

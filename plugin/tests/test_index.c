@@ -1,7 +1,7 @@
 #include "check.h"
 #include "index.h"
 
-/* The vectors of SipHash-2-4's authors: key 00 to 0f, input 00, 01, 02 ... */
+/* Test vectors of SipHash-2-4's authors: key 00 to 0f, input 00, 01, 02 ... */
 static void test_hash(void)
 {
 	static const struct {
@@ -22,7 +22,7 @@ static void test_hash(void)
 	}
 }
 
-/* Links of one hash stay apart, whatever else is in the bucket and however often it has grown. */
+/* The index finds exactly the links of one hash, whatever else is in the bucket and however often it has grown. */
 static void test_links(void)
 {
 	struct index index;

@@ -1,7 +1,7 @@
 #include "check.h"
 #include "password.h"
 
-/* Hashes made by mosquitto_passwd 2.0.11 and by Python's hashlib.pbkdf2_hmac. */
+/* Hashes created by mosquitto_passwd 2.0.11 and by Python's hashlib.pbkdf2_hmac. */
 #define BY_MOSQUITTO                                                                                                   \
 	"$7$101$lFcGw2djJ6IHYqTJ$"                                                                                     \
 	"DW+vPyoUsTDhwC1goimK7oaWDridbdr7utxNv0ZWj9KF/DS1tpwHq3XgDpAdrjGBpWv67rgmjnCjvDiHDj/5cA=="

@@ -176,7 +176,7 @@ def test_a1_a_refused_poll_is_seen(town: World, enter: Enter) -> None:
     lines = [line for line in town.broker.log.splitlines() if f"client id {name} refused" in line]
     assert len(lines) == 1
     assert "request of customer" in lines[0]
-    assert "only the login bootstrap asks for credentials" in lines[0]
+    assert "only the login bootstrap may request credentials" in lines[0]
 
 
 def test_a1_a_poll_in_the_own_lane_is_refused_and_logged(town: World, operator: Operator) -> None:

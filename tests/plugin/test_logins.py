@@ -108,8 +108,8 @@ def test_odd_names_are_unknown(username: str, site: Site) -> None:
 @pytest.mark.parametrize(
     ("stored", "told"),
     {
-        "$7$20001${salt}${hash}": "asks for too many iterations",
-        "$7$99999999999999999999${salt}${hash}": "asks for too many iterations",
+        "$7$20001${salt}${hash}": "has too many iterations",
+        "$7$99999999999999999999${salt}${hash}": "has too many iterations",
         "$7$2${salt}": "cannot be read",
         "$7$0${salt}${hash}": "cannot be read",
         "$6${salt}${hash}": "cannot be read",

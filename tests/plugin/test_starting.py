@@ -11,7 +11,7 @@ from tests.support.plugin import Site
 
 BAD: dict[str, tuple[dict[str, object], str]] = {
     "no store": ({"store": ""}, "plugin_opt_store is missing"),
-    "an unknown option": ({"stor": "x"}, "there is no option plugin_opt_stor"),
+    "an unknown option": ({"stor": "x"}, "unknown option plugin_opt_stor"),
     "a root with a wildcard": ({"root": "a/#"}, "plugin_opt_root"),
     "an answer as a request": ({"user_topics": f"{CLAIM}/response"}, "plugin_opt_user_topics"),
     "a wildcard inside": ({"client_topics": "s/+/ucr"}, "plugin_opt_client_topics"),
