@@ -8,6 +8,13 @@ ClaimDevice       | CLAIM_DEVICES                 | makes the caller's customer 
 ReleaseDevice     | CLAIM_DEVICES or TENANT_ADMIN | makes a device free again
 
 Only the owner or a tenant admin may release a device.
+
+Lockouts: a claim that fails with WRONG_KEY, NO_WINDOW or WINDOW_EXPIRED counts against the user, at the device and
+per hour. One failure too many (`max_attempts` at a device, `max_failures_per_hour` at all devices) locks the user
+out of that device, or of all devices, for `lockout_ms`. Each further lockout lasts twice as long as the one before,
+at most a day, until the user has been quiet for a day. While it lasts the right key is refused, too, and nothing is
+counted. A successful claim clears the failures at that device, not those of the hour. `count_failure` and
+`lockout_of` are the rule. Other refusals count nothing.
 """
 
 from __future__ import annotations
@@ -215,7 +222,7 @@ def claim_device(command: ClaimDevice, facts: Facts, given: Given) -> Decision:
     user = facts.get(User, command.caller)
     if user is None or user.customer_id is None:
         reason = Reason.NOT_A_CUSTOMER
-        return Decision(Refused(reason), not_allowed(command, reason, facts, given))
+        return Decision(Refused(reason), refusal_changes(command, reason, facts, given))
     device = facts.device_named(user.tenant, command.name)
     if device is None:
         return refuse(Reason.NOT_FOUND)
@@ -250,10 +257,10 @@ def release_device(command: ReleaseDevice, facts: Facts, given: Given) -> Decisi
     event = device_event(device, "device_released", command.caller, given, device.owner)
     windows = [Remove(ClaimWindow, window.key) for window in facts.windows(device.id)]
     changes: tuple[Change, ...] = (Put(released), *windows, *_allowed_again(device, given), event)
-    shut_out = _shut_out(released, command.caller, facts, given) if given.policy.rotate_on_release else ()
-    ended = (released.principal,) if shut_out and released.principal else ()
+    rotated = _rotate_for_next_owner(released, command.caller, facts, given) if given.policy.rotate_on_release else ()
+    ended = (released.principal,) if rotated and released.principal else ()
     outcome = Released(released, was_owned=True)
-    return Decision(outcome, (*changes, *shut_out), tuple(_notices(released, given)), ended)
+    return Decision(outcome, (*changes, *rotated), tuple(_notices(released, given)), ended)
 
 
 def _first_word(caller: str, facts: Facts, given: Given) -> tuple[Device, tuple[Change, ...]] | Refused:
@@ -329,7 +336,7 @@ def _claiming_allowed(device: Device, facts: Facts) -> bool:
     return attribute is not None and attribute.is_true
 
 
-def not_allowed(command: ClaimDevice, reason: Reason, facts: Facts, given: Given) -> tuple[Change, ...]:
+def refusal_changes(command: ClaimDevice, reason: Reason, facts: Facts, given: Given) -> tuple[Change, ...]:
     """Return the audit event of a claim by a user who may not claim at all; none if the device is another tenant's.
 
     Such a claim does not count towards a lockout, so the user can claim as soon as an admin grants the permission.
@@ -373,7 +380,7 @@ def _spent(device: Device, facts: Facts) -> tuple[Change, ...]:
     return (*windows, *((Remove(Attribute, allowed.key),) if allowed else ()))
 
 
-def _shut_out(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
+def _rotate_for_next_owner(device: Device, caller: str, facts: Facts, given: Given) -> tuple[Change, ...]:
     """Replace the credentials of a released device, because its owner may know them, and allow provisioning again.
 
     If an admin revoked its credentials, change nothing.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from claimsvc.core import accounts, bulk, claiming, credentials, devices, inventory, provisioning, registration
-from claimsvc.core.claiming import ClaimDevice, not_allowed
+from claimsvc.core.claiming import ClaimDevice, refusal_changes
 from claimsvc.core.command import Command, Rule
 from claimsvc.core.credentials import is_ended
 from claimsvc.core.decision import Decision, Refused, Repeated, refuse
@@ -36,7 +36,7 @@ def _forbid(command: Command, facts: Facts, given: Given) -> Decision:
     needed = RULES[type(command)].permissions
     refused = Refused(Reason.NOT_PERMITTED, missing_permission(needed))
     if isinstance(command, ClaimDevice):
-        return Decision(refused, not_allowed(command, refused.reason, facts, given))
+        return Decision(refused, refusal_changes(command, refused.reason, facts, given))
     return Decision(refused)
 
 
