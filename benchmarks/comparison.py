@@ -98,8 +98,8 @@ def measure_fixed(rig: Rig, workload: str, sizes: Sizes) -> Figures:
         commit_ms = _commit_ms(rig.directory / "commits.db")
         run = rig.load(workload, first, count, rate=rate)
     return {
-        "p50_ms": run["p50"],
-        "p99_ms": run["p99"],
+        "fixed_p50_ms": run["p50"],
+        "fixed_p99_ms": run["p99"],
         "bare_commit_p99_ms": commit_ms,
         "p99_above_commit_ms": run["p99"] - commit_ms,
         **{each: run[each] for each in ("lost", "twice", "failed")},
