@@ -1,4 +1,4 @@
-"""What registration, files of devices and provisioning share: the states of a device request, and a device's login.
+"""Shared by registration, files of devices and provisioning: the states of a device request, and a device's login.
 
 Facts: docs/original-systems.md#request-states. A step that `STEPS` lacks for a state is refused, or cannot happen. A
 request can be deleted in any state; then the device can be registered again.

@@ -269,7 +269,7 @@ def _each(rows: Iterable[R | RowRefused], decide: Callable[[R], Row], facts: Fac
 
 
 def _announce(row: NewDevice, tenant: str, by: str, facts: Facts, given: Given) -> Row:
-    """Announce a device. It polls for its login after an operator accepted it."""
+    """Announce a device. It gets its login after it has polled and an operator has accepted it."""
     if refused := barred(row.device_id, tenant, facts, given):
         return _refused(refused, RowField.DEVICE_ID)
     group, grouped = find_or_create_group(tenant, row.paths, by, facts, given)

@@ -1,4 +1,4 @@
-"""What a rule returns: an outcome, the changes that make it true, and notices to other clients."""
+"""The result of a rule: an outcome, the changes that make it true, and notices to other clients."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class ClaimingQuestion(Query):
 
 @immutable
 class ClaimingState(Outcome):
-    """What decides whether a device can be claimed, and its newest events, newest first."""
+    """The claiming state of a device, and its events, newest first."""
 
     question: ClaimingQuestion
     windows: tuple[ClaimWindow, ...]
@@ -58,7 +58,7 @@ class ClaimingState(Outcome):
     """The failures of those users over all devices."""
     events: tuple[Event, ...]
     key_replaced: Event | None
-    """When an open claim key was last replaced."""
+    """The last replacement of an open claim key."""
 
 
 TOLD_OF = (

@@ -1,4 +1,4 @@
-"""What the broker's plugin needs apart from the store: the key of access tokens, and requests to disconnect."""
+"""The service's side of the broker's plugin: the key file of access tokens, and requests to disconnect clients."""
 
 from __future__ import annotations
 

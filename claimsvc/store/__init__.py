@@ -1,1 +1,1 @@
-"""Rows on disk: what every store promises (`contract`), how rows are read and written (`mapping`), and the stores."""
+"""Rows on disk: the contract of every store, the mapping of rows to tables, and the stores."""

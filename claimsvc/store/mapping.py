@@ -1,7 +1,7 @@
-"""How rows are stored: the tables derived from the model, the loading of facts, and the writing of changes.
+"""The mapping of rows to tables: the tables derived from the model, the loading of facts, the writing of changes.
 
-Every store shares this module and brings its own `Statements`. A column is a field of the model: its name follows
-from the field's name, its conversion from the field's type. No SQL stands here.
+All stores share this module. Each has its own `Statements`. A column is a field of the model: its name follows from
+the field's name, its conversion from the field's type. This module contains no SQL.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Values = tuple[Any, ...]
 
 
 class OnConflict(StrEnum):
-    """What a row with the key of a stored row does."""
+    """The effect of inserting a row whose key exists."""
 
     UPDATE = "update"
     KEEP = "keep"
@@ -64,7 +64,7 @@ class OnConflict(StrEnum):
 
 @immutable
 class Join:
-    """A field whose values have a table of their own: the rows' `keys`, and a `column` with one value each."""
+    """A field whose values are in a separate table, with the columns `keys` and one `column` for the value."""
 
     table: str
     keys: tuple[str, ...]
@@ -75,40 +75,40 @@ class Join:
 
 @immutable(kw_only=True)
 class Table:
-    """How one kind of row is stored."""
+    """The table of one kind of row."""
 
     kind: type[Any]
     name: str
     columns: tuple[str, ...]
-    """One for each field, in order; a field with a join has the join's column."""
+    """One for each field, in order. A field with a join has the join's column."""
     joins: dict[str, Join]
     """By column."""
     key: tuple[str, ...]
     fixed: frozenset[str]
-    """Columns that stay as they were inserted."""
+    """Columns that never change."""
     on_conflict: OnConflict
     then: tuple[str, ...]
-    """Named statements that follow the insert of whole rows, for the joins."""
+    """Named statements that run after the insert, for the joins."""
     removable: bool
     has_dependents: bool
-    """Removing such a row removes others, so nothing may be reordered across its removal."""
+    """True if removing such a row removes others. Then nothing may be reordered across its removal."""
     partial: bool
-    """A row that was loaded is written by an UPDATE of the columns that changed: its other indexes stay untouched."""
+    """True to write a loaded row by an UPDATE of its changed columns only, which leaves other indexes untouched."""
     decode: Callable[[Iterable[Values]], list[Any]]
     """Turns the values of `columns` into rows."""
     encode: Callable[[Any], Values]
     """Turns a row into the values of `own_columns`."""
     encode_whole: Callable[[Any], Values]
-    """The same of `columns`, as `then` takes them."""
+    """Turns a row into the values of `columns`, for the statements of `then`."""
 
     @property
     def own_columns(self) -> tuple[str, ...]:
-        """Return the columns that the table itself has."""
+        """Return the columns of the table itself, without joins."""
         return tuple(column for column in self.columns if column not in self.joins)
 
     @property
     def updated_columns(self) -> tuple[str, ...]:
-        """Return the columns that a put of a stored row writes."""
+        """Return the columns that are written if the row exists."""
         return tuple(each for each in self.own_columns if each not in self.key and each not in self.fixed)
 
 
@@ -117,11 +117,11 @@ _NAMES = {Group: "user_group", ClaimAttempts: "claim_attempt", UserFailures: "us
 
 
 def column_of(field: str) -> str:
-    """Return the column of a field: units are left out, and references are named as such."""
+    """Return the column of a field: without its unit, and with `_id` for a tenant."""
     return _COLUMNS.get(field, field.removesuffix("_ms"))
 
 
-def _table(  # noqa: PLR0913 - a row of a table
+def _table(  # noqa: PLR0913 - one entry of the list below
     kind: type[Any],
     *,
     key: tuple[str, ...] = (),
@@ -186,7 +186,7 @@ def _decoder(
 
 
 def _encoder(own: list[tuple[str, Any]]) -> Callable[[Any], Values]:
-    """Return what reads a row's values as plain texts and numbers, which the driver binds fastest."""
+    """Return the function that reads a row's values as plain texts and numbers, which the driver binds fastest."""
     texts = [place for place, (_, hint) in enumerate(own) if get_origin(hint) is tuple]
     read = attrgetter(*(_path(name, hint) for name, hint in own))
     if not texts:
@@ -209,7 +209,7 @@ def _path(name: str, hint: Any) -> str:
 
 _DEVICE_AND_NAME = ("device_id", "name")
 _ALL = (
-    # In the order of their references: a row is written after those it refers to.
+    # In the order of references: a row is written after the rows that it refers to.
     _table(Tenant, fixed=("created_at_ms",)),
     _table(Principal, on_conflict=OnConflict.FAIL, has_dependents=True),
     _table(EndedPrincipal),
@@ -246,13 +246,13 @@ _ALL = (
     _table(Attribute, key=_DEVICE_AND_NAME, removable=True),
     _table(ClaimAttempts, key=("principal", "device_id"), removable=True),
     _table(UserFailures),
-    # A request that was deleted and created again within a batch belongs to another tenant: nothing is fixed.
+    # A request that a batch deletes and creates again may belong to another tenant, so no column is fixed.
     _table(DeviceRequest, removable=True),
     _table(DeviceGroup, on_conflict=OnConflict.FAIL),
     _table(DeviceGroupMember, key=("group_id", "device_id"), on_conflict=OnConflict.KEEP),
     _table(Import, key=("lane", "request_id"), fixed=("digest",), has_dependents=True),
     _table(ImportPart, key=("lane", "request_id", "number"), on_conflict=OnConflict.FAIL),
-    # A request id that is used again after its time gets a new number, so that numbers stay in order of expiry.
+    # A request id that is used again after it expired gets a new number, so that numbers are in order of expiry.
     _table(Answered, key=("lane", "request_id"), on_conflict=OnConflict.REPLACE),
 )
 TABLES: dict[type[Any], Table] = {table.kind: table for table in _ALL}
@@ -287,14 +287,14 @@ FOUND: dict[Lookup, type[Row]] = {
     Lookup.DEVICE_GROUPS_BY_ID: DeviceGroup,
     Lookup.ANSWERED: Answered,
 }
-"""What each lookup finds. The two that are not here find more than rows: `customers` and `device_counts`."""
+"""The kind of row that each lookup finds. `customers` and `device_counts` are missing: they find more than rows."""
 
 
 class Selecting(Protocol):
-    """The reading statements of a store, by name, at work on one connection."""
+    """The reading statements of a store, by name, on one connection."""
 
     def select(self, name: str, keys: Collection[Any]) -> list[Any]:
-        """Return the rows' values that a lookup finds for its keys."""
+        """Return the values of the rows that a lookup finds for its keys."""
 
 
 class Statements(Selecting, Protocol):
@@ -304,7 +304,7 @@ class Statements(Selecting, Protocol):
         """Insert rows, each the values of the table's own columns, as its `on_conflict` says."""
 
     def update(self, table: Table, columns: tuple[str, ...], values: list[Values]) -> None:
-        """Set `columns` of stored rows; each row's values are those of the columns, then those of the key."""
+        """Set `columns` of stored rows. Each row's values are those of the columns, then those of the key."""
 
     def remove(self, table: Table, keys: list[Any]) -> None:
         """Delete the rows with these keys."""
@@ -314,7 +314,7 @@ class Statements(Selecting, Protocol):
 
 
 class Loading:
-    """One batch's facts while they are loaded."""
+    """The loading of one batch's facts."""
 
     def __init__(self, statements: Selecting, policy: Policy) -> None:
         self._statements = statements
@@ -324,11 +324,11 @@ class Loading:
         """The loaded rows of partial tables by key, as they are stored."""
 
     def load(self, commands: Sequence[Command], repeat_keys: Iterable[tuple[str, str]]) -> Facts:
-        """Return what the rules of these commands read. `repeat_keys` are (lane, request id).
+        """Return the rows that the rules of these commands read. `repeat_keys` are (lane, request id).
 
-        Callers come first, since what else a command needs depends on the caller's tenant.
+        The callers' rows are loaded first, because the needs of a command depend on the caller's tenant.
         """
-        # A device without a login calls as "": polls of new devices need no caller.
+        # The caller of a device without a login is "".
         self._callers({command.caller for command in commands if command.caller})
         needs = Needs()
         for command in commands:
@@ -357,14 +357,14 @@ class Loading:
         self._fetch(Lookup.ROLES, roles | {(group.tenant, name) for group in found for name in group.roles})
 
     def _requests(self, needs: Needs) -> None:
-        """Load device requests before the rows that they name."""
+        """Load device requests, and add the needs of those found."""
         found = self._fetch(Lookup.REQUESTS, needs.requests)
         found += self._fetch(Lookup.PENDING_REQUESTS, needs.pending_of)
         for request in found:
             needs_of(request, needs, self._policy)
 
     def _profiles(self, needs: Needs) -> None:
-        """Load device profiles before the rows that only a device with the right key and secret may cost."""
+        """Load device profiles, and add the needs of devices that show the right key and secret."""
         self._fetch(Lookup.PROFILES_BY_KEY, needs.profile_keys)
         self._fetch(Lookup.PROFILES_BY_NAME, needs.profile_names)
         self._fetch(Lookup.PROFILES_BY_ID, needs.profile_ids)
@@ -401,11 +401,11 @@ class Loading:
         if needs.credentials:
             owners = [device.principal for device in devices if device.principal]
             self._credentials(Lookup.CREDENTIALS_BY_PRINCIPAL, owners)
-            # A name that becomes a login again must not have become somebody else's login.
+            # A name that becomes a login again must not be another principal's login by now.
             self._fetch(Lookup.CREDENTIALS_BY_LOGIN, owners)
 
     def _credentials(self, lookup: Lookup, keys: Collection[str]) -> None:
-        """Load logins with the passwords they had before."""
+        """Load logins with their former passwords."""
         found = self._fetch(lookup, keys)
         self._fetch(Lookup.FORMER_CREDENTIALS, [row.login for row in found])
 
@@ -443,9 +443,9 @@ class Loading:
 
 
 class Writing:
-    """Changes on their way into an open transaction: set-based, the last of each row, each kind at once.
+    """The writing of changes in an open transaction: the last change of each row, one statement for each kind of row.
 
-    `stored` are rows of partial tables as they are stored.
+    `stored` are the rows of partial tables as they are stored.
     """
 
     def __init__(self, statements: Statements, stored: dict[object, Row] | None = None) -> None:
@@ -453,7 +453,7 @@ class Writing:
         self._stored = stored or {}
 
     def write(self, changes: Sequence[Change]) -> None:
-        """Write the changes of a batch in its order, as far as order matters."""
+        """Write the changes of a batch. Their order is kept if it matters."""
         events: list[Values] = []
         pending: dict[tuple[type[Row], object], Put | Remove] = {}
         for change in changes:
@@ -465,7 +465,7 @@ class Writing:
                 self._write(pending.values())
                 pending.clear()
                 self._remove(change.kind, [change.key])
-                self._stored.clear()  # other rows may have changed with it
+                self._stored.clear()  # the removal may have changed other rows
             else:
                 pending[change.kind, change.key] = change
         self._write(pending.values())
@@ -473,7 +473,7 @@ class Writing:
             self._statements.insert(EVENTS, events)
 
     def _write(self, changes: Iterable[Put | Remove]) -> None:
-        """Write the last change of each row: removals first, then rows after those they refer to."""
+        """Write the removals first, then the rows in the order of their references."""
         removed: dict[type[Row], list[Any]] = {}
         put: dict[type[Row], list[Any]] = {}
         for change in changes:
@@ -502,7 +502,7 @@ class Writing:
                 self._statements.execute(statement, whole)
 
     def _update(self, table: Table, rows: list[Any]) -> None:
-        """Write what differs from the stored rows, those with the same columns together."""
+        """Write the changed columns, all rows with the same changed columns together."""
         same: dict[tuple[str, ...], list[Values]] = {}
         columns = table.own_columns
         for row in rows:

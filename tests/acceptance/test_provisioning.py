@@ -244,8 +244,8 @@ def test_stock_what_the_password_file_cannot_hold_is_refused(
     token = applicant.ask(profile, deviceName=name)
     other = applicant.ask(profile, deviceName=name, credentialsType="MQTT_BASIC", username="other")
     assert [token["status"], other["status"]] == ["FAILURE", "FAILURE"]
-    assert "cannot admit access tokens; ask for a username and password" in token["errorMsg"]
-    assert f"ask for the username {name}" in other["errorMsg"]
+    assert "does not support access tokens; request a username and password" in token["errorMsg"]
+    assert f"request the username {name}" in other["errorMsg"]
     assert stock_admin.call("GET", f"/api/tenant/devices?deviceName={name}").status == 404
 
 

@@ -1,1 +1,1 @@
-"""The store in one SQLite file: its schema, its statements, and the copies and counts taken of the file."""
+"""The store in one SQLite file: its schema, its statements, and copies and counts of the file."""

@@ -1,6 +1,6 @@
--- Every statement the service executes, by name; inserts, updates and deletes by key are built from the tables of
--- `mapping.py`. A parameter `:rows` or `:keys` is one JSON array for the whole batch: one statement per kind of row,
--- whatever the batch's size. `{d:device}` stands for the columns of that table under its alias.
+-- The named statements of the service. Inserts, updates and deletes by key are built from the tables of `mapping.py`.
+-- A parameter `:rows` or `:keys` is one JSON array for the whole batch, so a batch of any size needs one statement for
+-- each kind of row. `{d:device}` is replaced by the columns of that table with its alias.
 
 -- name: principals
 -- Names of principals -> their rows.
@@ -28,7 +28,7 @@ SELECT {d:device}
 FROM json_each(:keys) AS k JOIN device AS d ON d.id = k.value;
 
 -- name: services
--- Every principal of the service's own.
+-- The principals of the service itself.
 SELECT {principal} FROM principal WHERE kind = 'service';
 
 -- name: users
@@ -51,7 +51,7 @@ FROM json_each(:keys) AS k JOIN role AS r ON r.tenant_id = k.value ->> 0 AND r.n
 SELECT {t:tenant} FROM json_each(:keys) AS k JOIN tenant AS t ON t.id = k.value;
 
 -- name: customers
--- Ids -> customers, and whether users or devices belong to them.
+-- Ids -> customers, and 1 if they have users or devices.
 SELECT {c:customer},
        EXISTS (SELECT 1 FROM user AS u WHERE u.customer_id = c.id)
        OR EXISTS (SELECT 1 FROM device AS d WHERE d.owner = c.id)
@@ -109,7 +109,7 @@ SELECT {c:credential}
 FROM json_each(:keys) AS k JOIN credential AS c ON c.principal = k.value;
 
 -- name: former_credentials
--- Logins -> the passwords they had before.
+-- Logins -> their former passwords.
 SELECT {f:former_credential}
 FROM json_each(:keys) AS k JOIN former_credential AS f ON f.login = k.value;
 
@@ -119,7 +119,7 @@ SELECT {r:device_request}
 FROM json_each(:keys) AS k JOIN device_request AS r ON r.id = k.value;
 
 -- name: pending_requests
--- Tenants -> requests that wait for acceptance: the oldest thousand, those last that will need a token.
+-- Tenants -> pending requests, at most a thousand: those without a token first, then the oldest first.
 SELECT {r:device_request}
 FROM json_each(:keys) AS k JOIN device_request AS r ON r.tenant_id = k.value AND r.status = 'PENDING_ACCEPTANCE'
 ORDER BY r.contested OR r.token_hash IS NOT NULL, r.created_at, r.id LIMIT 1000;
@@ -135,16 +135,16 @@ SELECT {g:device_group}
 FROM json_each(:keys) AS k JOIN device_group AS g ON g.id = k.value;
 
 -- name: import
--- How far a file is worked through.
+-- The progress of a file.
 SELECT {import}
 FROM import WHERE lane = :lane AND request_id = :request_id;
 
 -- name: import_parts
--- What the slices of a file came to, in its order.
+-- The results of a file's slices, in the order of its rows.
 SELECT sealed FROM import_part WHERE lane = :lane AND request_id = :request_id ORDER BY number;
 
 -- name: device_counts
--- Tenants -> how many devices they have.
+-- Tenants -> the number of their devices.
 SELECT k.value, (SELECT count(*) FROM device AS d WHERE d.tenant_id = k.value) FROM json_each(:keys) AS k;
 
 -- name: answered
@@ -153,7 +153,7 @@ SELECT {a:answered}
 FROM json_each(:keys) AS k JOIN answered AS a ON a.lane = k.value ->> 0 AND a.request_id = k.value ->> 1;
 
 -- name: clear_ended_principals
--- A login that is valid makes its principal valid again.
+-- A new valid login makes its principal valid again.
 DELETE FROM ended_principal WHERE name IN (
   SELECT value ->> 1 FROM json_each(:rows) WHERE value ->> 7 IS NULL);
 
@@ -216,14 +216,14 @@ FROM device AS d WHERE d.tenant_id = :tenant AND d.is_gateway = 1 AND d.name > :
 ORDER BY d.name LIMIT :limit;
 
 -- name: list_devices
--- In order of names, from the one behind `after` to the last that begins with `prefix`.
+-- In order of names: those after `after` that begin with `prefix`.
 SELECT {d:device}
 FROM device AS d
 WHERE d.tenant_id = :tenant AND d.name >= max(:after, :prefix) AND d.name < :end AND d.name <> :after
 ORDER BY d.name LIMIT :limit;
 
 -- name: list_group_devices
--- The same of one group.
+-- The same for one group.
 SELECT {d:device}
 FROM device_group_member AS m JOIN device AS d ON d.id = m.device_id
 WHERE m.group_id = :group AND d.tenant_id = :tenant
@@ -255,7 +255,7 @@ WHERE tenant_id = :tenant ORDER BY name LIMIT :limit OFFSET :offset;
 SELECT count(*) FROM device_profile WHERE tenant_id = :tenant;
 
 -- name: list_events
--- Newest first; `after` is the number of the last one seen.
+-- Newest first. `after` is the number of the last event of the previous page.
 SELECT {event}, number
 FROM event
 WHERE tenant_id = :tenant AND number < :after ORDER BY number DESC LIMIT :limit;
@@ -267,12 +267,12 @@ WHERE tenant_id = :tenant AND device = :device AND number < :after
 ORDER BY number DESC LIMIT :limit;
 
 -- name: device_attempts
--- The failures of users at one device, the latest first.
+-- The failed claims of one device, latest first.
 SELECT {claim_attempt}
 FROM claim_attempt WHERE device_id = :device ORDER BY last_failed_at DESC LIMIT :limit;
 
 -- name: events_of_kind
--- Newest first, of one device; one of the same name before it is another.
+-- The events of one device, newest first, without those of an earlier device of the same name.
 SELECT {event}, number
 FROM event
 WHERE tenant_id = :tenant AND device = :device AND device_id = :id
@@ -280,20 +280,20 @@ WHERE tenant_id = :tenant AND device = :device AND device_id = :id
 ORDER BY number DESC LIMIT :limit;
 
 -- name: password_logins
--- Logins the broker may admit by password, in the order of the file, each with the one hash that is in effect: a
--- former one until its time.
+-- The logins that the broker may admit by password, in the order of the password file, each with the one hash that is
+-- valid now: a former password until its end.
 SELECT c.login, coalesce(
   (SELECT f.secret_hash FROM former_credential AS f WHERE f.login = c.login AND f.until > :now
    ORDER BY f.until DESC LIMIT 1), c.secret_hash)
 FROM credential AS c WHERE c.kind = 'password' AND c.revoked_at IS NULL ORDER BY c.login;
 
 -- name: next_login_change
--- When `password_logins` is another one next without a change of any row, or NULL.
+-- The time at which the result of `password_logins` changes although no row changes, or NULL.
 SELECT min(until) FROM former_credential WHERE until > :now;
 
 -- name: census
--- What is worth watching, at a time. Requests are counted along the index of their state, for which the tenants must
--- come first; windows and failures have no index on time, which every request would pay for: their tables are walked.
+-- The counts for monitoring. Requests are counted with the index of their state, so the tenants must come first. Windows
+-- and failures have no index on time, because it would slow down every request: their tables are scanned.
 SELECT
   (SELECT count(*) FROM claim_window WHERE expires_at >= :now) AS windows_open,
   (SELECT count(*) FROM tenant AS t CROSS JOIN device_request AS r
@@ -304,27 +304,27 @@ SELECT
   + (SELECT count(*) FROM user_failure WHERE locked_until > :now) AS lockouts;
 
 -- name: cut_answered
--- Let the oldest first answers expire at a time, at the latest.
+-- Let the oldest first answers expire at `until` at the latest.
 UPDATE answered SET expires_at = :until WHERE number IN (
   SELECT number FROM answered ORDER BY number LIMIT :slice) AND expires_at > :until;
 
 -- name: cut_sealed
--- Let logins be given again until a time, at the latest.
+-- Let sealed logins be shown until `until` at the latest.
 UPDATE credential SET sealed_until = :until WHERE login IN (
   SELECT login FROM credential WHERE sealed IS NOT NULL AND sealed_until > :until LIMIT :slice);
 
 -- name: delete_answered
--- Delete expired first answers, oldest first, a slice at a time.
+-- Delete a slice of the expired first answers, oldest first.
 DELETE FROM answered WHERE number IN (
   SELECT number FROM answered ORDER BY number LIMIT :slice) AND expires_at < :now;
 
 -- name: clear_sealed
--- Clear sealed secrets that may not be shown again.
+-- Clear sealed secrets that may no longer be shown.
 UPDATE credential SET sealed = NULL WHERE login IN (
   SELECT login FROM credential WHERE sealed IS NOT NULL AND sealed_until < :now LIMIT :slice);
 
 -- name: delete_imports
--- Delete files whose sender never sent the rest.
+-- Delete the progress of files that was not continued.
 DELETE FROM import WHERE touched_at < :before;
 
 -- name: delete_former_credentials
@@ -338,7 +338,7 @@ DELETE FROM credential WHERE login IN (
   SELECT login FROM credential WHERE kind = 'access_token' AND revoked_at <= :now LIMIT :slice);
 
 -- name: delete_events
--- Delete audit events past their keeping time, oldest first, a slice at a time.
+-- Delete a slice of the audit events before `before`, oldest first.
 DELETE FROM event WHERE number IN (SELECT number FROM event ORDER BY number LIMIT :slice) AND at < :before;
 
 -- name: window_slice_end
@@ -347,7 +347,7 @@ SELECT max(device_id) FROM (
   SELECT device_id FROM claim_window WHERE device_id > :after ORDER BY device_id LIMIT :slice);
 
 -- name: delete_windows
--- Delete windows that expired long ago, between two devices.
+-- Delete the windows that expired before `before`, of a slice of devices.
 DELETE FROM claim_window WHERE device_id > :after AND device_id <= :until AND expires_at < :before;
 
 -- name: service_value

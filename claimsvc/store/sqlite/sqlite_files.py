@@ -1,7 +1,7 @@
-"""The database file from outside the service that has it open: a copy, an inspection, counts. Nothing is changed.
+"""Reading the database file while the service has it open: a copy, an inspection, counts. Nothing is changed.
 
-Each opens a read-only connection of its own: it holds up neither the writer nor a listing, and leaves no snapshot
-open that the write-ahead log would have to be kept for.
+Each opens its own read-only connection. So it delays neither the writer nor a listing, and leaves no snapshot open
+that would keep the write-ahead log from shrinking.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _NOT_OURS = "this is not a claimsvc database"
 def copy(source: Path, target: Path, progress: Callable[[int, int], None]) -> int:
     """Copy the database at `source` to the new file `target`, mode 0600, and return its schema's number.
 
-    The copy shows one moment, is examined, and stands alone. `progress` gets the pages done and all pages; an
-    exception that it raises ends the copying. A writer is not held up. Raises StoreError, also if the copy is
-    damaged, or FileExistsError; then `target` is worthless.
+    The copy shows one moment, is checked, and needs no other file. `progress` gets the numbers of copied and of all
+    pages; an exception that it raises ends the copying. The writer is not delayed. Raises FileExistsError, and
+    StoreError, also if the copy is damaged. After an error, delete `target`.
     """
     os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     try:
@@ -54,10 +54,10 @@ def copy(source: Path, target: Path, progress: Callable[[int, int], None]) -> in
 
 def _copy(source: Path, target: Path, progress: Callable[[int, int], None]) -> int:
     with closing(connect(source)) as reader, closing(sqlite3.connect(target, isolation_level=None)) as writer:
-        # One transaction around all steps: without it every commit of the service would begin the copy anew.
+        # One transaction for all steps: otherwise every commit of the service would restart the copy.
         reader.execute("BEGIN")
         schema = _schema(reader)
-        writer.execute("PRAGMA synchronous = OFF")  # the whole file is synced in the end
+        writer.execute("PRAGMA synchronous = OFF")  # `copy` syncs the whole file at the end
         reader.backup(
             writer, pages=_PAGES_A_STEP, progress=lambda _status, left, pages: progress(pages - left, pages)
         )
@@ -73,7 +73,7 @@ def _schema(sql: sqlite3.Connection) -> int:
 
 
 def _examine(target: Path) -> None:
-    """Make the copy a file without companions, and let SQLite check every page of it."""
+    """Turn the copy into a single file, and let SQLite check every page of it."""
     with closing(sqlite3.connect(target, isolation_level=None)) as sql, interruptible(sql):
         sql.execute("PRAGMA journal_mode = DELETE")
         (first,) = sql.execute("PRAGMA integrity_check(1)").fetchone()
@@ -86,7 +86,7 @@ def _examine(target: Path) -> None:
 
 @immutable
 class Inspection:
-    """What the file is. `damage` is None if SQLite finds none; `values` are the service's own."""
+    """The state of the file. `damage` is None if SQLite finds none. `values` are those of the service itself."""
 
     schema: int
     newest_schema: int
@@ -95,9 +95,10 @@ class Inspection:
 
 
 def inspect(path: Path, *names: str) -> Inspection:
-    """Return the state of the database and the service's own values of these names.
+    """Return the state of the database and the service's values of these names.
 
-    Reads the whole file: half a gigabyte takes seconds. Raises StoreError if it cannot be read or is not ours.
+    Reads the whole file: half a gigabyte takes seconds. Raises StoreError if the file cannot be read or is not a
+    claimsvc database.
     """
     with store_errors(), closing(connect(path)) as sql:
         schema = int(sql.execute("PRAGMA user_version").fetchone()[0])
@@ -115,7 +116,7 @@ def inspect(path: Path, *names: str) -> Inspection:
 
 
 class Census:
-    """Counts of what one store holds at a time, for monitoring. For any thread."""
+    """Counts of a store's rows, for monitoring. Any thread may use it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -2,11 +2,11 @@
 
 One process has the file open at a time; a lock file keeps a second one out. The process has two connections:
 
-* The writer. Its statements run on the event loop's thread: handing each one over would cost more than most of them
-  take. COMMIT waits for the disk and runs in a thread. `_owned` lets one task at a time use this connection, from
-  BEGIN to COMMIT or ROLLBACK, so nothing else touches it while the thread has it. SQLite would wait for another
-  program's lock with the whole loop; so BEGIN asks again and again instead.
-* The reader, read-only, in a thread of its own. It sees what is committed.
+* The writer. Its statements run in the event loop's thread, because most take less time than a change of threads.
+  COMMIT waits for the disk, so it runs in another thread. `_owned` lets one task at a time use this connection, from
+  BEGIN to COMMIT or ROLLBACK, so nothing else uses it meanwhile. Waiting for another program's lock inside SQLite
+  would block the event loop, so BEGIN is tried again and again instead.
+* The reader. It is read-only, has its own thread, and sees committed rows.
 """
 
 from __future__ import annotations
@@ -66,20 +66,20 @@ DIRECTORY_MODE = 0o2770
 FILE_MODE = 0o660
 """The broker's plugin reads the file under another uid of the same group."""
 SLICE = 5_000
-"""Rows of a kind that `delete_expired` looks at in one transaction."""
+"""Rows of each kind that `delete_expired` reads in one transaction."""
 PATIENCE_S = 5.0
-"""How long another program's lock on the file is waited for."""
+"""The longest wait for another program's lock on the file, in seconds."""
 _ASK_AGAIN_S = 0.02
 _CHUNKS = (64, 16, 4, 1)
-"""Rows of one INSERT: a few sizes, so that each statement is prepared once."""
+"""Numbers of rows in one INSERT. There are few, so that each statement is prepared only once."""
 _INSTRUCTIONS_A_LOOK = 100_000
-"""How often `interruptible` looks for Ctrl-C, in steps of SQLite's virtual machine: some milliseconds."""
+"""Steps of SQLite's virtual machine between two checks for Ctrl-C; they take some milliseconds."""
 _NAMED = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _COLUMNS = re.compile(r"\{(?:(\w+):)?(\w+)\}")
 _MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
 _LAST = "9223372036854775807"
 _AFTER_ALL = "\U0010ffff"
-"""Sorts after every continuation of a name; no name contains it."""
+"""Sorts after every continuation of a name. No name contains it."""
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ T = TypeVar("T")
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold the database at `path` for this process. Raises StoreInUseError if another process has it."""
+    """Lock the database at `path` for this process. Raises StoreInUseError if another process has it."""
     _make_directory(path.parent)
     descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
     try:
@@ -109,7 +109,7 @@ def _make_directory(directory: Path) -> None:
 
 
 def _make_file(path: Path) -> None:
-    """Create the file before SQLite does, which gives its side files the mode of the database."""
+    """Create the file with its mode before SQLite does. SQLite gives its side files the same mode."""
     _make_directory(path.parent)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE))
@@ -118,7 +118,7 @@ def _make_file(path: Path) -> None:
 
 @contextmanager
 def open_writer(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the writer connection, the file brought to the newest schema. Raises StoreError."""
+    """Open the writer connection and migrate the file to the newest schema. Raises StoreError."""
     _make_file(path)
     with closing(connect(path, is_read_only=False)) as sql:
         with store_errors():
@@ -126,7 +126,7 @@ def open_writer(path: Path) -> Iterator[sqlite3.Connection]:
             sql.execute("PRAGMA synchronous = FULL")
             sql.execute("PRAGMA foreign_keys = ON")
             migrate(sql)
-            sql.execute("PRAGMA busy_timeout = 0")  # from here on the loop's thread does not wait
+            sql.execute("PRAGMA busy_timeout = 0")  # from now on the event loop's thread must not wait
         yield sql
 
 
@@ -144,7 +144,7 @@ def connect(path: Path, *, is_read_only: bool = True) -> sqlite3.Connection:
 
 
 def load_migrations() -> list[str]:
-    """Return the migrations in order; the first brings an empty file to version 1."""
+    """Return the migrations in order. The first one migrates an empty file to version 1."""
     folder = resources.files(__package__).joinpath("migrations")
     files = sorted(entry.name for entry in folder.iterdir() if _MIGRATION.fullmatch(entry.name))
     if [int(name[:4]) for name in files] != list(range(1, len(files) + 1)):
@@ -153,7 +153,7 @@ def load_migrations() -> list[str]:
 
 
 def migrate(sql: sqlite3.Connection, migrations: list[str] | None = None) -> None:
-    """Bring the schema to the newest version, one transaction for each step. Raises SchemaTooNewError."""
+    """Migrate the schema to the newest version, with one transaction for each step. Raises SchemaTooNewError."""
     steps = load_migrations() if migrations is None else migrations
     ((version,),) = sql.execute("PRAGMA user_version")
     if version > len(steps):
@@ -161,7 +161,7 @@ def migrate(sql: sqlite3.Connection, migrations: list[str] | None = None) -> Non
             f"the database has schema {version}, this release knows {len(steps)}: use the newer release"
         )
     for number, script in enumerate(steps[version:], start=version + 1):
-        # executescript() commits whatever is open, so the transaction is part of the script.
+        # executescript() commits an open transaction, so BEGIN and COMMIT are part of the script.
         whole = f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
         try:
             sql.executescript(whole)
@@ -172,7 +172,7 @@ def migrate(sql: sqlite3.Connection, migrations: list[str] | None = None) -> Non
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Turn SQLite's errors into those of the contract; defects of this program pass."""
+    """Turn SQLite's errors into those of the contract, except those that are defects of this program."""
     try:
         yield
     except sqlite3.IntegrityError as error:
@@ -185,8 +185,8 @@ def store_errors() -> Iterator[None]:
 
 @contextmanager
 def interruptible(sql: sqlite3.Connection) -> Iterator[None]:
-    """Let Ctrl-C end a long statement; otherwise Python would handle it after the statement."""
-    sql.set_progress_handler(lambda: 0, _INSTRUCTIONS_A_LOOK)  # an exception in there ends the statement
+    """Let Ctrl-C end a long statement. Otherwise Python would handle it only after the statement."""
+    sql.set_progress_handler(lambda: 0, _INSTRUCTIONS_A_LOOK)  # an exception in the handler ends the statement
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -201,7 +201,7 @@ def interruptible(sql: sqlite3.Connection) -> Iterator[None]:
 
 
 def load_queries() -> dict[str, str]:
-    """Return the statements of `queries.sql` by name, their columns filled in."""
+    """Return the statements of `queries.sql` by name, with their columns inserted."""
     text = resources.files(__package__).joinpath("queries.sql").read_text()
     _comment, *parts = _NAMED.split(text)
     named = zip(parts[::2], parts[1::2], strict=True)
@@ -212,7 +212,7 @@ _BY_NAME = {table.name: table for table in (*TABLES.values(), EVENTS)}
 
 
 def columns(name: str, alias: str | None = None) -> str:
-    """Return the list of a table's columns for a SELECT; a joined field is a JSON array."""
+    """Return the list of a table's columns for a SELECT. A joined field is a JSON array."""
     table = _BY_NAME[name]
     prefix = f"{alias}." if alias else ""
     return ", ".join(
@@ -228,7 +228,7 @@ def _joined(table: Table, column: str, alias: str) -> str:
 
 
 def insert_statement(table: Table, rows: int) -> str:
-    """Return the statement that inserts so many rows."""
+    """Return the statement that inserts this number of rows."""
     own = table.own_columns
     verb = "REPLACE" if table.on_conflict is OnConflict.REPLACE else "INSERT"
     one = f"({', '.join('?' * len(own))})"
@@ -248,7 +248,7 @@ def remove_statement(table: Table) -> str:
 
 
 def update_statement(table: Table, columns: tuple[str, ...], rows: int) -> str:
-    """Return the statement that sets these columns of so many rows."""
+    """Return the statement that sets these columns of this number of rows."""
     given = (*columns, *table.key)
     one = f"({', '.join('?' * len(given))})"
     changed = ", ".join(f"{column} = v.{column}" for column in columns)
@@ -258,7 +258,7 @@ def update_statement(table: Table, columns: tuple[str, ...], rows: int) -> str:
 
 
 def _chunks(values: list[Values]) -> Iterator[tuple[int, list[Any]]]:
-    """Yield (number of rows, their values one after the other), in sizes for which there are statements."""
+    """Yield (number of rows, their values in one list). Only the numbers of `_CHUNKS` occur."""
     done, left = 0, len(values)
     for size in _CHUNKS:
         while left >= size:
@@ -277,7 +277,7 @@ class SqlText:
         self._updates: dict[tuple[str, tuple[str, ...], int], str] = {}
 
     def update(self, table: Table, columns: tuple[str, ...], rows: int) -> str:
-        """Return the statement that sets these columns of so many rows."""
+        """Return the statement that sets these columns of this number of rows."""
         key = (table.name, columns, rows)
         if key not in self._updates:
             self._updates[key] = update_statement(table, columns, rows)
@@ -285,7 +285,7 @@ class SqlText:
 
 
 class SqliteStatements:
-    """The statements at work on one connection."""
+    """The statements on one connection."""
 
     def __init__(self, sql: sqlite3.Connection, text: SqlText) -> None:
         self._sql = sql
@@ -359,10 +359,10 @@ class SqliteStore:
         self._reading = ThreadPoolExecutor(1, "store reader")
         self._is_owned = False
         self._last_device = ""
-        """Up to which device expired windows were deleted."""
+        """The last device whose expired windows were deleted."""
 
     async def close(self) -> None:
-        """Let the threads finish."""
+        """Wait until the threads have finished."""
         for executor in (self._committing, self._reading):
             await asyncio.to_thread(executor.shutdown)
 
@@ -381,7 +381,7 @@ class SqliteStore:
 
     @asynccontextmanager
     async def _owned(self) -> AsyncIterator[None]:
-        """Give the writer to this task within a transaction, which is rolled back unless it is committed."""
+        """Open a transaction on the writer for this task only. Roll it back unless it is committed."""
         if self._is_owned:
             raise RuntimeError("the store has a writer: one task at a time may begin a transaction")
         self._is_owned = True
@@ -412,7 +412,7 @@ class SqliteStore:
         await self._in_thread(lambda: self._writer.execute("COMMIT"))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        """Do a part of a transaction in the thread. It is done to its end even if this task is cancelled."""
+        """Run `work`, a part of a transaction, in the thread. It runs to its end even if this task is cancelled."""
         doing = asyncio.get_running_loop().run_in_executor(self._committing, work)
         cancelled: asyncio.CancelledError | None = None
         while not doing.done():
@@ -428,7 +428,7 @@ class SqliteStore:
             return doing.result()
 
     async def cut(self, answered_until_ms: int, sealed_until_ms: int) -> None:
-        """Let no first answer and no sealed login last longer than until these times."""
+        """Shorten the life of first answers and sealed logins: they end at these times at the latest."""
         async with self._owned():
             with store_errors():
                 self._statements.run("cut_answered", slice=SLICE, until=answered_until_ms)
@@ -436,7 +436,7 @@ class SqliteStore:
             await self._commit()
 
     async def delete_expired(self, now_ms: int, events_before_ms: int) -> bool:
-        """Delete rows that have expired, a slice of each kind. Return whether there may be more."""
+        """Delete a slice of the expired rows of each kind. Return whether there may be more."""
         before = self._writer.total_changes
         async with self._owned():
             until = await self._in_thread(lambda: self._delete(now_ms, events_before_ms))
@@ -454,12 +454,12 @@ class SqliteStore:
         run("delete_events", slice=SLICE, before=events_before_ms)
         ((until,),) = run("window_slice_end", slice=SLICE, after=self._last_device)
         if until is not None:
-            # A window stays readable for a day after it expired: operators look for why a claim came too late.
+            # A window stays readable for a day after it expired, so that operators can see why a claim was too late.
             run("delete_windows", after=self._last_device, until=until, before=now_ms - DAY_MS)
         return None if until is None else str(until)
 
     async def put_service_value(self, name: str, value: str) -> None:
-        """Store a value of the service's own, durably."""
+        """Store a value of the service itself, durably."""
         async with self._owned():
             with store_errors():
                 self._statements.run("put_service_value", name=name, value=value)
@@ -470,7 +470,7 @@ class SqliteStore:
     async def read(
         self, commands: Sequence[Command], policy: Policy, repeat_keys: Iterable[tuple[str, str]] = ()
     ) -> Facts:
-        """Return the facts of these commands without locks, as they are committed."""
+        """Return the facts of these commands from committed rows, without locks."""
         keys = list(repeat_keys)
         return await self._look(lambda statements: Loading(statements, policy).load(commands, keys), is_whole=True)
 
@@ -485,17 +485,17 @@ class SqliteStore:
         return next(iter(TABLES[Import].decode(found)), None)
 
     async def read_import_parts(self, lane: str, request_id: str) -> list[str]:
-        """Return the sealed notes of a file's slices, in the order of its rows."""
+        """Return the sealed results of a file's slices, in the order of its rows."""
         found = await self._look(lambda statements: statements.run("import_parts", lane=lane, request_id=request_id))
         return [sealed for (sealed,) in found]
 
     async def service_value(self, name: str) -> str | None:
-        """Return a value of the service's own."""
+        """Return a value of the service itself."""
         found = await self._look(lambda statements: statements.run("service_value", name=name))
         return str(found[0][0]) if found else None
 
     async def password_logins(self, now_ms: int) -> tuple[list[tuple[str, str]], int | None]:
-        """Return (login, hash) of every login that the broker may admit by password, and until when that holds."""
+        """Return (login, hash) of every login that the broker may admit by password, and until when."""
 
         def read(statements: SqliteStatements) -> tuple[list[tuple[str, str]], int | None]:
             ((until_ms,),) = statements.run("next_login_change", now=now_ms)
@@ -504,7 +504,7 @@ class SqliteStore:
         return await self._look(read, is_whole=True)
 
     async def _look(self, read: Callable[[SqliteStatements], T], *, is_whole: bool = False) -> T:
-        """Read in the reader's thread; `is_whole` if several statements must see one moment."""
+        """Run `read` in the reader's thread. With `is_whole` all its statements see the same moment."""
 
         def work() -> T:
             if not is_whole:
@@ -547,7 +547,7 @@ def _page(statements: SqliteStatements, listing: Listing) -> Page:
         parameters |= {"prefix": listing.prefix, "end": listing.prefix + _AFTER_ALL, "group": listing.group_id}
     found = statements.run(query, **parameters)
     if listing.since_ms is not None:
-        # Newest first, so the rest is older still: the query need not search for where time stands.
+        # The events are newest first, so all that follow the first older one are older too.
         found = [values for values in found if values[1] >= listing.since_ms]
     more = len(found) > listing.limit
     shown = found[: listing.limit]
@@ -556,7 +556,7 @@ def _page(statements: SqliteStatements, listing: Listing) -> Page:
 
 
 def _events(found: Iterable[Values]) -> list[Event]:
-    """Return events whose values end with their number."""
+    """Return the events of values that end with the event's number."""
     made: list[Event] = EVENTS.decode(values[:-1] for values in found)
     return made
 

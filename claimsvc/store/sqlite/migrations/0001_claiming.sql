@@ -1,5 +1,5 @@
 -- Tenants with their customers, users, roles and groups; devices with windows and attributes; logins; audit.
--- Times are epoch milliseconds UTC. Ids are UUIDs that arrive in order, which keeps the b-trees append-only.
+-- Times are epoch milliseconds UTC. Ids are UUIDs that sort by time, so new rows come last in the b-trees.
 
 CREATE TABLE service (
   name TEXT PRIMARY KEY,
@@ -12,7 +12,7 @@ CREATE TABLE tenant (
   created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Every name the broker may say is talking, once over all kinds and tenants.
+-- The identities of clients on the broker, unique over all kinds and tenants.
 CREATE TABLE principal (
   name TEXT PRIMARY KEY,
   kind TEXT NOT NULL CHECK (kind IN ('device', 'user', 'service')),
@@ -50,7 +50,7 @@ CREATE TABLE user_group (
   PRIMARY KEY (tenant_id, name)
 ) STRICT, WITHOUT ROWID;
 
--- Roles are named, not referenced, here and below: built-in roles have no row.
+-- Here and below a role is a name without a reference, because built-in roles have no row.
 CREATE TABLE user_group_role (
   tenant_id TEXT NOT NULL,
   user_group TEXT NOT NULL,
@@ -153,7 +153,7 @@ CREATE TABLE credential (
 CREATE INDEX credential_principal ON credential (principal);
 CREATE INDEX credential_sealed ON credential (sealed_until) WHERE sealed IS NOT NULL;
 
--- The number is the order in time, so that a listing pages backwards by it.
+-- Numbers are in order of time, so a listing uses them to page backwards.
 CREATE TABLE event (
   number INTEGER PRIMARY KEY,
   tenant_id TEXT NOT NULL,
@@ -168,7 +168,7 @@ CREATE TABLE event (
 CREATE INDEX event_tenant ON event (tenant_id, number);
 CREATE INDEX event_device ON event (tenant_id, device, number) WHERE device IS NOT NULL;
 
--- Rows arrive and expire in order of their number; the sweep walks it.
+-- Rows are created and expire in order of their number, in which the service deletes them.
 CREATE TABLE answered (
   number INTEGER PRIMARY KEY,
   lane TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- New devices on their way in: a request is announced, asked for by its device, accepted, and answered.
+-- The requests of new devices: an operator announces a device, it polls, is accepted, and gets its login.
 
 CREATE TABLE device_request (
   id TEXT PRIMARY KEY,
@@ -19,7 +19,7 @@ CREATE TABLE device_request (
   issued_at INTEGER
 ) STRICT, WITHOUT ROWID;
 
--- Listings are in order of making; one of a single state walks that state only.
+-- Listings are in order of creation. A listing of one status reads only the rows of that status.
 CREATE INDEX device_request_tenant ON device_request (tenant_id, created_at, id);
 CREATE INDEX device_request_status ON device_request (tenant_id, status, created_at, id);
 

@@ -1,6 +1,6 @@
--- Groups of devices, and files of rows that are worked through slice by slice.
+-- Groups of devices, and files of rows that are imported slice by slice.
 
--- A path is the names of the groups above and its own, with slashes between; each group on the way has a row.
+-- A path is the names of the groups above and its own, separated by slashes. Each of these groups has a row.
 CREATE TABLE device_group (
   id TEXT PRIMARY KEY,
   tenant_id TEXT NOT NULL REFERENCES tenant (id),
@@ -17,7 +17,7 @@ CREATE TABLE device_group_member (
 
 CREATE INDEX device_group_member_device ON device_group_member (device_id);
 
--- There while a file is at work, so that a service that died goes on where it stood.
+-- The progress of a file that is being imported, so that the service can continue it after a crash.
 CREATE TABLE import (
   lane TEXT NOT NULL,
   request_id TEXT NOT NULL,

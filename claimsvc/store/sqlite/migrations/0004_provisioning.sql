@@ -1,4 +1,5 @@
--- Profiles: what devices of one type show to be provisioned. The key is looked up over all tenants, the secret compared.
+-- Device profiles, with the key and the secret that provision the devices of one type. The key is unique over all
+-- tenants; the secret is only compared.
 
 CREATE TABLE device_profile (
   id TEXT PRIMARY KEY,

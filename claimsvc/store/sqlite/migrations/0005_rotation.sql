@@ -1,4 +1,4 @@
--- Passwords that were replaced and are good until a time, beside the login's own.
+-- Replaced passwords, which stay valid until a time, in addition to the login's own.
 
 CREATE TABLE former_credential (
   login TEXT NOT NULL REFERENCES credential (login) ON DELETE CASCADE,
@@ -9,5 +9,5 @@ CREATE TABLE former_credential (
 
 CREATE INDEX former_credential_until ON former_credential (until);
 
--- For the sweep of access tokens that were replaced.
+-- For the deletion of replaced access tokens.
 CREATE INDEX credential_token_end ON credential (revoked_at) WHERE kind = 'access_token' AND revoked_at IS NOT NULL;
