@@ -15,8 +15,12 @@ Encode = Callable[[Outcome, int], bytes | None]
 """Returns the bytes that answer an outcome at a time in epoch milliseconds; None for no answer."""
 
 
-AnswerTopic = str | Callable[[Outcome], str]
-"""The topic of the answer, below the lane. A dialect may choose it from the outcome."""
+@immutable
+class AnswerTails:
+    """The two topics of an answer, below the lane, of a dialect whose refusals have a topic of their own."""
+
+    done: str
+    refused: str
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on the sender's bytes, not an error of the service
@@ -115,7 +119,8 @@ class Request:
     asked: Command | Refused
     """A refusal if the message is malformed. Then no rule decides it."""
     encode: Encode
-    answer_tail: AnswerTopic
+    answer_tail: str | AnswerTails
+    """The topic of the answer, below the lane."""
     name: str
     """The name of the call, for the log and the metrics."""
     dialect: str
@@ -163,18 +168,27 @@ class Request:
         return () if payload is None else (self.to_asker(payload, self.tail_for(outcome)),)
 
     @property
+    def answer_tails(self) -> tuple[str, ...]:
+        """Return every topic, below the lane, on which this request may be answered."""
+        tail = self.answer_tail
+        return (tail,) if isinstance(tail, str) else (tail.done, tail.refused)
+
+    @property
     def answer_topic(self) -> str:
-        """Return the topic of the answer, if the dialect does not choose it from the outcome."""
-        return self.chosen_topic or self.lane + (self.answer_tail if isinstance(self.answer_tail, str) else "")
+        """Return the topic of the answer; of a request that is not refused, if refusals have another one."""
+        return self.chosen_topic or self.lane + self.answer_tails[0]
 
     def tail_for(self, outcome: Outcome) -> str:
         """Return the answer's topic below the lane."""
-        return self.answer_tail if isinstance(self.answer_tail, str) else self.answer_tail(outcome)
+        tail = self.answer_tail
+        if isinstance(tail, str):
+            return tail
+        return tail.refused if isinstance(outcome, Refused) else tail.done
 
     def to_asker(self, payload: bytes, tail: str | None = None) -> Outbound:
         """Return `payload` as an answer: on the topic that the client chose, otherwise on `tail` in its lane.
 
-        `tail` may be None if the dialect does not choose it from the outcome.
+        `tail` may be None if the answer is no refusal, or refusals have no topic of their own.
         """
         topic = self.answer_topic if tail is None else self.chosen_topic or self.lane + tail
         return Outbound(topic, payload, correlation=self.inbound.correlation)

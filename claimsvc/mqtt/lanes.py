@@ -82,9 +82,9 @@ class Lanes:
             is_own = _is_answer_topic(asked, prefix)
             request.chosen_topic = asked if is_own else None
             # A client that uses plain topics names a plain topic, and the plugin brings the answer there anyway.
-            request.response_topic_ignored = not is_own and asked != request.answer_tail
-        answer_topic = request.answer_topic
-        if len(answer_topic) > SURELY_FITS and len(answer_topic.encode()) > LONGEST_TOPIC:
+            request.response_topic_ignored = not is_own and asked not in request.answer_tails
+        longest = request.chosen_topic or prefix + max(request.answer_tails, key=len)
+        if len(longest) > SURELY_FITS and len(longest.encode()) > LONGEST_TOPIC:
             return unanswerable(inbound)
         return request
 

@@ -49,7 +49,7 @@ _DESCRIPTION = (
 _LOGIN = {"type": "userPassword", "description": "A login that claimsvc issued; the username is the lane."}
 
 
-class _Document:
+class Document:
     """The channels and operations that are described so far."""
 
     def __init__(self) -> None:
@@ -107,11 +107,11 @@ class _Document:
 
 def document() -> str:
     """Return the document as JSON."""
-    described = _Document()
+    described = Document()
     dialects = lanes_of(Settings())
     for endpoint in dialects.endpoints:
         if not endpoint.filter.startswith(PREFIX):
-            _topic(described, endpoint)
+            describe_topic(described, endpoint)
     for section in SECTIONS:
         for route in section.routes:
             _route(described, section, route)
@@ -143,28 +143,30 @@ def document() -> str:
     return json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
 
 
-def _topic(described: _Document, endpoint: Endpoint) -> None:
+def describe_topic(described: Document, endpoint: Endpoint) -> None:
     """Describe a topic of a device or gateway."""
     tail = endpoint.filter.replace("+", "1")
     reading = endpoint.read(
         Inbound(tail, b"", 0, 0, 1, 0.0, caller="Thermostat", client_id="1234", lane="u/Thermostat/", tail=tail)
     )
-    answer_tail = reading.tail_for(samples.REFUSED)
     lane = _lane_of(endpoint.login)
-    answers = {
-        "Answer": reading.encode(samples.outcome_of(reading.name, None), samples.NOW_MS),
-        "Refusal": reading.encode(samples.REFUSED, samples.NOW_MS),
-    }
-    told = {f"{reading.name}{name}": _seen(payload) for name, payload in answers.items() if payload is not None}
-    # The last level of the request's topic is also in the answer's topic.
-    answer = re.sub("1$", "{requestId}", answer_tail) if "+" in endpoint.filter else answer_tail
+    outcomes = {"Answer": samples.outcome_of(reading.name, None), "Refusal": samples.REFUSED}
     summary = f"{endpoint.dialect}: {_words(reading.name)}"
     asked = (lane + endpoint.filter.replace("+", "{requestId}"), _request(reading.name, endpoint.read))
-    plain = (endpoint.filter, re.sub("1$", "+", answer_tail) if "+" in endpoint.filter else answer)
-    described.exchange(_camel(reading.name), summary, asked, (lane + answer, told), plain)
+    for answer_tail in reading.answer_tails:
+        payloads = {
+            f"{reading.name}{name}": reading.encode(outcome, samples.NOW_MS)
+            for name, outcome in outcomes.items()
+            if reading.tail_for(outcome) == answer_tail
+        }
+        told = {name: _seen(payload) for name, payload in payloads.items() if payload is not None}
+        # The last level of the request's topic is also in the answer's topic.
+        answer = re.sub("1$", "{requestId}", answer_tail) if "+" in endpoint.filter else answer_tail
+        plain = (endpoint.filter, re.sub("1$", "+", answer_tail) if "+" in endpoint.filter else answer)
+        described.exchange(_camel(reading.name), summary, asked, (lane + answer, told), plain)
 
 
-def _route(described: _Document, section: Section, route: Route) -> None:
+def _route(described: Document, section: Section, route: Route) -> None:
     """Describe a call of REST over MQTT."""
     lane = _lane_of(route.login)
     address = f"{lane}{PREFIX}{{requestId}}/{route.method}{route.path}"
@@ -190,7 +192,7 @@ def _listing(route: Route) -> Command | None:
     return route.decode(Call("admin", "u/admin/", {}, {}, b"")) if route.name == "ListItems" else None
 
 
-def _notices(described: _Document, dialects: Lanes) -> None:
+def _notices(described: Document, dialects: Lanes) -> None:
     """Describe notices, audit events and the status of the service."""
     told = {
         "claimState": ("A device was claimed or released.", dialects.notice(samples.CLAIM_NOTICE), "Thermostat"),

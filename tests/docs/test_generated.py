@@ -7,21 +7,41 @@ import re
 import shutil
 import subprocess
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from claimsvc.app import SECTIONS, lanes_of
+from claimsvc.dialects.message import AnswerTails, Inbound, Request
 from claimsvc.dialects.rest import Route
 from claimsvc.settings import Settings
 from docs.generator import asyncapi, metrics, parts, rest, samples, settings
 
 SECTIONS_OF_SETTINGS: dict[str, Any] = settings.sections()
 ROUTES = [route for section in SECTIONS for route in section.routes]
+CLAIM = next(endpoint for endpoint in lanes_of(Settings()).endpoints if endpoint.filter == "v1/devices/me/claim")
 DOCUMENT = json.loads(asyncapi.document())
 WITHOUT_BODY = {"AcceptAll"}
 """Calls with POST or PUT that need no body."""
+
+
+def test_an_answer_with_two_topics_has_two_channels() -> None:
+    """A dialect whose refusals have a topic of their own has its answers where they are."""
+
+    def read(inbound: Inbound) -> Request:
+        request = CLAIM.read(inbound)
+        request.answer_tail = AnswerTails("shadow/accepted", "shadow/rejected")
+        return request
+
+    described = asyncapi.Document()
+    asyncapi.describe_topic(described, replace(CLAIM, filter="shadow", read=read))
+    messages = {
+        channel["address"].rpartition("/")[2]: set(channel["messages"]) for channel in described.channels.values()
+    }
+    assert messages["accepted"] == {"OpenWindowAnswer"}
+    assert messages["rejected"] == {"OpenWindowRefusal"}
 
 
 def test_nothing_is_stale() -> None:

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from claimsvc.app import lanes_of
+from claimsvc.core.claiming import ReadSessionLimits
 from claimsvc.core.command import Command
-from claimsvc.core.decision import Refused
+from claimsvc.core.decision import Done, Outcome, Refused
 from claimsvc.core.reasons import Reason
-from claimsvc.dialects.message import Inbound
+from claimsvc.dialects.message import AnswerTails, Endpoint, Inbound, Request
+from claimsvc.mqtt.lanes import LONGEST_TOPIC, Lanes
 from claimsvc.settings import Settings
 from tests.support.factories import NOW, inbound
 
@@ -130,3 +132,49 @@ def test_root_is_a_setting() -> None:
     request = dialects.read(Inbound("iot/claims/u/alice/v2/c", b"", 1, 1, 1, 0.0))
     assert request is not None
     assert request.answer_topic == f"iot/claims/u/alice/{CLAIM}/response"
+
+
+# --- a dialect whose refusals have a topic of their own
+
+
+def _shadow(inbound: Inbound) -> Request:
+    tails = AnswerTails(f"{inbound.tail}/accepted", f"{inbound.tail}/rejected")
+    return Request(
+        inbound, ReadSessionLimits(inbound.caller), lambda _outcome, _now: b"{}", tails, "Shadow", "shadow"
+    )
+
+
+SHADOW = Lanes("claimsvc", [Endpoint("shadow", "shadow/+", _shadow)], {}, lambda _event: b"")
+
+
+@pytest.mark.parametrize(
+    ("response_topic", "is_ignored"),
+    [
+        pytest.param(None, False, id="none"),
+        pytest.param("shadow/claim/accepted", False, id="the plain topic of answers"),
+        pytest.param("shadow/claim/rejected", False, id="the plain topic of refusals"),
+        pytest.param("shadow/claim", True, id="another one"),
+    ],
+)
+def test_refusals_have_a_topic_of_their_own(response_topic: str | None, *, is_ignored: bool) -> None:
+    """The outcome decides; a client that names one of the plain topics is not told that this is ignored."""
+    request = SHADOW.read(inbound("shadow/claim", response_topic=response_topic))
+    assert request.response_topic_ignored is is_ignored
+    for outcome, word in ((Done(), "accepted"), (Refused(Reason.NOT_FOUND), "rejected")):
+        (answer,) = request.answer(outcome, NOW)
+        assert answer.topic == f"claimsvc/u/alice/shadow/claim/{word}"
+
+
+def test_a_client_may_choose_one_topic_for_both() -> None:
+    """A Response Topic below `response/` of the own lane replaces both."""
+    chosen = "claimsvc/u/alice/response/x"
+    request = SHADOW.read(inbound("shadow/claim", response_topic=chosen))
+    outcomes: list[Outcome] = [Done(), Refused(Reason.NOT_FOUND)]
+    assert [request.answer(each, NOW)[0].topic for each in outcomes] == [chosen, chosen]
+
+
+@pytest.mark.parametrize(("spare", "name"), [(0, "Shadow"), (-1, "unknown")], ids=["just fits", "too long"])
+def test_an_answer_whose_topic_would_be_too_long_is_not_begun(spare: int, name: str) -> None:
+    """The longer of the two topics counts: nothing is decided that could not be answered."""
+    level = "x" * (LONGEST_TOPIC - len("claimsvc/u/alice/shadow//accepted") - spare)
+    assert SHADOW.read(inbound(f"shadow/{level}")).name == name
