@@ -19,8 +19,8 @@
  * So a correct generated password, or the service's, is always accepted, whatever other clients try from the same
  * address. It has 128 random bits and cannot be guessed, and a comparison costs the broker hardly more than the look-up.
  * A human-chosen password can be guessed, and a comparison takes milliseconds of the broker's only thread; max_failures
- * per window limits both. The rule applies to each stored hash: a login can have former passwords besides its current
- * one.
+ * per window limits both. The rule applies to each stored hash: a login can have former passwords in addition to its
+ * current one.
  */
 
 /* The service uses exactly this number of iterations for generated passwords, and never for human-chosen ones. */

@@ -1,4 +1,4 @@
-/* The broker's login event: asks auth.c and clients.c for the decision, and logs it.
+/* The broker's login event: gets the decision from auth.c and clients.c, and logs it.
  *
  * Decides nothing about topics.
  */

@@ -22,7 +22,7 @@ from claimsvc.mqtt.caller import (
 
 _OLDEST = (2, 0)
 _RETAINED_S = 1.0
-"""How long a retained message may take. It comes right after the subscription, or not at all."""
+"""Time to wait for a retained message. It comes right after the subscription, or not at all."""
 _VERSION, _DROPPED = "$SYS/broker/version", "$SYS/broker/publish/messages/dropped"
 _READ_SYS = (
     "let the service read it: `topic read $SYS/#` below `user {name}` in the ACL file (and sys_interval above 0)"

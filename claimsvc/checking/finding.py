@@ -26,7 +26,7 @@ class Finding:
     verdict: Verdict
     seen: str = ""
     change: str = ""
-    """What to do about it; empty if there is nothing to do."""
+    """The fix; empty if there is nothing to do."""
 
 
 class SkippedError(Exception):
@@ -39,7 +39,7 @@ class SkippedError(Exception):
 
 @immutable
 class Seen:
-    """What a check saw: the problems, if any, and what to do about them."""
+    """The result of a check: its problems, if any, and how to fix them."""
 
     troubles: Sequence[str] = ()
     change: str = ""

@@ -38,7 +38,7 @@ class Site:
     service: CallerOptions
     root: str
     bootstrap: str
-    """The shared login of devices that ask for credentials."""
+    """The shared login of devices that request credentials."""
     provision: str
     """The shared login of devices that are provisioned by key."""
     tenant: str

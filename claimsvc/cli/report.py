@@ -155,13 +155,12 @@ class ScreenReport(Report):
 
 def _changed(settings: Settings) -> Iterator[tuple[str, object]]:
     """Yield the settings that differ from the defaults: full name and value, secrets masked."""
-    for section in type(settings).model_fields:
-        given = getattr(settings, section)
-        if not isinstance(given, BaseModel):  # a key of no section; by default there is none
-            if given is not None:
-                yield section, str(given)
+    shown = settings.model_dump(mode="json")
+    for name, field in type(settings).model_fields.items():
+        default = field.get_default()
+        if not isinstance(default, BaseModel):  # a key outside of any section
+            if shown[name] != default:
+                yield name, shown[name]
             continue
-        shown, default = given.model_dump(mode="json"), type(given)().model_dump(mode="json")
-        for key, value in shown.items():
-            if value != default[key]:
-                yield f"{section}.{key}", value
+        defaults = default.model_dump(mode="json")
+        yield from ((f"{name}.{key}", value) for key, value in shown[name].items() if value != defaults[key])

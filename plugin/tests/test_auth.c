@@ -265,7 +265,7 @@ static void test_trouble(void)
 	CHECK(store_trouble(auth.store) == TROUBLE_NONE, "there it is");
 	rename(store_path, other_path);
 	CHECK(check(&auth, "device", PASSWORD, NULL) == AUTH_TROUBLE, "gone");
-	write_text(store_path, "no database, but long enough to be taken for one if nobody looked at its first bytes. "
+	write_text(store_path, "no database, but long enough to be taken for one unless its first bytes are checked. "
 			       "A header has a hundred of them, so here are some more.");
 	CHECK(check(&auth, "device", PASSWORD, NULL) == AUTH_TROUBLE, "damaged");
 	CHECK(store_trouble(auth.store) == TROUBLE_DAMAGED, store_trouble_text(auth.store));

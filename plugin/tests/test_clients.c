@@ -37,17 +37,17 @@ static void test_lanes(void)
 	clients_add(clients, AT(1), "one", "alice", false);
 	clients_add(clients, AT(2), "two", "alice", false);
 	clients_add(clients, AT(3), "a/b", "bootstrap", true);
-	CHECK(count_in(clients, LANE_USER, "alice") == 2, "both of alice's");
+	CHECK(count_in(clients, LANE_USER, "alice") == 2, "both clients of alice");
 	CHECK(count_in(clients, LANE_USER, "ali") == 0, "no prefix");
-	CHECK(count_in(clients, LANE_USER, "") == 0, "nobody");
+	CHECK(count_in(clients, LANE_USER, "") == 0, "an empty name");
 	CHECK(count_of(clients, "alice", LANE_CLIENT, "two") == 1, "by id");
-	CHECK(count_in(clients, LANE_CLIENT, "two") == 0, "of this login only");
-	CHECK(count_of(clients, "alicex", LANE_CLIENT, "two") == 0, "and no longer one");
-	CHECK(count_in(clients, LANE_CLIENT, "a%2Fb") == 1, "by encoded id");
-	CHECK(count_in(clients, LANE_CLIENT, "a/b") == 0, "not by the raw one");
+	CHECK(count_in(clients, LANE_CLIENT, "two") == 0, "only for this login");
+	CHECK(count_of(clients, "alicex", LANE_CLIENT, "two") == 0, "not for a longer name");
+	CHECK(count_in(clients, LANE_CLIENT, "a%2Fb") == 1, "by its encoded id");
+	CHECK(count_in(clients, LANE_CLIENT, "a/b") == 0, "not by the raw id");
 	clients_remove(clients, AT(1));
 	clients_remove(clients, AT(1));
-	CHECK(count_in(clients, LANE_USER, "alice") == 1 && clients_count(clients) == 2, "one has gone");
+	CHECK(count_in(clients, LANE_USER, "alice") == 1 && clients_count(clients) == 2, "one is removed");
 	clients_free(clients);
 }
 
@@ -56,14 +56,14 @@ static void test_ids(void)
 	struct clients *clients = clients_new();
 	clients_add(clients, AT(1), "id", "alice", false);
 	clients_add(clients, AT(2), "boot", "bootstrap", true);
-	CHECK(clients_may_have(clients, "free", "mallory"), "an id nobody has");
-	CHECK(!clients_may_have(clients, "id", "mallory"), "somebody else's id");
-	CHECK(!clients_may_have(clients, "id", "bootstrap"), "somebody else's id by bootstrap");
-	CHECK(!clients_may_have(clients, "id", ""), "somebody else's id without a name");
+	CHECK(clients_may_have(clients, "free", "mallory"), "a free id");
+	CHECK(!clients_may_have(clients, "id", "mallory"), "the id of another login");
+	CHECK(!clients_may_have(clients, "id", "bootstrap"), "the id of another login by bootstrap");
+	CHECK(!clients_may_have(clients, "id", ""), "the id of another login without a name");
 	CHECK(clients_may_have(clients, "id", "alice"), "the own id");
 	CHECK(clients_may_have(clients, "boot", "alice"), "bootstrap's id");
 	clients_remove(clients, AT(1));
-	CHECK(clients_may_have(clients, "id", "mallory"), "an id that is free again");
+	CHECK(clients_may_have(clients, "id", "mallory"), "a free id again");
 	clients_free(clients);
 }
 
@@ -73,13 +73,13 @@ static void test_takeover(void)
 	struct clients *clients = clients_new();
 	struct client *old = clients_add(clients, AT(1), "id", "bootstrap", true);
 	struct client *new = clients_add(clients, AT(2), "id", "bootstrap", true);
-	CHECK(old->is_superseded && !new->is_superseded, "the older has lost it");
-	CHECK(clients_of_connection(clients, AT(1)) == old, "the older is still there");
+	CHECK(old->is_superseded && !new->is_superseded, "the older one has lost the id");
+	CHECK(clients_of_connection(clients, AT(1)) == old, "the older one is still connected");
 	clients_remove(clients, AT(1));
-	CHECK(clients_of_connection(clients, AT(2)) == new, "the newer stays");
+	CHECK(clients_of_connection(clients, AT(2)) == new, "the newer one stays");
 	CHECK(count_in(clients, LANE_CLIENT, "id") == 1, "and has the id");
 	clients_remove(clients, AT(2));
-	CHECK(clients_count(clients) == 0 && count_in(clients, LANE_CLIENT, "id") == 0, "all have gone");
+	CHECK(clients_count(clients) == 0 && count_in(clients, LANE_CLIENT, "id") == 0, "all are removed");
 	clients_free(clients);
 }
 
@@ -98,7 +98,7 @@ static void test_pending(void)
 	clients_remove(clients, AT(1));
 	clients_admit(clients, pending);
 	CHECK(!pending->is_pending && count_of(clients, "alice", LANE_CLIENT, "id") == 1, "admitted, it has the id");
-	CHECK(!clients_may_have(clients, "id", "mallory"), "for nobody else");
+	CHECK(!clients_may_have(clients, "id", "mallory"), "no other login can have it");
 	clients_free(clients);
 }
 
@@ -107,7 +107,7 @@ static void test_reused_connection(void)
 	struct clients *clients = clients_new();
 	clients_add(clients, AT(1), "id", "alice", false);
 	clients_add(clients, AT(1), "other", "bob", false);
-	CHECK(clients_count(clients) == 1 && count_in(clients, LANE_USER, "alice") == 0, "nobody is left behind");
+	CHECK(clients_count(clients) == 1 && count_in(clients, LANE_USER, "alice") == 0, "the old entry is gone");
 	clients_free(clients);
 }
 
@@ -116,15 +116,15 @@ static void test_answers_on_their_way(void)
 {
 	struct clients *clients = clients_new();
 	clients_answered(clients, clients_add(clients, AT(1), "id", "bootstrap", true));
-	CHECK(!clients_may_have(clients, "id", "alice"), "not even bootstrap's id");
+	CHECK(!clients_may_have(clients, "id", "alice"), "not even the id of bootstrap");
 	clients_remove(clients, AT(1));
-	CHECK(!clients_may_have(clients, "id", "alice"), "not when it has gone");
-	CHECK(clients_may_have(clients, "id", "bootstrap"), "but by itself");
+	CHECK(!clients_may_have(clients, "id", "alice"), "not after its disconnect");
+	CHECK(clients_may_have(clients, "id", "bootstrap"), "but the same login can");
 	CHECK(count_in(clients, LANE_CLIENT, "id") == 0, "a ghost gets nothing");
 	clients_add(clients, AT(2), "id", "bootstrap", true);
-	CHECK(!clients_may_have(clients, "id", "alice"), "nor after it came again");
+	CHECK(!clients_may_have(clients, "id", "alice"), "nor after its reconnect");
 	clients_turn(clients);
-	CHECK(clients_may_have(clients, "id", "alice"), "once the loop has turned");
+	CHECK(clients_may_have(clients, "id", "alice"), "in the next loop iteration");
 	clients_answered(clients, clients_of_connection(clients, AT(2)));
 	clients_remove(clients, AT(2));
 	clients_turn(clients);
@@ -137,23 +137,23 @@ static void test_sessions(void)
 	struct clients *clients = clients_new();
 	clients_add(clients, AT(1), "id", "alice", false);
 	CHECK(clients_may_resume(clients, "id", "alice"), "while it is connected");
-	CHECK(!clients_may_resume(clients, "id", "mallory"), "by itself only");
+	CHECK(!clients_may_resume(clients, "id", "mallory"), "only by the same login");
 	clients_remove(clients, AT(1));
-	CHECK(!clients_may_resume(clients, "id", "alice"), "nothing was answered");
+	CHECK(!clients_may_resume(clients, "id", "alice"), "without an answer");
 	clients_answered(clients, clients_add(clients, AT(1), "id", "alice", false));
 	clients_remove(clients, AT(1));
 	clients_turn(clients);
 	CHECK(clients_may_resume(clients, "id", "alice"), "its own answers");
-	CHECK(!clients_may_resume(clients, "id", "mallory"), "are nobody else's");
-	CHECK(!clients_may_resume(clients, "di", "alice"), "under another id neither");
+	CHECK(!clients_may_resume(clients, "id", "mallory"), "belong to no other login");
+	CHECK(!clients_may_resume(clients, "di", "alice"), "nor under another id");
 	clients_add(clients, AT(2), "id", "alice", false);
 	clients_remove(clients, AT(2));
-	CHECK(clients_may_resume(clients, "id", "alice"), "it came and went before it read them");
+	CHECK(clients_may_resume(clients, "id", "alice"), "it reconnected but did not read them");
 	clients_answered(clients, clients_add(clients, AT(3), "id", "mallory", false));
 	clients_remove(clients, AT(3));
 	clients_turn(clients);
-	CHECK(!clients_may_resume(clients, "id", "alice"), "now they are another's");
-	CHECK(clients_may_resume(clients, "id", "mallory"), "namely these");
+	CHECK(!clients_may_resume(clients, "id", "alice"), "now they belong to another login");
+	CHECK(clients_may_resume(clients, "id", "mallory"), "namely to mallory");
 	clients_free(clients);
 }
 

@@ -34,7 +34,7 @@ from claimsvc.mqtt.caller import (
 )
 
 TRIES = 3
-"""How often a call without an answer is sent."""
+"""Number of times that a call without an answer is sent."""
 _BETWEEN_TRIES_S = 1.0
 _BURST_S, _SETTLED_S, _STATUS_S = 0.5, 0.05, 2.0
 _OFFLINE = "the service is offline; the request waits on the broker and is executed when the service is back"
