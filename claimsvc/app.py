@@ -41,7 +41,7 @@ from claimsvc.service.login_sync import LoginSync
 from claimsvc.service.rates import Rates
 from claimsvc.settings import CredentialStore, Settings, SettingsError
 from claimsvc.store.contract import Store
-from claimsvc.store.sqlite.sqlite_store import open_store
+from claimsvc.store.sqlite.sqlite_database import open_store
 
 SECTIONS = (profile_calls.SECTION, SECTION, *cumulocity.SECTIONS, *admin.SECTIONS)
 """Every call of REST over MQTT."""

@@ -10,7 +10,7 @@ import pytest
 
 from claimsvc.core.decision import Put
 from claimsvc.store.contract import Store
-from claimsvc.store.sqlite.sqlite_store import open_store
+from claimsvc.store.sqlite.sqlite_database import open_store
 from tests.support.example import EVERYTHING
 from tests.support.stores import apply
 

@@ -9,7 +9,8 @@ import pytest
 
 from claimsvc.core.decision import Put
 from claimsvc.settings import Settings
-from claimsvc.store.sqlite.sqlite_store import SqliteStore, open_store
+from claimsvc.store.sqlite.sqlite_database import open_store
+from claimsvc.store.sqlite.sqlite_store import SqliteStore
 from tests.integration.bench import Bench, opened
 from tests.support.example import EVERYTHING
 from tests.support.stores import apply

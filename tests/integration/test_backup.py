@@ -13,7 +13,7 @@ from claimsvc.backup import BackupError, back_up
 from claimsvc.core.decision import Put
 from claimsvc.core.model import Row
 from claimsvc.store.contract import SchemaTooNewError, StoreError
-from claimsvc.store.sqlite.sqlite_store import load_migrations, open_store
+from claimsvc.store.sqlite.sqlite_database import load_migrations, open_store
 from tests.support.example import EVERYTHING, THERMOSTAT, load
 from tests.support.stores import apply
 

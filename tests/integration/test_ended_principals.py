@@ -15,7 +15,8 @@ from claimsvc.core.decision import Change, Done, Put, Refused, Remove
 from claimsvc.core.model import Credential, EndedPrincipal, Principal, PrincipalKind
 from claimsvc.core.policy import Given
 from claimsvc.core.reasons import Reason
-from claimsvc.store.sqlite.sqlite_store import SqliteStore, load_migrations, open_store
+from claimsvc.store.sqlite.sqlite_database import load_migrations, open_store
+from claimsvc.store.sqlite.sqlite_store import SqliteStore
 from tests.support.example import CREDENTIAL
 from tests.support.factories import NOW, admin, credential, facts, given, result, user
 from tests.support.memory import decide

@@ -13,7 +13,7 @@ from claimsvc.checking import file_checks
 from claimsvc.checking.file_checks import Files, examine_files, examine_logins
 from claimsvc.checking.finding import Verdict
 from claimsvc.sealing import KeyFileError, Sealing, load_key
-from claimsvc.store.sqlite.sqlite_store import open_store
+from claimsvc.store.sqlite.sqlite_database import open_store
 
 
 async def _found(database: Path, key: Path) -> None:

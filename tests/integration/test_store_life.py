@@ -17,7 +17,8 @@ from claimsvc.core.model import (
 from claimsvc.core.policy import DAY_MS
 from claimsvc.store.contract import StoreError, StoreInUseError
 from claimsvc.store.sqlite import sqlite_store
-from claimsvc.store.sqlite.sqlite_store import SqliteStore, load_queries, open_store
+from claimsvc.store.sqlite.sqlite_database import open_store
+from claimsvc.store.sqlite.sqlite_store import SqliteStore, load_queries
 from tests.support.example import CREDENTIAL, THERMOSTAT, WANT, load
 from tests.support.factories import NOW, given, window
 from tests.support.stores import apply

@@ -22,7 +22,8 @@ from claimsvc.core.model import (
 from claimsvc.core.registration import ReadRequest
 from claimsvc.store.contract import SchemaTooNewError
 from claimsvc.store.mapping import EVENTS, TABLES
-from claimsvc.store.sqlite.sqlite_store import load_migrations, load_queries, migrate, open_store, open_writer
+from claimsvc.store.sqlite.sqlite_database import load_migrations, migrate, open_store, open_writer
+from claimsvc.store.sqlite.sqlite_store import load_queries
 from tests.support.factories import NOW, given, request
 from tests.support.stores import apply, query
 

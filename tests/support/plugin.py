@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from claimsvc.sealing import password_hash
-from claimsvc.store.sqlite.sqlite_store import open_store
+from claimsvc.store.sqlite.sqlite_database import open_store
 from tests.support.clients import PATIENCE_S, DisconnectedError, LoginRefusedError
 from tests.support.peers import Peer, Play
 from tests.support.processes import Broker, free_port

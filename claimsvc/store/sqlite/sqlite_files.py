@@ -15,13 +15,8 @@ from pathlib import Path
 
 from claimsvc.immutable import immutable
 from claimsvc.store.contract import StoreError
-from claimsvc.store.sqlite.sqlite_store import (
-    connect,
-    interruptible,
-    load_migrations,
-    load_queries,
-    store_errors,
-)
+from claimsvc.store.sqlite.sqlite_database import connect, interruptible, load_migrations
+from claimsvc.store.sqlite.sqlite_store import load_queries, store_errors
 
 _PAGES_A_STEP = 1_024
 _NOT_OURS = "this is not a claimsvc database"

@@ -1,4 +1,4 @@
-"""The store in one SQLite file: opening it, its schema, its statements, and its transactions.
+"""The store in one SQLite file: its statements and its transactions.
 
 One process has the file open at a time; a lock file keeps a second one out. The process has two connections:
 
@@ -12,59 +12,26 @@ One process has the file open at a time; a lock file keeps a second one out. The
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import re
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, closing, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from importlib import resources
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
 from claimsvc.core.command import Command
-from claimsvc.core.decision import Change, Listing, Outcome, Page, Query
-from claimsvc.core.facts import Facts, Lookup
-from claimsvc.core.inventory import ClaimingQuestion, ClaimingState
-from claimsvc.core.model import (
-    CLAIMING_ALLOWED,
-    Attribute,
-    ClaimAttempts,
-    ClaimWindow,
-    Customer,
-    Device,
-    DeviceGroup,
-    DeviceProfile,
-    DeviceRequest,
-    Event,
-    Group,
-    Import,
-    Role,
-    Row,
-    Tenant,
-    User,
-    UserFailures,
-)
+from claimsvc.core.decision import Change, Outcome, Query
+from claimsvc.core.facts import Facts
+from claimsvc.core.model import Device, Import, Row
 from claimsvc.core.policy import DAY_MS, Policy
-from claimsvc.core.provisioning import ProfileListing, ProfilePage
-from claimsvc.core.registration import RequestListing, RequestPage
-from claimsvc.store.contract import (
-    MOST_ATTEMPTS,
-    MOST_EVENTS,
-    InconsistentError,
-    SchemaTooNewError,
-    StoreError,
-    StoreInUseError,
-)
+from claimsvc.store.contract import InconsistentError, StoreError
 from claimsvc.store.mapping import EVENTS, TABLES, Loading, OnConflict, Table, Values, Writing
+from claimsvc.store.sqlite.sqlite_listings import READERS
 
-DIRECTORY_MODE = 0o2770
-FILE_MODE = 0o660
-"""The broker's plugin reads the file under another uid of the same group."""
 SLICE = 5_000
 """Rows of each kind that `delete_expired` reads in one transaction."""
 PATIENCE_S = 5.0
@@ -72,102 +39,10 @@ PATIENCE_S = 5.0
 _ASK_AGAIN_S = 0.02
 _CHUNKS = (64, 16, 4, 1)
 """Numbers of rows in one INSERT. There are few, so that each statement is prepared only once."""
-_INSTRUCTIONS_A_LOOK = 100_000
-"""Steps of SQLite's virtual machine between two checks for Ctrl-C; they take some milliseconds."""
 _NAMED = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 _COLUMNS = re.compile(r"\{(?:(\w+):)?(\w+)\}")
-_MIGRATION = re.compile(r"(\d{4})_\w+\.sql")
-_LAST = "9223372036854775807"
-_AFTER_ALL = "\U0010ffff"
-"""Sorts after every continuation of a name. No name contains it."""
 
 T = TypeVar("T")
-
-
-# --- the file and its schema
-
-
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Lock the database at `path` for this process. Raises StoreInUseError if another process has it."""
-    _make_directory(path.parent)
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_CREAT | os.O_RDWR, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreInUseError(f"another claimsvc has {path} open: stop it first") from None
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _make_directory(directory: Path) -> None:
-    if not directory.exists():
-        directory.mkdir(parents=True)
-        directory.chmod(DIRECTORY_MODE)
-
-
-def _make_file(path: Path) -> None:
-    """Create the file with its mode before SQLite does. SQLite gives its side files the same mode."""
-    _make_directory(path.parent)
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE))
-        path.chmod(FILE_MODE)
-
-
-@contextmanager
-def open_writer(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open the writer connection and migrate the file to the newest schema. Raises StoreError."""
-    _make_file(path)
-    with closing(connect(path, is_read_only=False)) as sql:
-        with store_errors():
-            sql.execute("PRAGMA journal_mode = WAL")
-            sql.execute("PRAGMA synchronous = FULL")
-            sql.execute("PRAGMA foreign_keys = ON")
-            migrate(sql)
-            sql.execute("PRAGMA busy_timeout = 0")  # from now on the event loop's thread must not wait
-        yield sql
-
-
-def connect(path: Path, *, is_read_only: bool = True) -> sqlite3.Connection:
-    """Return a connection without implicit transactions, for any thread, one at a time. Raises StoreError."""
-    quoted = str(path.absolute()).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
-    uri = f"file:{quoted}?mode=ro" if is_read_only else f"file:{quoted}"
-    with store_errors():
-        sql = sqlite3.connect(
-            uri, timeout=PATIENCE_S, isolation_level=None, check_same_thread=False, cached_statements=512, uri=True
-        )
-        if is_read_only:
-            sql.execute("PRAGMA query_only = ON")
-        return sql
-
-
-def load_migrations() -> list[str]:
-    """Return the migrations in order. The first one migrates an empty file to version 1."""
-    folder = resources.files(__package__).joinpath("migrations")
-    files = sorted(entry.name for entry in folder.iterdir() if _MIGRATION.fullmatch(entry.name))
-    if [int(name[:4]) for name in files] != list(range(1, len(files) + 1)):
-        raise RuntimeError(f"migrations are not numbered 1 to {len(files)}: {files}")
-    return [folder.joinpath(name).read_text() for name in files]
-
-
-def migrate(sql: sqlite3.Connection, migrations: list[str] | None = None) -> None:
-    """Migrate the schema to the newest version, with one transaction for each step. Raises SchemaTooNewError."""
-    steps = load_migrations() if migrations is None else migrations
-    ((version,),) = sql.execute("PRAGMA user_version")
-    if version > len(steps):
-        raise SchemaTooNewError(
-            f"the database has schema {version}, this release knows {len(steps)}: use the newer release"
-        )
-    for number, script in enumerate(steps[version:], start=version + 1):
-        # executescript() commits an open transaction, so BEGIN and COMMIT are part of the script.
-        whole = f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;"
-        try:
-            sql.executescript(whole)
-        except BaseException:
-            sql.rollback()
-            raise
 
 
 @contextmanager
@@ -181,20 +56,6 @@ def store_errors() -> Iterator[None]:
         raise
     except sqlite3.DatabaseError as error:
         raise StoreError(str(error)) from error
-
-
-@contextmanager
-def interruptible(sql: sqlite3.Connection) -> Iterator[None]:
-    """Let Ctrl-C end a long statement. Otherwise Python would handle it only after the statement."""
-    sql.set_progress_handler(lambda: 0, _INSTRUCTIONS_A_LOOK)  # an exception in the handler ends the statement
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        sql.set_progress_handler(None, 0)
 
 
 # --- statements
@@ -476,7 +337,7 @@ class SqliteStore:
 
     async def query(self, question: Query) -> Outcome:
         """Return the filled listing or state."""
-        read = _READERS[type(question)]
+        read = READERS[type(question)]
         return await self._look(lambda statements: read(statements, question), is_whole=True)
 
     async def read_import(self, lane: str, request_id: str) -> Import | None:
@@ -517,107 +378,3 @@ class SqliteStore:
 
         with store_errors():
             return await asyncio.get_running_loop().run_in_executor(self._reading, work)
-
-
-# --- listings
-
-_LISTINGS: dict[type[Any], tuple[str, int]] = {
-    # kind: (statement, the column that continues the listing)
-    Tenant: ("list_tenants", 0),
-    Customer: ("list_customers", 0),
-    User: ("list_users", 2),
-    Group: ("list_groups", 1),
-    Role: ("list_roles", 1),
-    Device: ("list_gateways", 2),
-    DeviceGroup: ("list_device_groups", 2),
-    Event: ("list_events", 7),
-}
-
-
-def _page(statements: SqliteStatements, listing: Listing) -> Page:
-    query, column = _LISTINGS[listing.kind]
-    is_newest_first = listing.kind is Event
-    after = int(listing.after or _LAST) if is_newest_first else listing.after or ""
-    parameters: dict[str, object] = {"tenant": listing.tenant, "after": after, "limit": listing.limit + 1}
-    if listing.device is not None:
-        query = "list_device_events"
-        parameters["device"] = listing.device
-    if listing.prefix is not None:
-        query = "list_devices" if listing.group_id is None else "list_group_devices"
-        parameters |= {"prefix": listing.prefix, "end": listing.prefix + _AFTER_ALL, "group": listing.group_id}
-    found = statements.run(query, **parameters)
-    if listing.since_ms is not None:
-        # The events are newest first, so all that follow the first older one are older too.
-        found = [values for values in found if values[1] >= listing.since_ms]
-    more = len(found) > listing.limit
-    shown = found[: listing.limit]
-    items = _events(shown) if is_newest_first else TABLES[listing.kind].decode(shown)
-    return Page(listing, tuple(items), str(shown[-1][column]) if more else None)
-
-
-def _events(found: Iterable[Values]) -> list[Event]:
-    """Return the events of values that end with the event's number."""
-    made: list[Event] = EVENTS.decode(values[:-1] for values in found)
-    return made
-
-
-def _requests(statements: SqliteStatements, listing: RequestListing) -> RequestPage:
-    offset, limit = (listing.page - 1) * listing.size, listing.size + 1
-    parameters: dict[str, object] = {"tenant": listing.tenant, "offset": offset, "limit": limit}
-    if listing.status is None:
-        found = statements.run("list_requests", **parameters)
-    else:
-        found = statements.run("list_requests_of_status", **parameters, status=listing.status)
-    total: int | None = None
-    if listing.with_total:
-        ((total,),) = statements.run("count_requests", tenant=listing.tenant, status=listing.status)
-    items = TABLES[DeviceRequest].decode(found[: listing.size])
-    return RequestPage(listing, tuple(items), len(found) <= listing.size, total)
-
-
-def _profiles(statements: SqliteStatements, listing: ProfileListing) -> ProfilePage:
-    offset = listing.page * listing.size
-    found = statements.run("list_profiles", tenant=listing.tenant, offset=offset, limit=listing.size)
-    ((total,),) = statements.run("count_profiles", tenant=listing.tenant)
-    return ProfilePage(listing, tuple(TABLES[DeviceProfile].decode(found)), total)
-
-
-def _claiming(statements: SqliteStatements, question: ClaimingQuestion) -> ClaimingState:
-    device = question.device
-    allowed = statements.select(Lookup.ATTRIBUTES_NAMED, [(device.id, CLAIMING_ALLOWED)])
-    attempts = statements.run("device_attempts", device=device.id, limit=MOST_ATTEMPTS)
-    failures = statements.select(Lookup.FAILURES, [values[0] for values in attempts])
-    shown = {"tenant": device.tenant, "device": device.name, "id": device.id, "limit": MOST_EVENTS}
-    events = statements.run("events_of_kind", **shown, kinds=to_json(question.events).decode())
-    replaced = statements.run(
-        "events_of_kind", **(shown | {"limit": 1}), kinds=to_json([question.key_replaced]).decode()
-    )
-    windows = statements.select(Lookup.WINDOWS, [device.id])
-    return ClaimingState(
-        question,
-        tuple(TABLES[ClaimWindow].decode(windows)),
-        next(iter(TABLES[Attribute].decode(allowed)), None),
-        tuple(TABLES[ClaimAttempts].decode(attempts)),
-        tuple(TABLES[UserFailures].decode(failures)),
-        tuple(_events(events)),
-        next(iter(_events(replaced)), None),
-    )
-
-
-_READERS: dict[type[Any], Callable[[SqliteStatements, Any], Outcome]] = {
-    Listing: _page,
-    RequestListing: _requests,
-    ProfileListing: _profiles,
-    ClaimingQuestion: _claiming,
-}
-
-
-@asynccontextmanager
-async def open_store(path: Path) -> AsyncIterator[SqliteStore]:
-    """Open the store for this process alone. Raises StoreError, also if another process has it."""
-    with lock(path), open_writer(path) as writer, closing(connect(path)) as reader:
-        store = SqliteStore(writer, reader)
-        try:
-            yield store
-        finally:
-            await store.close()
