@@ -79,7 +79,7 @@ class Lookup(StrEnum):
     ANSWERED = "answered"
 
 
-_BY_KEY: dict[type[Any], Lookup] = {
+BY_KEY: dict[type[Any], Lookup] = {
     Principal: Lookup.PRINCIPALS,
     EndedPrincipal: Lookup.ENDED_PRINCIPALS,
     Device: Lookup.DEVICES_BY_ID,
@@ -200,7 +200,7 @@ class Facts:
         """Return the row of this kind and key, or None."""
         row: R | None = self._rows[kind].get(key)
         if row is None:
-            lookup = _BY_KEY.get(kind)
+            lookup = BY_KEY.get(kind)
             if (lookup is None or key not in self._asked[lookup]) and not self._is_known_with_owner(kind, key):
                 self._not_asked(kind.__name__, key)
         return row
@@ -380,7 +380,7 @@ class Facts:
                 self.permissions.clear()
             if isinstance(change.key, tuple):
                 self._of_device[change.key[0]].pop((change.kind, change.key), None)
-            lookup = _BY_KEY.get(change.kind)
+            lookup = BY_KEY.get(change.kind)
             if lookup is not None:
                 self._asked[lookup].add(change.key)
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol, get_origin, get_type_hints
 from claimsvc.core.admission import needs_of
 from claimsvc.core.command import Command
 from claimsvc.core.decision import Append, Change, Put, Remove
-from claimsvc.core.facts import Facts, Lookup, Needs
+from claimsvc.core.facts import BY_KEY, Facts, Lookup, Needs
 from claimsvc.core.model import (
     CLAIMING_ALLOWED,
     PROVISION_STATE,
@@ -259,35 +259,20 @@ TABLES: dict[type[Any], Table] = {table.kind: table for table in _ALL}
 EVENTS = _table(Event, on_conflict=OnConflict.FAIL)
 _ORDER = {kind: position for position, kind in enumerate(TABLES)}
 
-FOUND: dict[Lookup, type[Row]] = {
-    Lookup.PRINCIPALS: Principal,
-    Lookup.ENDED_PRINCIPALS: EndedPrincipal,
+FOUND: dict[Lookup, type[Row]] = {lookup: kind for kind, lookup in BY_KEY.items()} | {
     Lookup.SERVICES: Principal,
     Lookup.DEVICES_BY_PRINCIPAL: Device,
     Lookup.DEVICES_BY_NAME: Device,
-    Lookup.DEVICES_BY_ID: Device,
-    Lookup.USERS: User,
-    Lookup.GROUPS: Group,
-    Lookup.ROLES: Role,
-    Lookup.TENANTS: Tenant,
     Lookup.WINDOWS: ClaimWindow,
     Lookup.PROFILES_BY_KEY: DeviceProfile,
     Lookup.PROFILES_BY_NAME: DeviceProfile,
-    Lookup.PROFILES_BY_ID: DeviceProfile,
     Lookup.ATTRIBUTES: Attribute,
-    Lookup.ATTRIBUTES_NAMED: Attribute,
-    Lookup.ATTEMPTS: ClaimAttempts,
-    Lookup.FAILURES: UserFailures,
-    Lookup.CREDENTIALS_BY_LOGIN: Credential,
     Lookup.CREDENTIALS_BY_PRINCIPAL: Credential,
     Lookup.FORMER_CREDENTIALS: FormerCredential,
-    Lookup.REQUESTS: DeviceRequest,
     Lookup.PENDING_REQUESTS: DeviceRequest,
     Lookup.DEVICE_GROUPS_BY_PATH: DeviceGroup,
-    Lookup.DEVICE_GROUPS_BY_ID: DeviceGroup,
-    Lookup.ANSWERED: Answered,
 }
-"""The kind of row that each lookup finds. `customers` and `device_counts` are missing: they find more than rows."""
+"""What each lookup finds: `customers` more than rows. `device_counts` finds none."""
 
 
 class Selecting(Protocol):
