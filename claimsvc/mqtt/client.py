@@ -76,6 +76,7 @@ class Client(Connection):
         number: int,
         begin: Callable[[Client], None],
         receive: Callable[[Inbound], None],
+        acknowledged: Callable[[], None],
     ) -> None:
         properties = properties_for(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = options.session_expiry_s
@@ -103,11 +104,15 @@ class Client(Connection):
         """Messages of ours that the broker did not take, most likely by its ACL."""
         self._begin = begin
         self._receive = receive
+        self._acknowledged = acknowledged
         self._paused = False
         self._unread = bytearray()
         self._unwritten: list[bytes] = []
         self._last_packet_id = _FIRST_PACKET_ID
-        self._unacknowledged = 0
+        self.unacknowledged = 0
+        """Messages of QoS 1 that were sent and that the broker has not acknowledged."""
+        self.silent_since = 0.0
+        """When the broker last acknowledged one, or the first of them was sent: seconds, monotonic."""
 
     # --- what the session uses
 
@@ -139,10 +144,12 @@ class Client(Connection):
             self.lose("cannot publish: the connection is gone")
             return False
         if outbound.qos:
-            if self._unacknowledged > _LAST_PACKET_ID - _FIRST_PACKET_ID:
+            if self.unacknowledged > _LAST_PACKET_ID - _FIRST_PACKET_ID:
                 self.lose("the broker acknowledges nothing")
                 return False
-            self._unacknowledged += 1
+            if not self.unacknowledged:
+                self.silent_since = time.monotonic()
+            self.unacknowledged += 1
             self._last_packet_id += 1
             if self._last_packet_id > _LAST_PACKET_ID:
                 self._last_packet_id = _FIRST_PACKET_ID
@@ -275,15 +282,19 @@ class Client(Connection):
         now = time.monotonic()
         self._paho._last_bytes_received = now  # noqa: SLF001 - for its keep-alive
         self._unread += data
+        before = self.unacknowledged
         for header, packet in packets.split(self._unread):
             kind = packets.kind(header)
             if kind == packets.PUBLISH:
                 self._receive(packets.read_publish(header, packet, self.number, now))
             elif kind == packets.PUBACK:
-                self._unacknowledged -= 1
+                self.unacknowledged -= 1
                 self.refused_answers += packets.is_refusal(packet)
             elif not self._hand_to_paho(header, packet):
                 return False
+        if self.unacknowledged < before:
+            self.silent_since = now
+            self._acknowledged()
         return True
 
     def _hand_to_paho(self, header: int, packet: bytes) -> bool:

@@ -96,6 +96,16 @@ LANE_PER_BATCH = 64
 """Of one lane's messages so many are handed over at once, so that a flood's batches are short for everybody."""
 
 
+MOST_UNACKNOWLEDGED = 500
+"""While the broker has not acknowledged so many answers, no request is taken. Mosquitto reads the packets of a
+connection slower than a flood's answers are written. They would wait there in their order, with everybody's answers
+behind them; requests that wait here get their turns."""
+
+
+SILENCE_S = 20.0
+"""The connection is given up if the broker acknowledges none of so many answers for this long, seconds."""
+
+
 QOS0_PER_LANE = 500
 """More QoS 0 messages of one lane are not kept waiting: nobody would send them again, nor stop sending."""
 
@@ -145,7 +155,7 @@ class Session:
 
     async def receive(self, limit: int, patience_s: float) -> list[Inbound]:
         """Return what has arrived, at most `limit`; nothing after `patience_s` without a message."""
-        if not self._inbox.messages:
+        if not self.waiting:
             self._arrived.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
@@ -159,7 +169,10 @@ class Session:
     def take(self, limit: int) -> list[Inbound]:
         """Return what has arrived by now, at most `limit`."""
         self._tell_of_losses()
-        batch = self._inbox.take(limit, BATCH_BYTES, LANE_PER_BATCH)
+        client = self._client
+        if client is not None and self._room <= 0 and time.monotonic() - client.silent_since > SILENCE_S:
+            client.lose("the broker acknowledges nothing")
+        batch = self._inbox.take(min(limit, self._room), BATCH_BYTES, LANE_PER_BATCH)
         if self._client is not None and not self._is_full:
             self._client.resume()
         return batch
@@ -204,8 +217,13 @@ class Session:
 
     @property
     def waiting(self) -> bool:
-        """Whether a message has arrived already."""
-        return self._inbox.messages > 0
+        """Whether a message has arrived that may be taken already."""
+        return self._inbox.messages > 0 and self._room > 0
+
+    @property
+    def _room(self) -> int:
+        """How many more answers the broker may leave unacknowledged; 0 or less: none."""
+        return MOST_UNACKNOWLEDGED - (self._client.unacknowledged if self._client is not None else 0)
 
     @property
     def backlog(self) -> tuple[int, int]:
@@ -257,7 +275,7 @@ class Session:
         """Connect. `expected` is False where the connection before was closed without a word."""
         self._inbox.clear()
         self._connections += 1
-        client = Client(self._options.connect, self._connections, self._begin, self._take)
+        client = Client(self._options.connect, self._connections, self._begin, self._take, self._acknowledged)
         try:
             async with client:
                 for topic in await client.subscribe_all(self._options.filters):
@@ -290,6 +308,11 @@ class Session:
         if self._is_full and self._client is not None:
             self._client.pause()
         self._arrived.set()
+
+    def _acknowledged(self) -> None:
+        """Wake the reader, which may wait for room."""
+        if self.waiting:
+            self._arrived.set()
 
     @property
     def _is_full(self) -> bool:
