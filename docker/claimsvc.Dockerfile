@@ -1,5 +1,5 @@
 # The service. Build it from the root of the repository: see docker-compose.yml.
-FROM python:3.12-slim AS build
+FROM python:3.13-slim AS build
 WORKDIR /source
 COPY constraints.txt pyproject.toml README.md LICENSE mosquitto.conf ./
 COPY config config
@@ -7,7 +7,7 @@ COPY claimsvc claimsvc
 RUN python -m venv /opt/claimsvc \
  && /opt/claimsvc/bin/pip install --no-cache-dir --constraint constraints.txt .
 
-FROM python:3.12-slim
+FROM python:3.13-slim
 RUN groupadd --gid 1984 claimsvc \
  && useradd --uid 1984 --gid claimsvc --no-create-home claimsvc \
  # Both containers mount it. New files inherit its group, so that the broker's plugin can read and lock them.
