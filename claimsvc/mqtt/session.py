@@ -217,13 +217,18 @@ class Session:
 
     @property
     def waiting(self) -> bool:
-        """Whether a message has arrived that may be taken already."""
+        """Return True if a message has arrived and may be taken."""
         return self._inbox.messages > 0 and self._room > 0
 
     @property
     def _room(self) -> int:
-        """How many more answers the broker may leave unacknowledged; 0 or less: none."""
-        return MOST_UNACKNOWLEDGED - (self._client.unacknowledged if self._client is not None else 0)
+        """Return how many more requests may be taken; 0 or less means none.
+
+        While nothing is read there is no bound, because no acknowledgement could arrive.
+        """
+        if self._client is None or self._is_full:
+            return PAUSE_MESSAGES
+        return MOST_UNACKNOWLEDGED - self._client.unacknowledged
 
     @property
     def backlog(self) -> tuple[int, int]:
@@ -307,7 +312,8 @@ class Session:
             return
         if self._is_full and self._client is not None:
             self._client.pause()
-        self._arrived.set()
+        if self.waiting:
+            self._arrived.set()
 
     def _acknowledged(self) -> None:
         """Wake the reader, which may wait for room."""

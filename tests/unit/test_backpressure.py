@@ -11,7 +11,7 @@ import pytest
 
 from claimsvc.app import _session_options
 from claimsvc.dialects.message import Inbound
-from claimsvc.mqtt.session import MOST_UNACKNOWLEDGED, SILENCE_S, Session
+from claimsvc.mqtt.session import MOST_UNACKNOWLEDGED, PAUSE_MESSAGES, SILENCE_S, Session
 from claimsvc.settings import Settings
 from tests.support.factories import inbound
 
@@ -24,9 +24,15 @@ class Connection:
         self.silent_since = time.monotonic() - silent_s
         self.refused_answers = 0
         self.lost: list[str] = []
+        self.is_paused = False
+
+    def pause(self) -> None:
+        """Read nothing more."""
+        self.is_paused = True
 
     def resume(self) -> None:
         """Read on."""
+        self.is_paused = False
 
     def lose(self, why: str) -> None:
         """Give the connection up."""
@@ -58,6 +64,17 @@ def test_as_many_are_taken_as_there_is_room_for(unacknowledged: int, taken: int)
     assert session.waiting is (taken > 0)
     assert len(session.take(100)) == taken
     assert session.backlog[0] == 10 - taken
+
+
+def test_a_full_inbox_is_emptied_all_the_same() -> None:
+    """While it is full nothing is read, so no acknowledgement could ever make room."""
+    connection = Connection(MOST_UNACKNOWLEDGED + 200)
+    session = opened(connection, PAUSE_MESSAGES)
+    assert connection.is_paused
+    assert session.waiting
+    assert len(session.take(50)) == 50
+    assert not connection.is_paused
+    assert not session.waiting
 
 
 async def test_acknowledgements_wake_the_reader() -> None:
