@@ -192,7 +192,7 @@ class Facts:
         self._device_counts: dict[str, int] = {}
         self._group_ids: dict[tuple[str, str], str] = {}
         self.permissions: dict[str, frozenset[str]] = {}
-        """What callers may do, as far as it was worked out; forgotten when a row that grants something changes."""
+        """Permissions by caller, as computed so far. Cleared when a user, group, role or principal changes."""
 
     # --- reading
 
@@ -452,7 +452,7 @@ class Facts:
         ClaimWindow: _put_of_device,
         Attribute: _put_of_device,
     }
-    """What notes the other ways to find a row of a kind."""
+    """The function that updates the other indexes for each kind of row."""
 
     def _forget_device(self, device_id: str) -> None:
         asked = self._asked

@@ -1,4 +1,4 @@
-"""What is published for a decision: notices, the answer, audit events, and the end of connections, in this order.
+"""Turns a decision into messages: notices, the answer, audit events, and the end of connections, in this order.
 
 A first answer is kept for a repeat of its request id as JSON: answer, notices, whether it waits for logins, what ends
 connections, and the answer's topic.

@@ -112,7 +112,7 @@ class Client(Connection):
         self.unacknowledged = 0
         """Messages of QoS 1 that were sent and that the broker has not acknowledged."""
         self.silent_since = 0.0
-        """When the broker last acknowledged one, or the first of them was sent: seconds, monotonic."""
+        """When the broker last acknowledged, or the first waiting message was sent. Seconds, monotonic."""
 
     # --- what the session uses
 

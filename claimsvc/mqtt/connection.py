@@ -48,7 +48,7 @@ class Connection(aiomqtt.Client):
 
     @property
     def _is_accepted(self) -> bool:
-        """Whether the broker has accepted the connection, which may have ended since."""
+        """True once the broker has accepted the connection; it may have ended since."""
         return self._connected.done() and not self._connected.cancelled() and self._connected.exception() is None
 
     async def ended(self) -> None:

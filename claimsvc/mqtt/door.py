@@ -41,15 +41,15 @@ T = TypeVar("T")
 
 
 class Link(Protocol):
-    """What the loop needs of the session with the broker."""
+    """The part of the session with the broker that the loop uses."""
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection."""
+        """Return True if there is a connection."""
 
     @property
     def waiting(self) -> bool:
-        """Whether a message has arrived that was not taken."""
+        """Return True if a message has arrived and may be taken."""
 
     def fits(self, outbound: Outbound) -> bool:
         """Return whether the broker accepts a message of this size."""
@@ -264,7 +264,7 @@ class Door:
             self._queued.clear()
         try:
             result = await work()
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits for the result
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited
             if not done.cancelled():
                 done.set_exception(error)
         else:
@@ -278,7 +278,7 @@ class Door:
 
     @property
     def logins_behind(self) -> bool:
-        """Whether the broker's logins are not yet the store's."""
+        """Return True if the broker does not have the store's logins yet."""
         return self._service.logins.behind
 
     @property

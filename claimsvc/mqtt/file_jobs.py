@@ -43,7 +43,7 @@ MOST = 4
 MOST_OF_ONE = 2
 """Files in work of one sender."""
 BUSY_MS = 10_000
-"""When to try again if that many files are in work."""
+"""Milliseconds after which a sender may try again if too many files are in work."""
 _PURPOSE = "import part"
 _PROCESSORS = os.cpu_count() or 1
 _NICENESS = 10
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 
 class Link(Protocol):
-    """What a file needs of the session with the broker."""
+    """The part of the session with the broker that files use."""
 
     def fits(self, outbound: Outbound) -> bool:
         """Return whether the broker accepts a message of this size."""
@@ -79,9 +79,9 @@ class Job:
     requests: list[Request]
     state: Import
     notes: list[object]
-    """What a rehearsal notes of each slice; it leaves nothing in the store."""
+    """The notes of each slice of a rehearsal, which stores nothing."""
     ends: list[Outbound]
-    """What made the broker end connections, a message for each slice: sent again if it may not have arrived."""
+    """The messages that make the broker end connections, one per slice. Sent again if they may not have arrived."""
 
     @property
     def request(self) -> Request:

@@ -42,7 +42,7 @@ class Call(Protocol):
 
     @property
     def command(self) -> Command:
-        """What is asked, and by whom."""
+        """The command, which names its caller."""
 
     @property
     def repeat_key(self) -> tuple[str, str] | None:
@@ -50,11 +50,11 @@ class Call(Protocol):
 
     @property
     def content(self) -> bytes:
-        """What a repeat must equal."""
+        """The content that a repeat must have."""
 
     @property
     def redelivered(self) -> bool:
-        """Whether this may be a message that was executed before."""
+        """True if an earlier run may have executed this message."""
 
 
 C = TypeVar("C", bound=Call)

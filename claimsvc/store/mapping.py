@@ -272,7 +272,7 @@ FOUND: dict[Lookup, type[Row]] = {lookup: kind for kind, lookup in BY_KEY.items(
     Lookup.PENDING_REQUESTS: DeviceRequest,
     Lookup.DEVICE_GROUPS_BY_PATH: DeviceGroup,
 }
-"""What each lookup finds: `customers` more than rows. `device_counts` finds none."""
+"""The kind of row that each lookup finds. `customers` finds more than rows; `device_counts` finds none."""
 
 
 class Selecting(Protocol):

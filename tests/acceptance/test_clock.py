@@ -18,7 +18,7 @@ from tests.support.provisioning import CREATE, Applicant, make_profile
 
 SECOND, MINUTE, HOUR, DAY = 1_000, 60_000, 3_600_000, 86_400_000
 A_LITTLE_MS = 10_000
-"""What tests take themselves."""
+"""The most time that a test itself takes."""
 STEPS = [
     pytest.param(sign * size_ms, id=f"{name} {way}")
     for way, sign in (("back", -1), ("forward", 1))

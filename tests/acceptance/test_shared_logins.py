@@ -180,7 +180,7 @@ def test_a1_a_refused_poll_is_seen(town: World, enter: Enter) -> None:
 
 
 def test_a1_a_poll_in_the_own_lane_is_refused_and_logged(town: World, operator: Operator) -> None:
-    """Where a wrong poll reaches the service, the answer is 403 and the log has the principal."""
+    """A wrong poll that reaches the service gets 403, and the log has the principal."""
     operator.announce(name := fresh("prey"))
     with Admin(town.port, town.accounts["customer"]) as customer:
         assert customer.call("POST", CREDENTIALS, {"id": name}).status == 403
@@ -199,7 +199,7 @@ def test_a1_an_old_lane_is_nobodys(town: World, operator: Operator) -> None:
 
 
 def test_a1_one_client_id_at_two_logins_is_two_lanes(town: World, operator: Operator, enter: Enter) -> None:
-    """Who takes the client id over with another login gets none of the credentials."""
+    """A client of another login that takes over the client id gets no credentials."""
     name = fresh("prey")
     operator.announce(name)
     with Newcomer(town, name) as device:

@@ -1,4 +1,4 @@
-"""What a connection leaves behind: a will does nothing once its login has ended, however late it is published."""
+"""Wills: one does nothing once its login has ended, however late the broker publishes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the store fills listings and other questions, from what is committed."""
+"""Answers queries, such as listings, from committed rows."""
 
 from __future__ import annotations
 
