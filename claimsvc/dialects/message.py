@@ -148,11 +148,6 @@ class Request:
         return self.asked
 
     @property
-    def outcome(self) -> Outcome | None:
-        """Return the outcome; None before the decision."""
-        return self.decision.outcome if self.decision is not None else None
-
-    @property
     def repeat_key(self) -> tuple[str, str] | None:
         """Return (lane, request id), the key of the stored first answer; None if the call has no id."""
         return None if self.request_id is None else (self.lane, self.request_id)

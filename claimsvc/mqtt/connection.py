@@ -1,6 +1,6 @@
 """aiomqtt's client where it alone is not enough: what ended a connection is kept, and its socket is closed.
 
-The two clients of this room stand on it: the service's own session, and a caller in a lane.
+It is the base of the two clients of this package: the session of the service, and a caller in a lane.
 """
 
 from __future__ import annotations

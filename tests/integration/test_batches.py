@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from claimsvc.core.decision import Refused
 from claimsvc.dialects.message import Inbound
 from claimsvc.store.contract import StoreError
 from tests.integration.bench import (
@@ -159,7 +160,7 @@ async def test_a_store_that_fails_is_tried_again(locked: str, bench: Bench) -> N
     else:
         bench.write("CREATE TRIGGER no BEFORE INSERT ON event BEGIN SELECT RAISE(ABORT, 'no'); END")
         replies = await bench.tried(list(batch))
-        assert {reply.outcome.__class__.__name__ for reply in replies} == {"Refused"}
+        assert {type(reply.decision and reply.decision.outcome) for reply in replies} == {Refused}
         bench.write("DROP TRIGGER no")
     assert bench.rows("SELECT count(*) FROM device") == before
     assert statuses(await bench.handle(*batch)) == ["SUCCESS", 200]
